@@ -1,0 +1,225 @@
+//! Keys and their slots: which key of a project may carry the next call, and when.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::outcome::{Blocked, Reason};
+use crate::settings::Pacing;
+use crate::time::Timestamp;
+
+/// A key's number over all projects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(pub u32);
+
+/// One seat of a key: serves a call at a time and keeps its interval from start to start.
+#[derive(Debug, Clone, Copy)]
+struct Seat {
+    busy: bool,
+    next: Timestamp,
+}
+
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub project: u32,
+    pub active: u32,
+    /// Why it must not be used again.
+    pub dead: Option<Arc<str>>,
+    seats: Vec<Seat>,
+    /// Number of the first seat, over all keys.
+    first_seat: u32,
+    rest_until: Timestamp,
+    last_start: Option<Timestamp>,
+    listed: Option<(Timestamp, u64)>,
+}
+
+impl Key {
+    pub(crate) fn new(project: u32, number: u32, pacing: &Pacing) -> Key {
+        let seats = pacing.slots_per_key;
+        Key {
+            project,
+            active: 0,
+            dead: None,
+            seats: vec![Seat { busy: false, next: Timestamp::ZERO }; seats],
+            first_seat: number.saturating_mul(u32::try_from(seats).unwrap_or(u32::MAX)),
+            rest_until: Timestamp::ZERO,
+            last_start: None,
+            listed: None,
+        }
+    }
+
+    /// When it can carry a call; never while only an ending call can free it.
+    fn ready_at(&self, pacing: &Pacing) -> Timestamp {
+        if self.dead.is_some() || (!pacing.key_cooldown.is_zero() && self.active > 0) {
+            return Timestamp::NEVER;
+        }
+        let seat = match (self.seats.is_empty(), self.last_start) {
+            (false, _) => self.seats.iter().filter(|seat| !seat.busy).map(|seat| seat.next).min(),
+            (true, Some(start)) if !pacing.slot_interval.is_zero() => Some(start + pacing.slot_interval),
+            (true, _) => Some(Timestamp::ZERO),
+        };
+        seat.map_or(Timestamp::NEVER, |at| at.max(self.rest_until))
+    }
+
+    /// Seats the next call; returns the seat's number over all keys, where keys have seats.
+    fn start(&mut self, now: Timestamp, pacing: &Pacing) -> Option<u32> {
+        self.active += 1;
+        self.last_start = Some(now);
+        let free = |seat: &&mut (usize, &mut Seat)| !seat.1.busy && seat.1.next <= now;
+        let mut seats: Vec<_> = self.seats.iter_mut().enumerate().collect();
+        let (number, seat) = seats.iter_mut().find(free)?;
+        seat.busy = true;
+        seat.next = now + pacing.slot_interval;
+        Some(self.first_seat + u32::try_from(*number).unwrap_or(u32::MAX))
+    }
+
+    fn end(&mut self, now: Timestamp, seat: Option<u32>, pacing: &Pacing) {
+        self.active = self.active.saturating_sub(1);
+        self.rest_until = now + pacing.key_cooldown;
+        let local = seat.and_then(|seat| usize::try_from(seat.saturating_sub(self.first_seat)).ok());
+        if let Some(seat) = local.and_then(|local| self.seats.get_mut(local)) {
+            seat.busy = false;
+        }
+    }
+
+    /// Resting after a use.
+    pub(crate) fn rests_until(&self, now: Timestamp) -> Option<Timestamp> {
+        (self.rest_until > now).then_some(self.rest_until)
+    }
+}
+
+/// The keys of one project, the readiest first.
+#[derive(Debug, Default)]
+pub(crate) struct KeyRing {
+    order: BTreeSet<(Timestamp, u64, KeyId)>,
+    /// Keys that are not dead.
+    pub live: usize,
+    stamp: u64,
+}
+
+impl KeyRing {
+    /// A ring that expects `live` keys to be listed.
+    pub(crate) fn with_live(live: usize) -> KeyRing {
+        KeyRing { live, ..KeyRing::default() }
+    }
+
+    /// Puts a key into its place after any change of it.
+    pub(crate) fn relist(&mut self, id: KeyId, key: &mut Key, pacing: &Pacing) {
+        if let Some((at, stamp)) = key.listed.take() {
+            self.order.remove(&(at, stamp, id));
+        }
+        let ready = key.ready_at(pacing);
+        if !ready.is_never() {
+            self.stamp += 1;
+            self.order.insert((ready, self.stamp, id));
+            key.listed = Some((ready, self.stamp));
+        }
+    }
+
+    /// The key that has waited longest, and another in case that one is not wanted.
+    pub(crate) fn ready(&self, now: Timestamp) -> (Option<KeyId>, Option<KeyId>) {
+        let mut keys = self.order.iter().take_while(|(at, _, _)| *at <= now).map(|(_, _, id)| *id);
+        (keys.next(), keys.next())
+    }
+
+    /// What keeps every key of the project from carrying a call.
+    pub(crate) fn blocked(&self, now: Timestamp, pacing: &Pacing) -> Option<Blocked> {
+        let reason = if pacing.key_cooldown.is_zero() { Reason::Slots } else { Reason::KeyCooldown };
+        match self.order.first() {
+            Some((at, _, _)) if *at <= now => None,
+            Some((at, _, _)) => Some(Blocked { reason, until: *at }),
+            None => Some(Blocked { reason, until: Timestamp::NEVER }),
+        }
+    }
+
+    /// Seats a call with `key`.
+    pub(crate) fn start(&mut self, id: KeyId, key: &mut Key, now: Timestamp, pacing: &Pacing) -> Option<u32> {
+        let seat = key.start(now, pacing);
+        self.relist(id, key, pacing);
+        seat
+    }
+
+    /// Frees the seat of an ended call.
+    pub(crate) fn end(&mut self, id: KeyId, key: &mut Key, now: Timestamp, seat: Option<u32>, pacing: &Pacing) {
+        key.end(now, seat, pacing);
+        self.relist(id, key, pacing);
+    }
+
+    /// Puts a key aside for good; false if it already was.
+    pub(crate) fn bury(&mut self, id: KeyId, key: &mut Key, reason: Arc<str>, pacing: &Pacing) -> bool {
+        if key.dead.is_some() {
+            return false;
+        }
+        key.dead = Some(reason);
+        self.live -= 1;
+        self.relist(id, key, pacing);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const NOW: Timestamp = Timestamp::from_secs(100);
+
+    fn ring(pacing: &Pacing, keys: u32) -> (KeyRing, Vec<Key>) {
+        let mut ring = KeyRing::with_live(keys as usize);
+        let mut all: Vec<_> = (0..keys).map(|n| Key::new(0, n, pacing)).collect();
+        for (n, key) in all.iter_mut().enumerate() {
+            ring.relist(KeyId(n as u32), key, pacing);
+        }
+        (ring, all)
+    }
+
+    #[test]
+    fn keys_take_turns() {
+        let pacing = Pacing::default();
+        let (mut ring, mut keys) = ring(&pacing, 2);
+        assert_eq!(ring.ready(NOW).0, Some(KeyId(0)));
+        ring.start(KeyId(0), &mut keys[0], NOW, &pacing);
+        assert_eq!(ring.ready(NOW).0, Some(KeyId(1)));
+    }
+
+    #[test]
+    fn slot_intervals_count_from_start_to_start() {
+        let pacing = Pacing { slots_per_key: 1, slot_interval: Duration::from_secs(12), ..Pacing::default() };
+        let (mut ring, mut keys) = ring(&pacing, 1);
+        let seat = ring.start(KeyId(0), &mut keys[0], NOW, &pacing);
+        let ended = NOW + Duration::from_secs(7);
+        ring.end(KeyId(0), &mut keys[0], ended, seat, &pacing);
+        let next = NOW + Duration::from_secs(12);
+        assert_eq!(ring.blocked(ended, &pacing), Some(Blocked { reason: Reason::Slots, until: next }));
+        assert_eq!(ring.ready(next).0, Some(KeyId(0)));
+    }
+
+    #[test]
+    fn a_key_with_a_cooldown_serves_one_call_and_then_rests() {
+        let pacing = Pacing { key_cooldown: Duration::from_secs(30), ..Pacing::default() };
+        let (mut ring, mut keys) = ring(&pacing, 1);
+        let seat = ring.start(KeyId(0), &mut keys[0], NOW, &pacing);
+        assert_eq!(ring.ready(NOW + Duration::from_secs(60)).0, None);
+        let ended = NOW + Duration::from_secs(60);
+        ring.end(KeyId(0), &mut keys[0], ended, seat, &pacing);
+        assert_eq!(ring.ready(ended).0, None);
+        assert_eq!(ring.ready(ended + Duration::from_secs(30)).0, Some(KeyId(0)));
+    }
+
+    #[test]
+    fn no_more_calls_than_slots_run_with_a_key() {
+        let pacing = Pacing { slots_per_key: 2, ..Pacing::default() };
+        let (mut ring, mut keys) = ring(&pacing, 1);
+        assert_eq!(ring.start(KeyId(0), &mut keys[0], NOW, &pacing), Some(0));
+        assert_eq!(ring.start(KeyId(0), &mut keys[0], NOW, &pacing), Some(1));
+        assert_eq!(ring.ready(NOW).0, None);
+    }
+
+    #[test]
+    fn a_buried_key_is_never_handed_out() {
+        let pacing = Pacing::default();
+        let (mut ring, mut keys) = ring(&pacing, 1);
+        assert!(ring.bury(KeyId(0), &mut keys[0], "API_KEY_INVALID".into(), &pacing));
+        assert!(!ring.bury(KeyId(0), &mut keys[0], "API_KEY_INVALID".into(), &pacing));
+        assert_eq!((ring.ready(NOW).0, ring.live), (None, 0));
+    }
+}

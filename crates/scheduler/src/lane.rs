@@ -1,0 +1,198 @@
+//! A lane: the queue of one model, and the quotas that serve it in the order in which they become free.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::day::Span;
+use crate::job::{JobId, Place};
+use crate::key::KeyId;
+use crate::outcome::{Blocked, Dimension, Reason};
+use crate::quota::{Bucket, Rules};
+use crate::time::Timestamp;
+
+/// How far behind the head of the queue a prompt may be picked to fill a hole that the head does not fit.
+pub(crate) const LOOK_AHEAD: usize = 64;
+
+/// A queued prompt, with what choosing needs at hand.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    pub job: JobId,
+    pub tokens: u64,
+    pub avoid: Option<(KeyId, Timestamp)>,
+    /// Since when smaller prompts pass it.
+    passed_since: Option<Timestamp>,
+    /// The quota that keeps room for it.
+    kept_by: Option<u32>,
+}
+
+impl Entry {
+    pub(crate) fn new(job: JobId, tokens: u64, avoid: Option<(KeyId, Timestamp)>) -> Entry {
+        Entry { job, tokens, avoid, passed_since: None, kept_by: None }
+    }
+}
+
+/// Where a bucket stands in its lane.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Standing {
+    listed: Option<(Timestamp, u64)>,
+    starved: Option<u64>,
+    /// Why it cannot serve now.
+    pub why: Option<Blocked>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub name: Arc<str>,
+    pub queue: BTreeMap<Place, Entry>,
+    /// Buckets that can still serve, ever.
+    pub live: usize,
+    /// The most tokens a prompt may have; `None` when some bucket has no such limit.
+    pub most_tokens: Option<u64>,
+    /// Buckets by the instant at which they may serve again.
+    ready: BTreeSet<(Timestamp, u64, u32)>,
+    /// Buckets that found nothing small enough, by the tokens they had left.
+    starved: BTreeSet<(u64, u32)>,
+    /// Those of them for which everything in reach was too large for ever.
+    blind: BTreeSet<u32>,
+    stamp: u64,
+}
+
+/// What a free bucket finds in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// This prompt, with this key.
+    Take(Place, KeyId),
+    /// Nothing before then.
+    Wait(Blocked),
+}
+
+/// The two readiest keys of a bucket's project.
+pub(crate) type Keys = (Option<KeyId>, Option<KeyId>);
+
+impl Lane {
+    pub(crate) fn new(name: Arc<str>) -> Lane {
+        Lane {
+            name,
+            queue: BTreeMap::new(),
+            live: 0,
+            most_tokens: Some(0),
+            ready: BTreeSet::new(),
+            starved: BTreeSet::new(),
+            blind: BTreeSet::new(),
+            stamp: 0,
+        }
+    }
+
+    /// The bucket that may serve first, and when.
+    pub(crate) fn first(&self) -> Option<(Timestamp, u32)> {
+        self.ready.first().map(|&(at, _, bucket)| (at, bucket))
+    }
+
+    /// Puts a bucket into its place; at [`Timestamp::NEVER`] it waits to be woken.
+    pub(crate) fn list(&mut self, bucket: u32, standing: &mut Standing, at: Timestamp, why: Option<Blocked>) {
+        self.unlist(bucket, standing);
+        standing.why = why;
+        if !at.is_never() {
+            self.stamp += 1;
+            self.ready.insert((at, self.stamp, bucket));
+            standing.listed = Some((at, self.stamp));
+        }
+    }
+
+    /// Notes that a bucket has `room` tokens left that nothing in reach of it fits; `blind` when nothing there ever will.
+    pub(crate) fn starve(&mut self, bucket: u32, standing: &mut Standing, room: u64, blind: bool) {
+        if blind {
+            self.blind.insert(bucket);
+        }
+        self.starved.insert((room, bucket));
+        standing.starved = Some(room);
+    }
+
+    fn unlist(&mut self, bucket: u32, standing: &mut Standing) {
+        if let Some((at, stamp)) = standing.listed.take() {
+            self.ready.remove(&(at, stamp, bucket));
+        }
+        if let Some(room) = standing.starved.take() {
+            self.starved.remove(&(room, bucket));
+            self.blind.remove(&bucket);
+        }
+    }
+
+    /// A starved bucket with room for `tokens`, the roomiest.
+    pub(crate) fn starved_for(&self, tokens: u64) -> Option<u32> {
+        self.starved.last().filter(|(room, _)| *room >= tokens).map(|&(_, bucket)| bucket)
+    }
+
+    /// A bucket that may find something now that the queue has moved.
+    pub(crate) fn blind(&self) -> Option<u32> {
+        self.blind.first().copied()
+    }
+
+    /// The next prompt for a free bucket.
+    ///
+    /// The head goes first. When it does not fit, prompts behind it may pass for a while; after that this bucket keeps
+    /// room for it, and only those pass that do not delay it.
+    pub(crate) fn choose(
+        &mut self,
+        now: Timestamp,
+        id: u32,
+        bucket: &Bucket,
+        keys: Keys,
+        rules: &Rules,
+        kept: impl Fn(u32) -> bool,
+    ) -> Choice {
+        let mut head: Option<(u64, bool)> = None;
+        let mut wait = Blocked { reason: Reason::Quota(Dimension::Tpm), until: Timestamp::NEVER };
+        let mut smallest = u64::MAX;
+        for (place, entry) in self.queue.iter_mut().take(LOOK_AHEAD) {
+            if entry.kept_by.is_some_and(|keeper| keeper != id && kept(keeper)) {
+                continue;
+            }
+            let Some(key) = pick_key(entry, keys, now) else {
+                wait = sooner(wait, Reason::Backoff, entry.avoid.map_or(Timestamp::NEVER, |(_, until)| until));
+                continue;
+            };
+            if bucket.fits(now, entry.tokens, rules) {
+                if head.is_none_or(|(slack, strict)| !strict || entry.tokens <= slack) {
+                    return Choice::Take(*place, key);
+                }
+                continue;
+            }
+            if head.is_none() {
+                let (at, slack) = bucket.room_for_tokens(now, entry.tokens, rules);
+                if at.is_never() {
+                    continue;
+                }
+                let strict = now >= *entry.passed_since.get_or_insert(now) + rules.bypass();
+                if strict {
+                    entry.kept_by = Some(id);
+                }
+                head = Some((slack, strict));
+                wait = sooner(wait, Reason::Quota(Dimension::Tpm), at);
+            } else if head.is_some_and(|(slack, strict)| !strict || entry.tokens <= slack) {
+                smallest = smallest.min(entry.tokens);
+            }
+        }
+        if smallest != u64::MAX {
+            wait = sooner(wait, Reason::Quota(Dimension::Tpm), bucket.room_for_tokens(now, smallest, rules).0);
+        }
+        Choice::Wait(wait)
+    }
+}
+
+fn sooner(wait: Blocked, reason: Reason, until: Timestamp) -> Blocked {
+    if until < wait.until { Blocked { reason, until } } else { wait }
+}
+
+/// The readiest key, or the one after it when the prompt has just failed with the first.
+fn pick_key(entry: &Entry, (first, second): Keys, now: Timestamp) -> Option<KeyId> {
+    match entry.avoid {
+        Some((avoid, until)) if Some(avoid) == first && now < until => second,
+        _ => first,
+    }
+}
+
+/// What keeps a bucket from serving, whatever the queue holds.
+pub(crate) fn obstacle(bucket: &Bucket, keys: Option<Blocked>, now: Timestamp, day: Span, rules: &Rules) -> Option<Blocked> {
+    Blocked::later(bucket.blocked(now, day, rules), keys)
+}

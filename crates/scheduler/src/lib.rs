@@ -1,0 +1,31 @@
+//! Decides which prompt goes out when, with which key: quotas, slots, retries. No I/O, no clock, no async.
+//!
+//! [`Scheduler::handle`] takes an [`Event`] and the time, and answers with [`Action`]s; [`Scheduler::next_wake`] says when to
+//! come back. Everything else in this crate is a room of that one value: [`Limits`] and windows, keys and their slots,
+//! lanes of queued prompts, pauses after faults.
+
+mod backoff;
+mod day;
+mod dispatch;
+mod job;
+mod key;
+mod lane;
+mod outcome;
+mod pacer;
+mod quota;
+mod scheduler;
+mod settings;
+mod time;
+mod view;
+mod window;
+mod worker;
+
+pub use backoff::Backoff;
+pub use job::{JobId, ModelId, Submission};
+pub use key::KeyId;
+pub use outcome::{Blocked, Denied, Dimension, KeyFault, Outcome, Reason, Scope, TaskFault, Verdict};
+pub use quota::Limits;
+pub use scheduler::{Action, Event, ProjectSpec, Scheduler};
+pub use settings::{Day, Pacing, QuotaRules, Retry, Settings, WindowKind};
+pub use time::Timestamp;
+pub use view::{KeyState, KeyView, Limiting, QuotaView};

@@ -1,0 +1,508 @@
+//! The quota of one (project, model family): every limit at once, checked without effect, taken in one step, settled later.
+
+use std::time::Duration;
+
+use crate::day::{DayCount, Span};
+use crate::outcome::{Blocked, Denied, Dimension, Reason};
+use crate::pacer::{Pace, Pacer};
+use crate::settings::{QuotaRules, WindowKind};
+use crate::time::Timestamp;
+use crate::window::{Shape, SlotIndex, Window};
+
+/// Limits of one (project, model family); `None` is unlimited as far as we know.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests a minute.
+    pub rpm: Option<u64>,
+    /// Input tokens a minute.
+    pub tpm: Option<u64>,
+    /// Requests a day.
+    pub rpd: Option<u64>,
+}
+
+/// Widest distance between two sends of a limit that has not proven itself yet.
+const UNPROVEN_SPACING: Duration = Duration::from_millis(10);
+/// Calls in flight that an unknown limit starts with.
+const FIRST_IN_FLIGHT: u32 = 4;
+/// Part of a limit that a server bucket of unknown size surely takes at once; the smallest seen is a sixth.
+const BUCKET_BURST: f64 = 0.1;
+/// Windows without a refusal before a halved burst is tried a quarter larger; doubles with every halving.
+const WINDOWS_BEFORE_GROWTH: u32 = 8;
+
+/// How the server counts, in the form the arithmetic needs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    pub shape: Shape,
+    pub guard: Duration,
+    pub minute: Duration,
+    pub kind: WindowKind,
+}
+
+impl Rules {
+    pub(crate) fn new(rules: &QuotaRules) -> Rules {
+        let guard = rules.guard_in_force();
+        Rules { shape: Shape::new(rules.minute, guard), guard, minute: rules.minute, kind: rules.window }
+    }
+
+    /// How long a lone request after a refusal keeps the others waiting when its answer takes its time.
+    fn probe_patience(&self) -> Duration {
+        self.minute / 30
+    }
+
+    /// How long a large prompt may be passed by smaller ones.
+    pub(crate) fn bypass(&self) -> Duration {
+        self.minute / 6
+    }
+}
+
+/// What one request took, for settlement.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Permit {
+    pub at: Timestamp,
+    pub tokens: u64,
+    slot: SlotIndex,
+    day_end: Timestamp,
+}
+
+/// The request that tries whether a refusal is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Probe {
+    NotNeeded,
+    Due,
+    Sent(Timestamp),
+}
+
+/// A pause that a refusal brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hold {
+    pub until: Timestamp,
+    pub dimension: Option<Dimension>,
+}
+
+/// The state of one (project, model family).
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    pub limits: Limits,
+    /// The project never had a quota for this model.
+    pub parked: bool,
+    window: Window,
+    day: DayCount,
+    pacers: [Pacer; 2],
+    bursts: [f64; 2],
+    halvings: u32,
+    grow_at: Timestamp,
+    hold: Option<Hold>,
+    probe: Probe,
+    refused_at: Timestamp,
+    strikes: u32,
+    clean_since: Option<Timestamp>,
+    last_sent: Timestamp,
+    in_flight: u32,
+    most_in_flight: u32,
+}
+
+const REQUESTS: usize = 0;
+const TOKENS: usize = 1;
+
+impl Bucket {
+    pub(crate) fn new(limits: Limits, rules: &Rules) -> Bucket {
+        let burst = if rules.kind == WindowKind::Bucket { BUCKET_BURST } else { 1.0 };
+        let full =
+            |limit: Option<u64>| limit.map_or(Pacer::default(), |limit| Pacer::full(Timestamp::ZERO, pace(rules, limit, burst)));
+        Bucket {
+            limits,
+            parked: [limits.rpm, limits.tpm, limits.rpd].contains(&Some(0)),
+            window: Window::default(),
+            day: DayCount::default(),
+            pacers: [full(limits.rpm), full(limits.tpm)],
+            bursts: [burst; 2],
+            halvings: 0,
+            grow_at: Timestamp::NEVER,
+            hold: None,
+            probe: Probe::NotNeeded,
+            refused_at: Timestamp::ZERO,
+            strikes: 0,
+            clean_since: None,
+            last_sent: Timestamp::ZERO,
+            in_flight: 0,
+            most_in_flight: FIRST_IN_FLIGHT,
+        }
+    }
+
+    /// Brings windows and days up to `now`; call before any question.
+    pub(crate) fn advance(&mut self, now: Timestamp, day: Span, rules: &Rules) {
+        self.window.advance(now, rules.shape);
+        self.day.advance(now, day);
+        if self.hold.is_some_and(|hold| hold.until <= now) {
+            self.hold = None;
+        }
+        if now >= self.grow_at {
+            for burst in &mut self.bursts {
+                *burst = (*burst * 1.25).min(1.0);
+            }
+            self.schedule_growth(now, rules);
+        }
+    }
+
+    // === questions, without effect ===
+
+    /// What keeps any request at all from going, whatever its size.
+    pub(crate) fn blocked(&self, now: Timestamp, day: Span, rules: &Rules) -> Option<Blocked> {
+        let mut worst = None;
+        let mut add = |until: Timestamp, reason: Reason| {
+            if until > now {
+                worst = Blocked::later(worst, Some(Blocked { reason, until }));
+            }
+        };
+        if self.parked {
+            add(Timestamp::NEVER, Reason::Parked);
+        }
+        if let Some(hold) = self.hold {
+            add(hold.until, Reason::Held(hold.dimension));
+        }
+        if let Probe::Sent(at) = self.probe {
+            add(at + rules.probe_patience(), Reason::Probing);
+        }
+        if let Some(limit) = self.limits.rpm {
+            add(self.window.room_for_request(now, limit, rules.shape).at, Reason::Quota(Dimension::Rpm));
+            add(self.last_sent + self.spacing(now, limit, rules), Reason::Pacing);
+            if self.bursts[REQUESTS] < 1.0 {
+                add(self.pacers[REQUESTS].ready(now, 1, pace(rules, limit, self.bursts[REQUESTS])), Reason::Pacing);
+            }
+        } else if self.in_flight >= self.most_in_flight {
+            add(Timestamp::NEVER, Reason::Probing);
+        }
+        if let Some(limit) = self.limits.rpd {
+            add(self.day.room(now, limit, day, rules.guard), Reason::Quota(Dimension::Rpd));
+        }
+        worst
+    }
+
+    /// When `tokens` fit, and how many more would fit beside them then.
+    pub(crate) fn room_for_tokens(&self, now: Timestamp, tokens: u64, rules: &Rules) -> (Timestamp, u64) {
+        let Some(limit) = self.limits.tpm else { return (now, u64::MAX) };
+        let room = self.window.room_for_tokens(now, tokens, limit, rules.shape);
+        if self.bursts[TOKENS] >= 1.0 || room.at.is_never() {
+            return (room.at, room.slack);
+        }
+        let paced = self.pacers[TOKENS].ready(now, tokens, pace(rules, limit, self.bursts[TOKENS]));
+        (room.at.max(paced), room.slack)
+    }
+
+    /// True when `tokens` may go now.
+    pub(crate) fn fits(&self, now: Timestamp, tokens: u64, rules: &Rules) -> bool {
+        let Some(limit) = self.limits.tpm else { return true };
+        self.window.tokens() + tokens <= limit
+            && (self.bursts[TOKENS] >= 1.0
+                || self.pacers[TOKENS].ready(now, tokens, pace(rules, limit, self.bursts[TOKENS])) <= now)
+    }
+
+    /// Tokens that could go at once.
+    pub(crate) fn free_tokens(&self) -> u64 {
+        self.limits.tpm.map_or(u64::MAX, |limit| limit.saturating_sub(self.window.tokens()))
+    }
+
+    /// Use of the window and the day: requests, tokens, requests today.
+    pub(crate) fn used(&self) -> (u64, u64, u64) {
+        (self.window.requests(), self.window.tokens(), self.day.today())
+    }
+
+    /// The pause in force.
+    pub(crate) fn hold(&self) -> Option<Hold> {
+        self.hold
+    }
+
+    /// A refusal's pause, or a day that is used up: what makes a key of this quota count as exhausted.
+    pub(crate) fn exhausted(&self) -> Option<Blocked> {
+        let held = self.hold.map(|hold| Blocked { reason: Reason::Held(hold.dimension), until: hold.until });
+        let spent = self.limits.rpd.is_some_and(|limit| self.day.today() >= limit);
+        let spent = spent.then(|| Blocked { reason: Reason::Quota(Dimension::Rpd), until: self.day.end() });
+        let parked = self.parked.then_some(Blocked { reason: Reason::Parked, until: Timestamp::NEVER });
+        Blocked::later(Blocked::later(held, spent), parked)
+    }
+
+    /// Sends keep min(10 ms, 1 s / L) apart until a whole window has passed without a refusal.
+    fn spacing(&self, now: Timestamp, limit: u64, rules: &Rules) -> Duration {
+        let proven = self.clean_since.is_some_and(|since| now >= since + rules.shape.span());
+        if proven || self.clean_since.is_none() {
+            return Duration::ZERO;
+        }
+        UNPROVEN_SPACING.min(Duration::from_secs(1) / u32::try_from(limit.max(1)).unwrap_or(u32::MAX))
+    }
+
+    // === changes ===
+
+    /// Takes one request of `tokens` out of every dimension.
+    pub(crate) fn take(&mut self, now: Timestamp, tokens: u64, day: Span, rules: &Rules) -> Permit {
+        let slot = self.window.charge(now, tokens, rules.shape);
+        self.day.charge(now, day, rules.guard);
+        for (kind, limit, weight) in [(REQUESTS, self.limits.rpm, 1), (TOKENS, self.limits.tpm, tokens)] {
+            if let (Some(limit), true) = (limit, self.bursts[kind] < 1.0) {
+                self.pacers[kind].charge(now, weight, pace(rules, limit, self.bursts[kind]));
+            }
+        }
+        self.clean_since.get_or_insert(now);
+        self.last_sent = now;
+        self.in_flight += 1;
+        self.probe = match self.probe {
+            Probe::Due => Probe::Sent(now),
+            Probe::Sent(_) | Probe::NotNeeded => Probe::NotNeeded,
+        };
+        Permit { at: now, tokens, slot, day_end: day.end }
+    }
+
+    /// An answer came: charges what was really used.
+    pub(crate) fn settle(&mut self, permit: Permit, used: Option<u64>) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let used = used.unwrap_or(permit.tokens);
+        self.window.settle(permit.slot, permit.tokens, used);
+        if self.bursts[TOKENS] < 1.0 {
+            self.pacers[TOKENS].settle(permit.tokens, used);
+        }
+    }
+
+    /// The quota let a request through.
+    pub(crate) fn succeeded(&mut self, permit: Permit) {
+        self.most_in_flight = self.most_in_flight.saturating_add(1);
+        if permit.at > self.refused_at || self.refused_at == Timestamp::ZERO {
+            self.strikes = 0;
+            if matches!(self.probe, Probe::Sent(_)) {
+                self.probe = Probe::NotNeeded;
+            }
+        }
+    }
+
+    /// The server counted nothing: gives a permit back whole.
+    pub(crate) fn refund(&mut self, permit: Permit, day: Span) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.window.refund(permit.slot, permit.tokens);
+        if permit.day_end == day.end {
+            self.day.refund();
+        }
+        if self.bursts[TOKENS] < 1.0 {
+            self.pacers[TOKENS].settle(permit.tokens, 0);
+        }
+        if self.bursts[REQUESTS] < 1.0 {
+            self.pacers[REQUESTS].settle(1, 0);
+        }
+    }
+
+    /// The server refused: the bucket pauses, and learns.
+    ///
+    /// A refusal of a request that was under way when an earlier refusal arrived tells nothing new; it may only lengthen the pause.
+    pub(crate) fn refused(&mut self, now: Timestamp, permit: Permit, denied: Denied, day: Span, rules: &Rules) -> Hold {
+        self.refund(permit, day);
+        if denied.limit == Some(0) {
+            self.parked = true;
+            return Hold { until: Timestamp::NEVER, dimension: denied.dimension };
+        }
+        self.learn(denied);
+        let news = permit.at > self.refused_at || self.refused_at == Timestamp::ZERO;
+        if news {
+            self.strikes += 1;
+            self.refused_at = now;
+            self.most_in_flight = (self.most_in_flight / 2).max(1);
+            self.shrink_burst(now, denied.dimension, rules);
+        }
+        self.clean_since = None;
+        self.probe = Probe::Due;
+        let told = self.pause_end(now, denied, day, rules);
+        let hold = match self.hold {
+            Some(hold) if hold.until >= told => hold,
+            _ => Hold { until: told, dimension: denied.dimension },
+        };
+        self.hold = Some(hold);
+        hold
+    }
+
+    fn learn(&mut self, denied: Denied) {
+        let Some(told) = denied.limit else { return };
+        let known = match denied.dimension {
+            Some(Dimension::Rpm) => &mut self.limits.rpm,
+            Some(Dimension::Tpm) => &mut self.limits.tpm,
+            Some(Dimension::Rpd) => &mut self.limits.rpd,
+            Some(Dimension::Tpd) | None => return,
+        };
+        *known = Some(known.map_or(told, |limit| limit.min(told)));
+    }
+
+    /// A refusal below our own count shows that the server takes less at once than a window's worth.
+    fn shrink_burst(&mut self, now: Timestamp, dimension: Option<Dimension>, rules: &Rules) {
+        if rules.kind != WindowKind::Auto {
+            return;
+        }
+        let (kind, used, limit) = match dimension {
+            Some(Dimension::Rpm) => (REQUESTS, self.window.requests(), self.limits.rpm),
+            Some(Dimension::Tpm) => (TOKENS, self.window.tokens(), self.limits.tpm),
+            Some(Dimension::Rpd | Dimension::Tpd) | None => return,
+        };
+        if limit.is_some_and(|limit| used < limit) {
+            self.bursts[kind] /= 2.0;
+            self.pacers[kind].drain(now);
+            self.halvings += 1;
+            self.schedule_growth(now, rules);
+        }
+    }
+
+    fn schedule_growth(&mut self, now: Timestamp, rules: &Rules) {
+        let halved = rules.kind == WindowKind::Auto && self.bursts.iter().any(|&burst| burst < 1.0);
+        let windows = WINDOWS_BEFORE_GROWTH << self.halvings.min(8);
+        self.grow_at = if halved { now + rules.shape.span() * windows } else { Timestamp::NEVER };
+    }
+
+    /// When the server's pause ends: its own word, the quota day for daily limits, a doubling pause when it said nothing.
+    fn pause_end(&self, now: Timestamp, denied: Denied, day: Span, rules: &Rules) -> Timestamp {
+        let told = denied.retry_after.map(|pause| now + pause);
+        if denied.dimension.is_some_and(Dimension::is_daily) {
+            // A daily refusal may carry a pause of seconds; only one beyond an hour tells more than the calendar.
+            let long = denied.retry_after.filter(|pause| *pause > rules.minute * 60).map(|pause| now + pause);
+            return long.map_or(day.end, |until| until.max(day.end));
+        }
+        told.unwrap_or_else(|| {
+            let doubled = (rules.minute / 60).saturating_mul(1 << self.strikes.saturating_sub(1).min(10));
+            now + doubled.min(rules.minute)
+        })
+    }
+}
+
+fn pace(rules: &Rules, limit: u64, burst: f64) -> Pace {
+    Pace::new(limit, burst, rules.minute, rules.guard)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Span = Span { start: Timestamp::ZERO, end: Timestamp::from_secs(86_400) };
+    const NOW: Timestamp = Timestamp::from_secs(1_000);
+
+    fn rules(kind: WindowKind) -> Rules {
+        Rules::new(&QuotaRules { window: kind, ..QuotaRules::default() })
+    }
+
+    fn bucket(limits: Limits, rules: &Rules) -> Bucket {
+        let mut bucket = Bucket::new(limits, rules);
+        bucket.advance(NOW, DAY, rules);
+        bucket
+    }
+
+    fn refusal(dimension: Dimension, seconds: u64) -> Denied {
+        Denied { dimension: Some(dimension), retry_after: Some(Duration::from_secs(seconds)), limit: None }
+    }
+
+    #[test]
+    fn the_binding_limit_is_named_with_the_exact_instant() {
+        let rules = rules(WindowKind::Sliding);
+        let mut bucket = bucket(Limits { rpm: Some(2), tpm: None, rpd: Some(10) }, &rules);
+        bucket.take(NOW, 1, DAY, &rules);
+        bucket.take(NOW, 1, DAY, &rules);
+        let blocked = bucket.blocked(NOW, DAY, &rules);
+        let until = Timestamp::from_micros(1_000_100_000 + 60_500_000);
+        assert_eq!(blocked, Some(Blocked { reason: Reason::Quota(Dimension::Rpm), until }));
+    }
+
+    #[test]
+    fn a_full_day_waits_for_its_end() {
+        let rules = rules(WindowKind::Sliding);
+        let mut bucket = bucket(Limits { rpm: Some(100), tpm: None, rpd: Some(1) }, &rules);
+        bucket.take(NOW, 1, DAY, &rules);
+        let blocked = bucket.blocked(NOW + Duration::from_secs(120), DAY, &rules);
+        assert_eq!(blocked, Some(Blocked { reason: Reason::Quota(Dimension::Rpd), until: DAY.end }));
+    }
+
+    #[test]
+    fn sends_keep_apart_until_a_whole_window_passed_without_refusal() {
+        let rules = rules(WindowKind::Sliding);
+        let mut bucket = bucket(Limits { rpm: Some(1_000), ..Limits::default() }, &rules);
+        bucket.take(NOW, 1, DAY, &rules);
+        let next = bucket.blocked(NOW, DAY, &rules);
+        assert_eq!(next, Some(Blocked { reason: Reason::Pacing, until: NOW + Duration::from_millis(1) }));
+        let later = NOW + Duration::from_millis(60_500);
+        bucket.advance(later, DAY, &rules);
+        bucket.take(later, 1, DAY, &rules);
+        assert_eq!(bucket.blocked(later, DAY, &rules), None);
+    }
+
+    #[test]
+    fn a_refusal_holds_until_told_then_lets_one_request_try() {
+        let rules = rules(WindowKind::Sliding);
+        let mut bucket = bucket(Limits { rpm: Some(10), ..Limits::default() }, &rules);
+        let permit = bucket.take(NOW, 1, DAY, &rules);
+        let hold = bucket.refused(NOW, permit, refusal(Dimension::Rpm, 17), DAY, &rules);
+        let after = NOW + Duration::from_secs(17);
+        assert_eq!(hold.until, after);
+        bucket.advance(after, DAY, &rules);
+        assert_eq!(bucket.blocked(after, DAY, &rules), None);
+        let probe = bucket.take(after, 1, DAY, &rules);
+        let soon = after + Duration::from_millis(20);
+        assert!(matches!(bucket.blocked(soon, DAY, &rules), Some(Blocked { reason: Reason::Probing, .. })));
+        bucket.settle(probe, None);
+        bucket.succeeded(probe);
+        assert_eq!(bucket.blocked(soon, DAY, &rules), None);
+    }
+
+    #[test]
+    fn a_daily_refusal_with_a_short_delay_waits_for_midnight() {
+        let rules = rules(WindowKind::Sliding);
+        let mut bucket = bucket(Limits::default(), &rules);
+        let permit = bucket.take(NOW, 1, DAY, &rules);
+        assert_eq!(bucket.refused(NOW, permit, refusal(Dimension::Rpd, 30), DAY, &rules).until, DAY.end);
+    }
+
+    #[test]
+    fn a_limit_of_zero_parks_for_good() {
+        let rules = rules(WindowKind::Sliding);
+        let mut bucket = bucket(Limits::default(), &rules);
+        let permit = bucket.take(NOW, 1, DAY, &rules);
+        bucket.refused(NOW, permit, Denied { limit: Some(0), ..Denied::default() }, DAY, &rules);
+        assert!(bucket.parked);
+    }
+
+    #[test]
+    fn a_refusal_that_tells_a_smaller_limit_is_believed() {
+        let rules = rules(WindowKind::Auto);
+        let mut bucket = bucket(Limits { rpm: Some(60), ..Limits::default() }, &rules);
+        let permit = bucket.take(NOW, 1, DAY, &rules);
+        bucket.refused(NOW, permit, Denied { limit: Some(20), ..refusal(Dimension::Rpm, 1) }, DAY, &rules);
+        assert_eq!(bucket.limits.rpm, Some(20));
+    }
+
+    #[test]
+    fn one_burst_of_refusals_halves_the_burst_once() {
+        let rules = rules(WindowKind::Auto);
+        let mut bucket = bucket(Limits { rpm: Some(100), ..Limits::default() }, &rules);
+        let permits: Vec<_> = (0..5).map(|_| bucket.take(NOW, 1, DAY, &rules)).collect();
+        for permit in permits {
+            bucket.refused(NOW + Duration::from_millis(50), permit, refusal(Dimension::Rpm, 1), DAY, &rules);
+        }
+        assert_eq!(bucket.bursts[REQUESTS], 0.5);
+        assert_eq!(bucket.bursts[TOKENS], 1.0);
+    }
+
+    #[test]
+    fn a_halved_burst_grows_again_after_quiet_windows() {
+        let rules = rules(WindowKind::Auto);
+        let mut bucket = bucket(Limits { rpm: Some(100), ..Limits::default() }, &rules);
+        let permit = bucket.take(NOW, 1, DAY, &rules);
+        bucket.refused(NOW, permit, refusal(Dimension::Rpm, 1), DAY, &rules);
+        bucket.advance(NOW + Duration::from_millis(60_500) * 16, DAY, &rules);
+        assert_eq!(bucket.bursts[REQUESTS], 0.625);
+    }
+
+    #[test]
+    fn an_unknown_limit_starts_with_four_in_flight_and_doubles_by_successes() {
+        let rules = rules(WindowKind::Auto);
+        let mut bucket = bucket(Limits::default(), &rules);
+        let permits: Vec<_> = (0..4).map(|_| bucket.take(NOW, 1, DAY, &rules)).collect();
+        assert!(matches!(bucket.blocked(NOW, DAY, &rules), Some(Blocked { reason: Reason::Probing, .. })));
+        for permit in permits {
+            bucket.settle(permit, None);
+            bucket.succeeded(permit);
+        }
+        for _ in 0..8 {
+            assert_eq!(bucket.blocked(NOW, DAY, &rules), None);
+            bucket.take(NOW, 1, DAY, &rules);
+        }
+        assert!(bucket.blocked(NOW, DAY, &rules).is_some());
+    }
+}

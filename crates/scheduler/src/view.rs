@@ -1,0 +1,168 @@
+//! What the scheduler is doing, for displays: keys, quotas, and the limiting factor.
+
+use std::sync::Arc;
+
+use crate::key::KeyId;
+use crate::outcome::{Blocked, Reason};
+use crate::quota::Limits;
+use crate::scheduler::Scheduler;
+use crate::time::Timestamp;
+
+/// A key's state, in the words its users know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyState {
+    /// Ready for a call.
+    Available,
+    /// Rests after a use.
+    Cooldown {
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Every quota of its project pauses.
+    TemporarilyExhausted {
+        /// Until when the first of them pauses.
+        until: Timestamp,
+    },
+    /// Every quota of its project is used up for the day.
+    FullyExhausted {
+        /// When the day ends.
+        until: Timestamp,
+    },
+    /// Must not be used again.
+    FailedInit {
+        /// The API's word for it.
+        reason: Arc<str>,
+    },
+}
+
+impl KeyState {
+    /// `AVAILABLE`, `COOLDOWN`, `TEMPORARILY_EXHAUSTED`, `FULLY_EXHAUSTED` or `FAILED_INIT`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            KeyState::Available => "AVAILABLE",
+            KeyState::Cooldown { .. } => "COOLDOWN",
+            KeyState::TemporarilyExhausted { .. } => "TEMPORARILY_EXHAUSTED",
+            KeyState::FullyExhausted { .. } => "FULLY_EXHAUSTED",
+            KeyState::FailedInit { .. } => "FAILED_INIT",
+        }
+    }
+}
+
+/// A key as displays see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyView {
+    /// Its number.
+    pub key: KeyId,
+    /// Its project's number.
+    pub project: u32,
+    /// Its state.
+    pub state: KeyState,
+    /// Calls under way with it.
+    pub active: u32,
+}
+
+/// The quota of a (project, model family) as displays see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuotaView {
+    /// The project's number.
+    pub project: u32,
+    /// The model family.
+    pub model: Arc<str>,
+    /// Limits in force.
+    pub limits: Limits,
+    /// Requests and tokens in the window, requests today.
+    pub used: (u64, u64, u64),
+    /// The pause in force.
+    pub held_until: Option<Timestamp>,
+}
+
+/// The limiting factor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limiting {
+    /// Why, and until when.
+    pub blocked: Blocked,
+    /// Whose quota or keys, where it is a project's.
+    pub project: Option<u32>,
+}
+
+impl Scheduler {
+    /// Prompts that wait for a permit.
+    pub fn queued(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.queue.len()).sum()
+    }
+
+    /// Prompts that wait out a pause after a fault.
+    pub fn paused(&self) -> usize {
+        self.paused.len()
+    }
+
+    /// Calls under way, and the most there may be.
+    pub fn active(&self) -> (u32, u32) {
+        (self.workers.busy(), self.workers.most())
+    }
+
+    /// Why nothing more is sent at `now`; `None` when nothing waits.
+    pub fn limiting(&self, now: Timestamp) -> Option<Limiting> {
+        if self.queued() == 0 {
+            let until = self.paused.first().map(|&(until, _)| until)?;
+            return Some(Limiting { blocked: Blocked { reason: Reason::Backoff, until }, project: None });
+        }
+        if let Some(blocked) = self.gate().filter(|gate| gate.until > now) {
+            return Some(Limiting { blocked, project: None });
+        }
+        let waiting = self.quotas.iter().filter(|quota| !self.lanes[quota.model.0 as usize].queue.is_empty());
+        let live = waiting.filter(|quota| self.projects[quota.project as usize].ring.live > 0 && !quota.bucket.parked);
+        let first =
+            live.filter_map(|quota| quota.standing.why.map(|why| (why, quota.project))).min_by_key(|(why, _)| why.until)?;
+        Some(Limiting { blocked: first.0, project: Some(first.1) })
+    }
+
+    /// Every key.
+    pub fn keys(&mut self, now: Timestamp) -> Vec<KeyView> {
+        self.advance_all(now);
+        let view = |(number, key): (usize, &crate::key::Key)| KeyView {
+            key: KeyId(u32::try_from(number).unwrap_or(u32::MAX)),
+            project: key.project,
+            state: self.key_state(now, key),
+            active: key.active,
+        };
+        self.keys.iter().enumerate().map(view).collect()
+    }
+
+    fn key_state(&self, now: Timestamp, key: &crate::key::Key) -> KeyState {
+        if let Some(reason) = &key.dead {
+            return KeyState::FailedInit { reason: reason.clone() };
+        }
+        let buckets = &self.projects[key.project as usize].buckets;
+        let pauses: Option<Vec<Blocked>> = buckets.iter().map(|&id| self.quotas[id as usize].bucket.exhausted()).collect();
+        if let Some(first) = pauses.and_then(|pauses| pauses.into_iter().min_by_key(|pause| pause.until)) {
+            return match first.reason {
+                Reason::Quota(dimension) | Reason::Held(Some(dimension)) if dimension.is_daily() => {
+                    KeyState::FullyExhausted { until: first.until }
+                }
+                _ => KeyState::TemporarilyExhausted { until: first.until },
+            };
+        }
+        key.rests_until(now).map_or(KeyState::Available, |until| KeyState::Cooldown { until })
+    }
+
+    /// Every quota that has been asked for so far.
+    pub fn quotas(&mut self, now: Timestamp) -> Vec<QuotaView> {
+        self.advance_all(now);
+        let view = |quota: &crate::scheduler::Quota| QuotaView {
+            project: quota.project,
+            model: self.lanes[quota.model.0 as usize].name.clone(),
+            limits: quota.bucket.limits,
+            used: quota.bucket.used(),
+            held_until: quota.bucket.hold().map(|hold| hold.until),
+        };
+        self.quotas.iter().map(view).collect()
+    }
+
+    fn advance_all(&mut self, now: Timestamp) {
+        let day = self.calendar.day(now);
+        for quota in &mut self.quotas {
+            quota.bucket.advance(now, day, &self.rules);
+        }
+    }
+}
