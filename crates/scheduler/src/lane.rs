@@ -130,8 +130,8 @@ impl Lane {
 
     /// The next prompt for a free bucket.
     ///
-    /// The head goes first. When it does not fit, prompts behind it may pass for a while; after that this bucket keeps
-    /// room for it, and only those pass that do not delay it.
+    /// The head goes first. When it does not fit, the largest prompt behind it that does may pass, for a while; after that
+    /// this bucket keeps room for the head, and only those pass that do not delay it.
     pub(crate) fn choose(
         &mut self,
         now: Timestamp,
@@ -142,6 +142,7 @@ impl Lane {
         kept: impl Fn(u32) -> bool,
     ) -> Choice {
         let mut head: Option<(u64, bool)> = None;
+        let mut filler: Option<(u64, Place, KeyId)> = None;
         let mut wait = Blocked { reason: Reason::Quota(Dimension::Tpm), until: Timestamp::NEVER };
         let mut smallest = u64::MAX;
         for (place, entry) in self.queue.iter_mut().take(LOOK_AHEAD) {
@@ -153,8 +154,9 @@ impl Lane {
                 continue;
             };
             if bucket.fits(now, entry.tokens, rules) {
-                if head.is_none_or(|(slack, strict)| !strict || entry.tokens <= slack) {
-                    return Choice::Take(*place, key);
+                let Some((slack, strict)) = head else { return Choice::Take(*place, key) };
+                if (!strict || entry.tokens <= slack) && filler.is_none_or(|(tokens, ..)| entry.tokens > tokens) {
+                    filler = Some((entry.tokens, *place, key));
                 }
                 continue;
             }
@@ -172,6 +174,9 @@ impl Lane {
             } else if head.is_some_and(|(slack, strict)| !strict || entry.tokens <= slack) {
                 smallest = smallest.min(entry.tokens);
             }
+        }
+        if let Some((_, place, key)) = filler {
+            return Choice::Take(place, key);
         }
         if smallest != u64::MAX {
             wait = sooner(wait, Reason::Quota(Dimension::Tpm), bucket.room_for_tokens(now, smallest, rules).0);

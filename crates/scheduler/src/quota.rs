@@ -24,8 +24,9 @@ pub struct Limits {
 const UNPROVEN_SPACING: Duration = Duration::from_millis(10);
 /// Calls in flight that an unknown limit starts with.
 const FIRST_IN_FLIGHT: u32 = 4;
-/// Part of a limit that a server bucket of unknown size surely takes at once; the smallest seen is a sixth.
-const BUCKET_BURST: f64 = 0.1;
+/// Part of a limit that a server bucket of unknown size surely takes at once: the smallest holds a sixth, and jitter and the
+/// pacer's haste need their share. Measured in virtual hours: 0.10 uses 92.7 %, 0.14 uses 95.3 % in the worst mix of sizes.
+const BUCKET_BURST: f64 = 0.14;
 /// Windows without a refusal before a halved burst is tried a quarter larger; doubles with every halving.
 const WINDOWS_BEFORE_GROWTH: u32 = 8;
 
@@ -186,7 +187,9 @@ impl Bucket {
             return (room.at, room.slack);
         }
         let paced = self.pacers[TOKENS].ready(now, tokens, pace(rules, limit, self.bursts[TOKENS]));
-        (room.at.max(paced), room.slack)
+        // While it waits for the pacer, anything that passes takes from what it waits for.
+        let slack = if paced > room.at { 0 } else { room.slack };
+        (room.at.max(paced), slack)
     }
 
     /// True when `tokens` may go now.

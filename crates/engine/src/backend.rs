@@ -1,0 +1,78 @@
+//! The door to whatever answers prompts: HTTP by default, anything that implements [`Backend`] otherwise.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use secrecy::SecretString;
+
+/// One attempt as a backend sees it.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Bare model id.
+    pub model: Arc<str>,
+    /// The body of `generateContent`.
+    pub body: Bytes,
+    /// The key to use; its `Debug` is redacted.
+    pub key: Arc<SecretString>,
+}
+
+/// What came back with an HTTP status.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// `Content-Type`, if told.
+    pub content_type: Option<String>,
+    /// `Retry-After`, if told.
+    pub retry_after: Option<String>,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+/// Why no (whole) HTTP answer came.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TransportError {
+    /// The host name has no address.
+    #[error("cannot resolve {host}: {reason}")]
+    Dns {
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        reason: String,
+    },
+    /// No connection.
+    #[error("cannot connect to {host}: {reason}")]
+    Connect {
+        /// Host and port.
+        host: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// No secure connection.
+    #[error("TLS with {host} failed: {reason}")]
+    Tls {
+        /// Host and port.
+        host: String,
+        /// What the TLS library said.
+        reason: String,
+    },
+    /// The connection ended before the whole answer was there.
+    #[error("connection lost: {reason}")]
+    Cut {
+        /// What the HTTP library said.
+        reason: String,
+    },
+    /// The attempt took longer than it may.
+    #[error("no answer within {seconds} s")]
+    Timeout {
+        /// The bound.
+        seconds: u64,
+    },
+}
+
+/// Carries attempts to a service. Must be cheap to share; dropping the future must end the call.
+pub trait Backend: Send + Sync + 'static {
+    /// Sends one call and waits for the whole answer.
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Reply, TransportError>>;
+}

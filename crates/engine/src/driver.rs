@@ -1,0 +1,435 @@
+//! The driver: makes events, lets the scheduler decide, does what it says.
+//!
+//! Whoever has an event locks the state for some microseconds, decides, and starts what is due: a finishing attempt
+//! starts the next one itself. One timer task sleeps until the scheduler's next wake-up. Bodies stay here, under their
+//! job's number; the scheduler moves ids and numbers only.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use secrecy::SecretString;
+use tidegate_gemini::models;
+use tidegate_gemini::response::{Answer, Usage};
+use tidegate_gemini::tokens::Calibration;
+use tidegate_scheduler::{Action, Event as Stimulus, JobId, KeyId, Outcome, Scheduler, Submission, Timestamp, Verdict};
+use tokio::sync::{Notify, broadcast, oneshot};
+use tokio::task::AbortHandle;
+
+use crate::backend::{Backend, Call, Reply, TransportError};
+use crate::classify::{FaultWords, Reading, classify};
+use crate::clock::Clock;
+use crate::event::{Attempt, AttemptFault, Blame, Event, EventKind, Observer, Seat};
+use crate::request::{Error, ErrorClass, Request, Response, Trace};
+use crate::stats::Stats;
+
+/// A key as the driver holds it.
+pub(crate) struct KeyCard {
+    pub project: u32,
+    pub name: Arc<str>,
+    pub secret: Arc<SecretString>,
+}
+
+/// Everything the engine's handles and tasks share.
+pub(crate) struct Driver {
+    pub state: Mutex<State>,
+    pub clock: Clock,
+    pub keys: Vec<KeyCard>,
+    pub projects: Vec<Arc<str>>,
+    pub events: broadcast::Sender<Event>,
+    backend: Arc<dyn Backend>,
+    observers: Vec<Arc<dyn Observer>>,
+    attempt_timeout: Duration,
+    rearm: Notify,
+    armed: AtomicU64,
+    /// Notified whenever the last prompt has left.
+    pub idle: Notify,
+}
+
+/// What the lock guards.
+pub(crate) struct State {
+    pub scheduler: Scheduler,
+    pub stats: Stats,
+    pub closed: bool,
+    tickets: HashMap<JobId, Ticket>,
+    calibration: Calibration,
+    last: u64,
+}
+
+/// A prompt on its way.
+struct Ticket {
+    request: Request,
+    model: Arc<str>,
+    reply_to: oneshot::Sender<Result<Response, Error>>,
+    submitted: Timestamp,
+    started: Timestamp,
+    tokens: u64,
+    seat: Option<Seat>,
+    trace: Trace,
+    last: Last,
+    abort: Option<AbortHandle>,
+}
+
+/// The last answer of a prompt, kept until it is known to be the final one.
+#[derive(Default)]
+struct Last {
+    answer: Option<Answer>,
+    body: Option<Bytes>,
+    fault: Option<FaultWords>,
+}
+
+/// What the driver is made of, beside the scheduler.
+pub(crate) struct Parts {
+    pub scheduler: Scheduler,
+    pub clock: Clock,
+    pub keys: Vec<KeyCard>,
+    pub projects: Vec<Arc<str>>,
+    pub backend: Arc<dyn Backend>,
+    pub observers: Vec<Arc<dyn Observer>>,
+    pub attempt_timeout: Duration,
+}
+
+impl Driver {
+    pub(crate) fn new(parts: Parts) -> Arc<Driver> {
+        let state = State {
+            scheduler: parts.scheduler,
+            stats: Stats::default(),
+            closed: false,
+            tickets: HashMap::new(),
+            calibration: Calibration::default(),
+            last: 0,
+        };
+        Arc::new(Driver {
+            state: Mutex::new(state),
+            clock: parts.clock,
+            keys: parts.keys,
+            projects: parts.projects,
+            events: broadcast::channel(1024).0,
+            backend: parts.backend,
+            observers: parts.observers,
+            attempt_timeout: parts.attempt_timeout,
+            rearm: Notify::new(),
+            armed: AtomicU64::new(u64::MAX),
+            idle: Notify::new(),
+        })
+    }
+
+    // === from outside ===
+
+    /// Takes a prompt in. The answer arrives on the channel; the guard withdraws the prompt when it is dropped.
+    pub(crate) fn submit(self: &Arc<Driver>, request: Request) -> (oneshot::Receiver<Result<Response, Error>>, Withdraw) {
+        let (reply_to, reply) = oneshot::channel();
+        let now = self.clock.now();
+        let mut state = self.state.lock();
+        state.last += 1;
+        let job = JobId(state.last);
+        let withdraw = Withdraw { driver: self.clone(), job };
+        if state.closed {
+            drop(state);
+            let _ = reply_to.send(Err(cancelled("the engine is shut down: Workers not running")));
+            return (reply, withdraw);
+        }
+        let family = models::family(&request.model);
+        let model = state.scheduler.model(family);
+        let tokens = state.calibration.apply(family, request.estimated_tokens);
+        let submission =
+            Submission { job, model, tokens, priority: request.priority, deadline: request.deadline.map(|span| now + span) };
+        let model = Arc::from(request.model.as_str());
+        let (trace, last) = (Trace::default(), Last::default());
+        let ticket =
+            Ticket { request, model, reply_to, submitted: now, started: now, tokens, seat: None, trace, last, abort: None };
+        state.tickets.insert(job, ticket);
+        self.emit(&mut state, now, EventKind::Submitted { job });
+        self.decide(&mut state, now, Stimulus::Submitted(submission));
+        (reply, withdraw)
+    }
+
+    /// Ends every prompt that no attempt is under way for, or every prompt.
+    pub(crate) fn dismiss(self: &Arc<Driver>, running_too: bool) {
+        let now = self.clock.now();
+        let mut state = self.state.lock();
+        state.closed = true;
+        let leaving: Vec<JobId> =
+            state.tickets.iter().filter(|(_, ticket)| running_too || ticket.abort.is_none()).map(|(&job, _)| job).collect();
+        for job in leaving {
+            let ticket = state.tickets.remove(&job);
+            self.decide(&mut state, now, Stimulus::Cancelled(job));
+            if let Some(ticket) = ticket {
+                let error = Error { trace: ticket.trace.clone(), ..cancelled("the engine was shut down before an answer came") };
+                self.leave(&mut state, now, job, ticket, Err(error));
+            }
+        }
+    }
+
+    /// Prompts taken in and not yet ended.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.state.lock().tickets.len()
+    }
+
+    fn withdraw(self: &Arc<Driver>, job: JobId) {
+        let now = self.clock.now();
+        let mut state = self.state.lock();
+        if let Some(ticket) = state.tickets.remove(&job) {
+            self.decide(&mut state, now, Stimulus::Cancelled(job));
+            self.leave(&mut state, now, job, ticket, Err(cancelled("the caller went away")));
+        }
+    }
+
+    /// Sleeps until the scheduler's next wake-up, over and over.
+    pub(crate) async fn keep_time(self: Arc<Driver>) {
+        loop {
+            let next = {
+                let state = self.state.lock();
+                let next = state.scheduler.next_wake();
+                self.armed.store(next.map_or(u64::MAX, Timestamp::as_micros), Ordering::Relaxed);
+                next
+            };
+            let changed = self.rearm.notified();
+            match next {
+                None => changed.await,
+                Some(at) => tokio::select! {
+                    () = changed => continue,
+                    () = tokio::time::sleep_until(self.clock.instant(at)) => {}
+                },
+            }
+            let now = self.clock.now();
+            let mut state = self.state.lock();
+            self.decide(&mut state, now, Stimulus::Woke);
+        }
+    }
+
+    // === decide and act ===
+
+    fn decide(self: &Arc<Driver>, state: &mut State, now: Timestamp, stimulus: Stimulus) {
+        let mut actions = Vec::new();
+        state.scheduler.handle(now, stimulus, &mut actions);
+        self.act(state, now, actions);
+    }
+
+    fn act(self: &Arc<Driver>, state: &mut State, now: Timestamp, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Start { job, key, slot, attempt } => self.start(state, now, job, key, slot, attempt),
+                Action::Complete { job, verdict } => self.complete(state, now, job, verdict),
+                Action::Retry { .. } => {}
+                Action::Held { project, model, dimension, until } => {
+                    let project = self.projects[project as usize].clone();
+                    let dimension = dimension.map(tidegate_scheduler::Dimension::name);
+                    self.emit(state, now, EventKind::Held { project, model, dimension, until });
+                }
+                Action::KeyDead { key, reason } => {
+                    let card = &self.keys[key.0 as usize];
+                    let project = self.projects[card.project as usize].clone();
+                    self.emit(state, now, EventKind::KeyDead { project, key: card.name.clone(), reason });
+                }
+            }
+        }
+        let next = state.scheduler.next_wake().map_or(u64::MAX, Timestamp::as_micros);
+        if next < self.armed.load(Ordering::Relaxed) {
+            self.armed.store(next, Ordering::Relaxed);
+            self.rearm.notify_one();
+        }
+    }
+
+    fn start(self: &Arc<Driver>, state: &mut State, now: Timestamp, job: JobId, key: KeyId, slot: u32, attempt: u32) {
+        let card = &self.keys[key.0 as usize];
+        let project = self.projects[card.project as usize].clone();
+        let Some(ticket) = state.tickets.get_mut(&job) else { return };
+        let seat = Seat { project: project.clone(), key: card.name.clone(), model: ticket.model.clone(), slot };
+        ticket.started = now;
+        ticket.seat = Some(seat.clone());
+        ticket.trace.attempts = attempt;
+        ticket.trace.project = project;
+        ticket.trace.key = card.name.clone();
+        ticket.trace.queued = now - ticket.submitted;
+        let call = Call { model: ticket.model.clone(), body: ticket.request.body.clone(), key: card.secret.clone() };
+        let tokens = ticket.tokens;
+        ticket.abort = Some(tokio::spawn(attempt_once(self.clone(), job, attempt, call)).abort_handle());
+        self.emit(state, now, EventKind::Started { job, seat, tokens });
+    }
+
+    /// An attempt came back: judge it, let the scheduler decide, tell the world, act.
+    fn finish(self: &Arc<Driver>, job: JobId, attempt: u32, result: Result<Reply, TransportError>) {
+        let Reading { outcome, answer, usage, fault } = classify(&result);
+        let now = self.clock.now();
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let Some(ticket) = state.tickets.get_mut(&job).filter(|ticket| ticket.trace.attempts == attempt) else { return };
+        ticket.abort = None;
+        ticket.trace.latency = now - ticket.started;
+        ticket.trace.usage.add(&usage);
+        ticket.last = Last { answer, body: result.ok().map(|reply| reply.body), fault: fault.clone() };
+        let (label, latency) = (ticket.request.label.clone(), ticket.trace.latency);
+        let seat = ticket.seat.clone();
+        learn(&mut state.calibration, ticket, &outcome);
+        let mut actions = Vec::new();
+        state.scheduler.handle(now, Stimulus::Finished { job, outcome }, &mut actions);
+        if let Some(seat) = seat {
+            let fault = fault.map(|words| told(words, now, job, &actions));
+            let ended = Attempt { job, label, number: attempt, seat, latency, usage, fault };
+            self.emit(state, now, EventKind::Attempted(Box::new(ended)));
+        }
+        let ended = actions.iter().any(|action| matches!(action, Action::Complete { job: done, .. } if *done == job));
+        if state.closed && !ended {
+            return self.give_back(state, now, job);
+        }
+        self.act(state, now, actions);
+    }
+
+    /// The engine is closing: a prompt that would be asked again goes back to its caller instead.
+    fn give_back(self: &Arc<Driver>, state: &mut State, now: Timestamp, job: JobId) {
+        let Some(ticket) = state.tickets.remove(&job) else { return };
+        state.scheduler.handle(now, Stimulus::Cancelled(job), &mut Vec::new());
+        let error = Error { trace: ticket.trace.clone(), ..cancelled("the engine was shut down before an answer came") };
+        self.leave(state, now, job, ticket, Err(error));
+    }
+
+    fn complete(self: &Arc<Driver>, state: &mut State, now: Timestamp, job: JobId, verdict: Verdict) {
+        let Some(mut ticket) = state.tickets.remove(&job) else { return };
+        let result = conclude(&mut ticket, verdict);
+        self.leave(state, now, job, ticket, result);
+    }
+
+    fn leave(&self, state: &mut State, now: Timestamp, job: JobId, ticket: Ticket, result: Result<Response, Error>) {
+        if let Some(abort) = ticket.abort {
+            abort.abort();
+            self.emit_abandoned(state, now, job, ticket.seat, ticket.trace.attempts);
+        }
+        let failed = result.as_ref().err().map(|error| error.class);
+        let (label, usage) = (ticket.request.label, ticket.trace.usage);
+        self.emit(state, now, EventKind::Completed { job, label, failed, usage });
+        let _ = ticket.reply_to.send(result);
+        if state.tickets.is_empty() {
+            self.idle.notify_waiters();
+        }
+    }
+
+    /// An attempt that was dropped has ended too, or displays would count it for ever.
+    fn emit_abandoned(&self, state: &mut State, now: Timestamp, job: JobId, seat: Option<Seat>, number: u32) {
+        let Some(seat) = seat else { return };
+        let fault = AttemptFault {
+            blame: Blame::Upstream,
+            http_status: None,
+            code: "cancelled".to_string(),
+            message: "dropped before an answer came".to_string(),
+            quota_id: None,
+            retry_in: None,
+            permanent: true,
+        };
+        let (label, usage) = (None, Usage::default());
+        let ended = Attempt { job, label, number, seat, latency: Duration::ZERO, usage, fault: Some(fault) };
+        self.emit(state, now, EventKind::Attempted(Box::new(ended)));
+    }
+
+    fn emit(&self, state: &mut State, at: Timestamp, kind: EventKind) {
+        let event = Event { at, kind };
+        state.stats.fold(&event);
+        for observer in &self.observers {
+            observer.observe(&event);
+        }
+        if self.events.receiver_count() > 0 {
+            let _ = self.events.send(event);
+        }
+    }
+}
+
+async fn attempt_once(driver: Arc<Driver>, job: JobId, attempt: u32, call: Call) {
+    let bound = driver.attempt_timeout;
+    let result = tokio::time::timeout(bound, driver.backend.call(call)).await;
+    let result = result.unwrap_or(Err(TransportError::Timeout { seconds: bound.as_secs() }));
+    driver.finish(job, attempt, result);
+}
+
+/// What the answer taught about this model's tokens.
+fn learn(calibration: &mut Calibration, ticket: &Ticket, outcome: &Outcome) {
+    let used = match outcome {
+        Outcome::Done { used: Some(used) } => *used,
+        Outcome::TaskFailed(fault) => fault.used.unwrap_or(0),
+        _ => 0,
+    };
+    if used > 0 {
+        calibration.observe(models::family(&ticket.request.model), ticket.request.estimated_tokens, used);
+    }
+}
+
+/// A fault in words, with what the scheduler made of it.
+fn told(words: FaultWords, now: Timestamp, job: JobId, actions: &[Action]) -> AttemptFault {
+    let mut retry_in = None;
+    let mut permanent = false;
+    for action in actions {
+        match action {
+            Action::Retry { job: paused, until } if *paused == job => retry_in = Some(*until - now),
+            Action::Held { until, .. } if until.is_never() => permanent = true,
+            Action::Held { until, .. } => retry_in = Some(*until - now),
+            Action::KeyDead { .. } => permanent = true,
+            Action::Complete { job: ended, .. } if *ended == job => permanent = true,
+            _ => {}
+        }
+    }
+    let FaultWords { blame, http_status, code, message, quota_id } = words;
+    AttemptFault { blame, http_status, code, message, quota_id, retry_in, permanent }
+}
+
+// === endings ===
+
+fn conclude(ticket: &mut Ticket, verdict: Verdict) -> Result<Response, Error> {
+    let Last { answer, body, fault } = std::mem::take(&mut ticket.last);
+    let trace = ticket.trace.clone();
+    if let (Verdict::Done, Some(answer), Some(body)) = (verdict, answer.clone(), body.clone()) {
+        return Ok(Response { answer, body, trace });
+    }
+    let http_status = fault.as_ref().and_then(|words| words.http_status);
+    let (code, message) = fault.map_or_else(|| (String::new(), String::new()), |words| (words.code, words.message));
+    let (class, code, message, retryable) = match verdict {
+        Verdict::Done | Verdict::TaskFailed => {
+            let retryable = answer.as_ref().is_some_and(Answer::retry_may_help);
+            (ErrorClass::Task, code, message, retryable)
+        }
+        Verdict::Upstream => (ErrorClass::Upstream, code, format!("persistent API error: {message}"), true),
+        Verdict::AttemptsSpent => (ErrorClass::Upstream, code, format!("no attempts left: {message}"), true),
+        Verdict::TooLarge { tokens, limit } => {
+            let message = format!(
+                "needs about {tokens} input tokens, more than any project may use in a minute ({limit}): split the prompt or raise tpm"
+            );
+            (ErrorClass::TooLarge, "too_large".to_string(), message, false)
+        }
+        Verdict::Deadline => {
+            let message = "Request timeout: its deadline passed before an answer came".to_string();
+            (ErrorClass::Deadline, "deadline".to_string(), message, true)
+        }
+        Verdict::NoKey => {
+            let last = if message.is_empty() { message } else { format!(" (last fault: {message})") };
+            let message = format!("All keys exhausted: no usable key is left for model {}{last}", ticket.model);
+            (ErrorClass::NoKey, "no_key".to_string(), message, true)
+        }
+    };
+    Err(Error { class, code, http_status, message, retryable, answer: answer.map(Box::new), body, trace })
+}
+
+fn cancelled(message: &str) -> Error {
+    Error {
+        class: ErrorClass::Cancelled,
+        code: "cancelled".to_string(),
+        http_status: None,
+        message: message.to_string(),
+        retryable: true,
+        answer: None,
+        body: None,
+        trace: Trace::default(),
+    }
+}
+
+/// Withdraws a prompt when dropped before its end.
+pub(crate) struct Withdraw {
+    driver: Arc<Driver>,
+    job: JobId,
+}
+
+impl Drop for Withdraw {
+    fn drop(&mut self) {
+        self.driver.withdraw(self.job);
+    }
+}

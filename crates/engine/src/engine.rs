@@ -1,0 +1,325 @@
+//! The engine: one `submit(request) -> response` over the whole pool of keys.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use secrecy::SecretString;
+use tidegate_gemini::models::{self, Limits};
+use tidegate_scheduler::{KeyState, Limiting, ProjectSpec, Scheduler, Settings, Timestamp};
+use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
+
+use crate::backend::Backend;
+use crate::clock::Clock;
+use crate::driver::{Driver, KeyCard, Parts};
+use crate::event::{Event, Observer};
+use crate::request::{Error, ErrorClass, Request, Response};
+use crate::stats::{KeyStatus, QuotaStatus, Status, Waiting};
+use crate::transport::{HttpBackend, HttpVersion};
+
+/// Where Google serves the API.
+pub const GOOGLE: &str = "https://generativelanguage.googleapis.com";
+/// The longest one attempt may take: the API's own bound for unary calls is ten minutes.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// A project and its keys: the owner of quotas.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// Its name in displays and settings.
+    pub name: String,
+    /// Its keys, each with a display name (`None`: `PROJECT/1`, ...).
+    pub keys: Vec<(Option<String>, SecretString)>,
+    /// Limits by model id or `*`, later entries win; a missing dimension is unlimited.
+    pub limits: Vec<(String, Limits)>,
+}
+
+/// Why an engine could not be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// No project has a key.
+    #[error("No valid API keys found: set GEMINI_API_KEY, or put keys into .env or tidegate.toml")]
+    NoKeys,
+    /// The base URL cannot be used.
+    #[error("base URL {url:?}: {reason}")]
+    BaseUrl {
+        /// As given.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// TLS could not be set up.
+    #[error("Failed to initialize client: {0}")]
+    Tls(String),
+}
+
+/// Collects what an [`Engine`] needs.
+#[derive(Default)]
+pub struct Builder {
+    projects: Vec<Project>,
+    settings: Settings,
+    base_url: Option<String>,
+    http: HttpVersion,
+    attempt_timeout: Option<Duration>,
+    backend: Option<Arc<dyn Backend>>,
+    observers: Vec<Arc<dyn Observer>>,
+    start_at: Option<Timestamp>,
+}
+
+impl Builder {
+    /// Adds a project with its keys and limits.
+    pub fn project(mut self, project: Project) -> Builder {
+        self.projects.push(project);
+        self
+    }
+
+    /// Pacing, retry and quota settings of the scheduler.
+    pub fn settings(mut self, settings: Settings) -> Builder {
+        self.settings = settings;
+        self
+    }
+
+    /// Where the API lives, with or without a version at the end; default [`GOOGLE`].
+    pub fn base_url(mut self, url: impl Into<String>) -> Builder {
+        self.base_url = Some(url.into());
+        self
+    }
+
+    /// Which HTTP is spoken; default: whatever TLS negotiates.
+    pub fn http(mut self, version: HttpVersion) -> Builder {
+        self.http = version;
+        self
+    }
+
+    /// The longest one attempt may take, default 10 minutes.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Builder {
+        self.attempt_timeout = Some(timeout);
+        self
+    }
+
+    /// Another way to reach the API (a stub, another service) instead of HTTP.
+    pub fn backend(mut self, backend: impl Backend) -> Builder {
+        self.backend = Some(Arc::new(backend));
+        self
+    }
+
+    /// Somebody who sees every event in order.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Builder {
+        self.observers.push(observer);
+        self
+    }
+
+    /// What the engine's clock shows when it is built, instead of the wall clock's time: for simulated days.
+    pub fn start_at(mut self, start: Timestamp) -> Builder {
+        self.start_at = Some(start);
+        self
+    }
+
+    /// Builds the engine; must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`BuildError`] when there is no key, or the base URL or TLS cannot be used. Nothing is sent yet.
+    pub fn build(self) -> Result<Engine, BuildError> {
+        if self.projects.iter().all(|project| project.keys.is_empty()) {
+            return Err(BuildError::NoKeys);
+        }
+        let attempt_timeout = self.attempt_timeout.unwrap_or(ATTEMPT_TIMEOUT);
+        let backend = match self.backend {
+            Some(backend) => backend,
+            None => Arc::new(HttpBackend::new(self.base_url.as_deref().unwrap_or(GOOGLE), self.http, attempt_timeout)?),
+        };
+        let specs = self.projects.iter().map(spec).collect();
+        let driver = Driver::new(Parts {
+            scheduler: Scheduler::new(specs, self.settings),
+            clock: Clock::new(self.start_at),
+            keys: cards(&self.projects),
+            projects: self.projects.iter().map(|project| project.name.as_str().into()).collect(),
+            backend,
+            observers: self.observers,
+            attempt_timeout,
+        });
+        let timer = tokio::spawn(driver.clone().keep_time());
+        Ok(Engine { inner: Arc::new(Inner { driver, timer: Mutex::new(Some(timer)) }) })
+    }
+}
+
+fn spec(project: &Project) -> ProjectSpec {
+    let limits = project.limits.iter().map(|(model, limits)| {
+        let family = if model == "*" { model } else { models::family(model) };
+        let Limits { rpm, tpm, rpd } = *limits;
+        (family.to_string(), tidegate_scheduler::Limits { rpm, tpm, rpd })
+    });
+    ProjectSpec { keys: u32::try_from(project.keys.len()).unwrap_or(u32::MAX), limits: limits.collect() }
+}
+
+fn cards(projects: &[Project]) -> Vec<KeyCard> {
+    let mut cards = Vec::new();
+    for (number, project) in projects.iter().enumerate() {
+        for (nth, (name, secret)) in project.keys.iter().enumerate() {
+            let name = name.clone().unwrap_or_else(|| format!("{}/{}", project.name, nth + 1));
+            let project = u32::try_from(number).unwrap_or(u32::MAX);
+            cards.push(KeyCard { project, name: name.into(), secret: Arc::new(secret.clone()) });
+        }
+    }
+    cards
+}
+
+/// A running engine; clones share it.
+///
+/// ```
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use tidegate_engine::{Engine, Project, Request};
+/// use tidegate_gemini::{prompt::Prompt, request};
+///
+/// let engine = Engine::builder()
+///     .project(Project { name: "main".into(), keys: vec![(None, "my-key".to_string().into())], limits: vec![] })
+///     .build()?;
+/// let defaults = request::Defaults { model: Some("gemini-3.8-flash".into()), ..Default::default() };
+/// let built = request::build(&Prompt::text("Name three wading birds."), &defaults)?;
+/// let response = engine.submit(Request::new(built)).await?;
+/// println!("{}", response.answer.text.unwrap_or_default());
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    driver: Arc<Driver>,
+    timer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.driver.dismiss(true);
+        if let Some(timer) = self.timer.lock().take() {
+            timer.abort();
+        }
+    }
+}
+
+impl Engine {
+    /// Starts collecting settings.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Sends one prompt as soon as the quotas allow and waits for its end. Dropping the future cancels the prompt.
+    ///
+    /// # Errors
+    /// [`Error`] says whose fault it was and whether asking again may help. [`ErrorClass::NoKey`] and
+    /// [`ErrorClass::Cancelled`] leave the prompt as it was: nothing was decided about it.
+    pub async fn submit(&self, request: Request) -> Result<Response, Error> {
+        let (reply, _withdraw) = self.inner.driver.submit(request);
+        match reply.await {
+            Ok(result) => result,
+            // The driver answers every prompt before it drops its sender; a runtime that is going down may not.
+            Err(_) => Err(Error {
+                class: ErrorClass::Cancelled,
+                code: "cancelled".to_string(),
+                http_status: None,
+                message: "the engine went away".to_string(),
+                retryable: true,
+                answer: None,
+                body: None,
+                trace: Default::default(),
+            }),
+        }
+    }
+
+    /// The event stream from now on; a reader that falls 1,024 events behind loses the oldest.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.inner.driver.events.subscribe()
+    }
+
+    /// What the engine does now. Costs a look at every key and quota: for displays, not for decisions.
+    pub fn status(&self) -> Status {
+        let driver = &self.inner.driver;
+        let now = driver.clock.now();
+        let mut state = driver.state.lock();
+        let keys = state.scheduler.keys(now);
+        let quotas = state.scheduler.quotas(now);
+        let (active, max_active) = state.scheduler.active();
+        Status {
+            at: now,
+            queued: state.scheduler.queued() as u64,
+            paused: state.scheduler.paused() as u64,
+            active: u64::from(active),
+            max_active: u64::from(max_active),
+            stats: state.stats.clone(),
+            keys: keys.into_iter().map(|view| self.key_status(view)).collect(),
+            quotas: quotas.into_iter().map(|view| self.quota_status(view)).collect(),
+            waiting: state.scheduler.limiting(now).map(|limiting| self.waiting(&limiting)),
+        }
+    }
+
+    fn key_status(&self, view: tidegate_scheduler::KeyView) -> KeyStatus {
+        let driver = &self.inner.driver;
+        let (until, reason) = match &view.state {
+            KeyState::Available => (None, None),
+            KeyState::Cooldown { until }
+            | KeyState::TemporarilyExhausted { until }
+            | KeyState::FullyExhausted { until } => (Some(*until).filter(|until| !until.is_never()), None),
+            KeyState::FailedInit { reason } => (None, Some(reason.to_string())),
+        };
+        KeyStatus {
+            project: driver.projects[view.project as usize].clone(),
+            name: driver.keys[view.key.0 as usize].name.clone(),
+            state: view.state.name(),
+            until,
+            reason,
+            active: view.active,
+        }
+    }
+
+    fn quota_status(&self, view: tidegate_scheduler::QuotaView) -> QuotaStatus {
+        let (requests, tokens, today) = view.used;
+        QuotaStatus {
+            project: self.inner.driver.projects[view.project as usize].clone(),
+            model: view.model,
+            rpm: (requests, view.limits.rpm),
+            tpm: (tokens, view.limits.tpm),
+            rpd: (today, view.limits.rpd),
+            held_until: view.held_until,
+        }
+    }
+
+    fn waiting(&self, limiting: &Limiting) -> Waiting {
+        Waiting {
+            reason: limiting.blocked.reason.name(),
+            project: limiting.project.map(|project| self.inner.driver.projects[project as usize].clone()),
+            until: Some(limiting.blocked.until).filter(|until| !until.is_never()),
+        }
+    }
+
+    /// The engine's clock.
+    pub fn now(&self) -> Timestamp {
+        self.inner.driver.clock.now()
+    }
+
+    /// The most attempts that may be under way at once.
+    pub fn max_concurrency(&self) -> usize {
+        self.inner.driver.state.lock().scheduler.active().1 as usize
+    }
+
+    /// Admits nothing more, gives back what waits ([`ErrorClass::Cancelled`]), lets what is in flight end for at most
+    /// `grace`, then cancels the rest. Returns when nothing is left.
+    pub async fn shutdown(&self, grace: Duration) {
+        let driver = &self.inner.driver;
+        driver.dismiss(false);
+        let end = tokio::time::Instant::now() + grace;
+        loop {
+            let idle = driver.idle.notified();
+            tokio::pin!(idle);
+            idle.as_mut().enable();
+            if driver.outstanding() == 0 {
+                return;
+            }
+            tokio::select! {
+                () = &mut idle => {}
+                () = tokio::time::sleep_until(end) => return driver.dismiss(true),
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What goes into the engine and what comes out: a request, a response, an error.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_gemini::response::{Answer, Usage};
+
+/// One prompt ready to be sent, with what the scheduler needs to know of it.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Bare model id, for example `gemini-3.8-flash`.
+    pub model: String,
+    /// The body of `generateContent`, exactly as it goes over the wire.
+    pub body: Bytes,
+    /// Input tokens as estimated before calibration; the engine applies what it has learned of the model.
+    pub estimated_tokens: u64,
+    /// Higher goes first; 0 is usual.
+    pub priority: i32,
+    /// The longest the caller will wait from `submit` to the answer.
+    pub deadline: Option<Duration>,
+    /// The caller's name for this prompt (a row's id): it stands in events and logs, nowhere else.
+    pub label: Option<Arc<str>>,
+}
+
+impl Request {
+    /// A request built from a prompt by [`tidegate_gemini::request::build`].
+    pub fn new(built: tidegate_gemini::request::Request) -> Request {
+        Request {
+            model: built.model,
+            body: Bytes::from(built.body),
+            estimated_tokens: built.estimated_tokens,
+            priority: 0,
+            deadline: None,
+            label: None,
+        }
+    }
+
+    /// The same request under the caller's own name.
+    pub fn labelled(mut self, label: impl Into<Arc<str>>) -> Request {
+        self.label = Some(label.into());
+        self
+    }
+}
+
+/// How a prompt got to its end: which key served it, how often it was asked, what it cost.
+#[derive(Debug, Clone, Default)]
+pub struct Trace {
+    /// Project whose quota the last attempt used; empty if none was made.
+    pub project: Arc<str>,
+    /// Display name of the last key (`GEMINI_API_KEY_2`, `main/1` or a masked form), never the key.
+    pub key: Arc<str>,
+    /// Attempts that went over the wire, all of them.
+    pub attempts: u32,
+    /// Tokens of all attempts that cost money.
+    pub usage: Usage,
+    /// From `submit` to the start of the last attempt.
+    pub queued: Duration,
+    /// From the start of the last attempt to its end.
+    pub latency: Duration,
+}
+
+/// A successful answer: text (or other parts) with a proper end.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// What was read from the body.
+    pub answer: Answer,
+    /// The API's whole body.
+    pub body: Bytes,
+    /// How it came about.
+    pub trace: Trace,
+}
+
+/// Whose fault an error is; the names of the output record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    /// The prompt's own: blocked, refused, empty, invalid.
+    Task,
+    /// Estimated at more tokens than a minute of quota holds: it can never fit.
+    TooLarge,
+    /// The caller's deadline passed first.
+    Deadline,
+    /// Transient faults of the API or the network past their bound.
+    Upstream,
+    /// No key is left that could ever serve it. The prompt is untouched.
+    NoKey,
+    /// The caller went away or the engine was shut down. The prompt is untouched.
+    Cancelled,
+}
+
+impl ErrorClass {
+    /// The name in records and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            ErrorClass::Task => "task",
+            ErrorClass::TooLarge => "too_large",
+            ErrorClass::Deadline => "deadline",
+            ErrorClass::Upstream => "upstream",
+            ErrorClass::NoKey => "no_key",
+            ErrorClass::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Why a prompt has no successful answer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{}: {message}", class.name())]
+pub struct Error {
+    /// Whose fault it is.
+    pub class: ErrorClass,
+    /// A stable word: `SAFETY`, `MAX_TOKENS`, `INVALID_ARGUMENT`, `timeout`, `too_large`, ...
+    pub code: String,
+    /// HTTP status of the last attempt, if one was answered.
+    pub http_status: Option<u16>,
+    /// For people: reason and remedy.
+    pub message: String,
+    /// Whether asking again later may help.
+    pub retryable: bool,
+    /// The last answer, when HTTP 200 came without a usable text (blocked, empty, truncated).
+    pub answer: Option<Box<Answer>>,
+    /// The last body, when there was one.
+    pub body: Option<Bytes>,
+    /// How it came about.
+    pub trace: Trace,
+}

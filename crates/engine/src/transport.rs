@@ -1,0 +1,271 @@
+//! HTTP to the API: one pooled client for the whole engine, HTTP/1.1 or sharded HTTP/2, faults told apart by phase.
+
+use std::error::Error as StdError;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::{HeaderValue, Request, Response, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::RwLock;
+use secrecy::ExposeSecret;
+use tower_service::Service;
+
+use crate::backend::{Backend, Call, Reply, TransportError};
+use crate::engine::BuildError;
+
+/// Which HTTP is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HttpVersion {
+    /// HTTP/2 where TLS negotiates it, else HTTP/1.1.
+    #[default]
+    Auto,
+    /// HTTP/1.1 only.
+    One,
+    /// HTTP/2 only, without negotiation on plain `http://` addresses.
+    Two,
+}
+
+/// Calls in flight on one HTTP/2 connection before another is opened: 0.8 of the 100 streams that servers usually allow.
+const STREAMS_PER_CONNECTION: usize = 80;
+/// Receive window of an HTTP/2 connection. Many small frames against a small window make h2 0.4.16 and later close it.
+const CONNECTION_WINDOW: u32 = 16 << 20;
+/// Receive window of one HTTP/2 stream.
+const STREAM_WINDOW: u32 = 2 << 20;
+
+type HttpClient = Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>;
+
+/// The default [`Backend`].
+pub(crate) struct HttpBackend {
+    connector: HttpsConnector<HttpConnector<Resolver>>,
+    version: HttpVersion,
+    shards: RwLock<Vec<Arc<Shard>>>,
+    /// Scheme, host and path up to the API version, without a slash at the end.
+    prefix: String,
+    authority: String,
+    server_timeout: HeaderValue,
+}
+
+/// One client: one HTTP/2 connection, or a pool of HTTP/1.1 connections.
+struct Shard {
+    client: HttpClient,
+    in_flight: AtomicUsize,
+}
+
+struct Occupied(Arc<Shard>);
+
+impl Drop for Occupied {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl HttpBackend {
+    /// A backend for `base_url`; connections are opened when they are needed.
+    pub(crate) fn new(base_url: &str, version: HttpVersion, timeout: Duration) -> Result<HttpBackend, BuildError> {
+        let wrong = |reason: String| BuildError::BaseUrl { url: base_url.to_string(), reason };
+        let uri: Uri = base_url.parse().map_err(|fault: http::uri::InvalidUri| wrong(fault.to_string()))?;
+        let secure = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(wrong("it must begin with https:// or http://".to_string())),
+        };
+        let authority = uri.authority().ok_or_else(|| wrong("it names no host".to_string()))?.to_string();
+        let path = uri.path().trim_end_matches('/');
+        let versioned = ["/v1", "/v1beta", "/v1alpha"].iter().any(|version| path.ends_with(version));
+        let version_path = if versioned { "" } else { "/v1beta" };
+        let scheme = if secure { "https" } else { "http" };
+        let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
+        Ok(HttpBackend {
+            connector: connector(secure, version)?,
+            version,
+            shards: RwLock::new(Vec::new()),
+            prefix: format!("{scheme}://{authority}{path}{version_path}"),
+            authority,
+            server_timeout: HeaderValue::from(seconds.max(1)),
+        })
+    }
+
+    /// The first client with room, or a new one.
+    fn shard(&self) -> Occupied {
+        // HTTP/1.1 opens a connection for every call in flight; only HTTP/2 needs more than one client.
+        let room = match self.version {
+            HttpVersion::One => usize::MAX,
+            HttpVersion::Auto if self.prefix.starts_with("http://") => usize::MAX,
+            HttpVersion::Auto | HttpVersion::Two => STREAMS_PER_CONNECTION,
+        };
+        let free = |shard: &&Arc<Shard>| {
+            let taken = shard.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < room).then_some(n + 1));
+            taken.is_ok()
+        };
+        if let Some(shard) = self.shards.read().iter().find(free) {
+            return Occupied(shard.clone());
+        }
+        let mut shards = self.shards.write();
+        if let Some(shard) = shards.iter().find(free) {
+            return Occupied(shard.clone());
+        }
+        let shard = Arc::new(Shard { client: self.client(), in_flight: AtomicUsize::new(1) });
+        shards.push(shard.clone());
+        Occupied(shard)
+    }
+
+    fn client(&self) -> HttpClient {
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(90))
+            .http2_only(self.version == HttpVersion::Two)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_initial_stream_window_size(STREAM_WINDOW);
+        builder.build(self.connector.clone())
+    }
+
+    fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, http::Error> {
+        let kind = if call.model.contains('/') { "" } else { "models/" };
+        let mut key = HeaderValue::from_str(call.key.expose_secret().trim())?;
+        key.set_sensitive(true);
+        Request::post(format!("{}/{kind}{}:generateContent", self.prefix, call.model))
+            .header(CONTENT_TYPE, "application/json")
+            .header("x-goog-api-key", key)
+            .header(USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION")))
+            .header("x-server-timeout", self.server_timeout.clone())
+            .body(Full::new(call.body.clone()))
+    }
+
+    async fn send(&self, call: Call) -> Result<Reply, TransportError> {
+        // Neither the address nor the key is told: the error could hold the latter.
+        let request = self.request(&call).map_err(|_| TransportError::Connect {
+            host: self.authority.clone(),
+            reason: "the key or the model name holds a character that HTTP does not allow".to_string(),
+        })?;
+        let shard = self.shard();
+        let response = shard.0.client.request(request).await.map_err(|fault| self.explain(&fault))?;
+        read(response).await
+    }
+
+    fn explain(&self, fault: &hyper_util::client::legacy::Error) -> TransportError {
+        let host = self.authority.clone();
+        if let Some(dns) = find::<DnsFailure>(fault) {
+            return TransportError::Dns { host, reason: dns.0.to_string() };
+        }
+        if let Some(tls) = find::<rustls::Error>(fault) {
+            return TransportError::Tls { host, reason: tls.to_string() };
+        }
+        if fault.is_connect() {
+            return TransportError::Connect { host, reason: innermost(fault) };
+        }
+        TransportError::Cut { reason: innermost(fault) }
+    }
+}
+
+impl Backend for HttpBackend {
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Reply, TransportError>> {
+        self.send(call).boxed()
+    }
+}
+
+async fn read(response: Response<Incoming>) -> Result<Reply, TransportError> {
+    let (parts, body) = response.into_parts();
+    let text = |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_string);
+    let (content_type, retry_after) = (text(CONTENT_TYPE), text(RETRY_AFTER));
+    let body = body.collect().await.map_err(|fault| TransportError::Cut { reason: innermost(&fault) })?;
+    Ok(Reply { status: parts.status.as_u16(), content_type, retry_after, body: body.to_bytes() })
+}
+
+// === connecting ===
+
+fn connector(secure: bool, version: HttpVersion) -> Result<HttpsConnector<HttpConnector<Resolver>>, BuildError> {
+    let mut http = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_connect_timeout(Some(Duration::from_secs(20)));
+    let builder = HttpsConnectorBuilder::new().with_tls_config(tls_config(secure)?).https_or_http();
+    Ok(match version {
+        HttpVersion::Auto => builder.enable_all_versions().wrap_connector(http),
+        HttpVersion::One => builder.enable_http1().wrap_connector(http),
+        HttpVersion::Two => builder.enable_http2().wrap_connector(http),
+    })
+}
+
+/// Roots of the operating system (which honours `SSL_CERT_FILE`), or the compiled-in ones where it has none.
+fn tls_config(secure: bool) -> Result<rustls::ClientConfig, BuildError> {
+    let mut roots = rustls::RootCertStore::empty();
+    if secure {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|fault| BuildError::Tls(fault.to_string()))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// The system's resolver, with failures that can be told from others by their type.
+#[derive(Clone)]
+struct Resolver(GaiResolver);
+
+#[derive(Debug)]
+struct DnsFailure(io::Error);
+
+impl std::fmt::Display for DnsFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "name resolution failed: {}", self.0)
+    }
+}
+
+impl StdError for DnsFailure {}
+
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = DnsFailure;
+    type Future = BoxFuture<'static, Result<Self::Response, DnsFailure>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), DnsFailure>> {
+        self.0.poll_ready(cx).map_err(DnsFailure)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let found = self.0.call(name);
+        async move { found.await.map(|found| found.collect::<Vec<_>>().into_iter()).map_err(DnsFailure) }.boxed()
+    }
+}
+
+// === errors ===
+
+type Cause<'a> = &'a (dyn StdError + 'static);
+
+fn causes(fault: Cause<'_>) -> impl Iterator<Item = Cause<'_>> {
+    std::iter::successors(Some(fault), |fault| cause(*fault))
+}
+
+/// What lies one step behind an error; an `io::Error` keeps what it wraps apart from its source.
+fn cause(fault: Cause<'_>) -> Option<Cause<'_>> {
+    let wrapped = fault.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    wrapped.map(|inner| inner as Cause<'_>).or_else(|| fault.source())
+}
+
+fn find<'a, E: StdError + 'static>(fault: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    causes(fault).find_map(|cause| cause.downcast_ref::<E>())
+}
+
+fn innermost(fault: &(dyn StdError + 'static)) -> String {
+    causes(fault).last().map_or_else(String::new, ToString::to_string)
+}

@@ -1,0 +1,7 @@
+//! Worlds in virtual time: the scheduler against independent quotas, hours of traffic in milliseconds.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod loads;
+mod refusals;
+mod requests;
+mod world;
