@@ -121,7 +121,8 @@ impl<F: FnMut(&mut SmallRng) -> u64> World<F> {
             specs.push(ProjectSpec { keys: *count, limits: vec![("*".into(), told)] });
             keys.extend((0..*count).map(|_| number));
         }
-        let quota = QuotaRules { window: plan.kind, ..plan.settings.quota.clone() };
+        let bucket = if plan.server == model::WindowKind::Bucket { 1.0 } else { 1.0 / 6.0 };
+        let quota = QuotaRules { window: plan.kind, bucket, ..plan.settings.quota.clone() };
         let settings = Settings { quota, seed: plan.seed, ..plan.settings.clone() };
         let mut scheduler = Scheduler::new(specs, settings);
         let model = scheduler.model(MODEL);

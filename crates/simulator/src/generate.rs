@@ -1,0 +1,136 @@
+//! A generate request's way through the server: its checks, its quota, and the faults that stop it.
+
+use std::time::Duration;
+
+use crate::bodies::{self, ErrorBody};
+use crate::catalogue;
+use crate::exchange::SimAnswer;
+use crate::faults::{Circumstances, FaultKind, Phase};
+use crate::model::{Violation, family};
+use crate::prompt::Prompt;
+use crate::refusal::Refused;
+use crate::routes::Form;
+use crate::scenario::PerDayDelay;
+use crate::simulator::Simulator;
+
+/// One generate request on its way through the server.
+pub(crate) struct Asking<'a> {
+    pub(crate) now: u64,
+    pub(crate) elapsed_ms: u64,
+    pub(crate) project: usize,
+    pub(crate) model: &'a str,
+    pub(crate) form: Form,
+    pub(crate) deadline: Option<Duration>,
+}
+
+impl Simulator {
+    pub(crate) fn generate(&mut self, asking: &Asking<'_>, version: &str, body: &[u8]) -> SimAnswer {
+        let model = asking.model;
+        let method = if asking.form == Form::Whole { "generateContent" } else { "streamGenerateContent" };
+        if let Err((kind, error)) = catalogue::find(&self.scenario, model, version, method) {
+            return self.fail_asking(asking, kind, &error);
+        }
+        let prompt = match Prompt::read(body, model, self.scenario.strict) {
+            Ok(prompt) => prompt,
+            Err(reason) => return self.reject(asking, &bodies::unreadable(&reason)),
+        };
+        if prompt.names_a_cache {
+            return self.fail_asking(asking, "no_such_cache", &bodies::no_such_cache());
+        }
+        let (tokens, most) = (prompt.tokens.total(), self.scenario.input_token_limit);
+        if tokens > most {
+            return self.reject(asking, &bodies::too_many_tokens(tokens, most));
+        }
+        if let Some((kind, hold)) = self.fault(Phase::Uncharged, asking, &prompt) {
+            return self.fault_answer(asking, kind, hold);
+        }
+        if self.credit_is_gone(asking.project) {
+            return self.fault_answer(asking, FaultKind::PrepayDepleted, 0);
+        }
+        if let Err(violations) = self.quotas.admit(asking.now, asking.project, model, tokens) {
+            return self.refuse(asking, &violations);
+        }
+        self.spend_credit(asking.project);
+        let fault = self.fault(Phase::Charged, asking, &prompt);
+        self.reply(asking, &prompt, fault)
+    }
+
+    /// A request whose fault it is itself is charged for the rate, and tokens it has none.
+    fn reject(&mut self, asking: &Asking<'_>, error: &ErrorBody) -> SimAnswer {
+        match self.quotas.admit(asking.now, asking.project, asking.model, 0) {
+            Ok(()) => self.fail_asking(asking, "invalid_argument", error),
+            Err(violations) => self.refuse(asking, &violations),
+        }
+    }
+
+    fn refuse(&mut self, asking: &Asking<'_>, violations: &[Violation]) -> SimAnswer {
+        let minute = self.scenario.minute();
+        let short = self.scenario.quota.per_day_delay == PerDayDelay::Short;
+        let delays = violations.iter().map(|violation| {
+            if short && violation.dimension.is_daily() {
+                minute.mul_f64(self.fate.between(15.0, 59.0) / 60.0)
+            } else {
+                violation.retry_after
+            }
+        });
+        let delay = delays.max().unwrap_or(minute);
+        let refused = Refused {
+            model: asking.model,
+            free: self.owners.get(asking.project).is_none_or(|owner| owner.free),
+            whole_seconds: minute >= Duration::from_secs(60),
+        };
+        let error = refused.body(violations, delay);
+        self.fail_asking(asking, "quota", &error)
+    }
+
+    fn fault(&mut self, phase: Phase, asking: &Asking<'_>, prompt: &Prompt) -> Option<(FaultKind, u64)> {
+        let circumstances = Circumstances {
+            elapsed_ms: asking.elapsed_ms,
+            model: asking.model,
+            project: self.owners.get(asking.project).map_or("", |owner| &owner.name),
+            text: &prompt.text,
+            identity: prompt.identity,
+        };
+        self.faults.pick(phase, &circumstances, &mut self.fate)
+    }
+
+    /// The answer of a fault that replaces the model's.
+    pub(crate) fn fault_answer(&mut self, asking: &Asking<'_>, kind: FaultKind, hold_ms: u64) -> SimAnswer {
+        let hold = Duration::from_millis(hold_ms);
+        if matches!(kind, FaultKind::Reset | FaultKind::Hang) {
+            self.note(asking, kind.name());
+            return SimAnswer::silence(if kind == FaultKind::Hang { hold } else { Duration::ZERO });
+        }
+        if let Some((status, page)) = bodies::page_of(kind) {
+            self.note(asking, kind.name());
+            return SimAnswer::html(status, page, self.scenario.latency.error.draw(&mut self.fate));
+        }
+        let error = bodies::of_fault(kind, asking.model);
+        let error = error.unwrap_or_else(|| ErrorBody::new(500, "INTERNAL", "Internal error encountered."));
+        let mut answer = self.fail_asking(asking, kind.name(), &error);
+        if kind == FaultKind::Deadline {
+            let wait = asking.deadline.map_or(hold, |deadline| deadline.min(hold));
+            answer.pieces.iter_mut().for_each(|piece| piece.after = wait);
+        }
+        answer
+    }
+
+    fn credit_is_gone(&self, project: usize) -> bool {
+        self.owners.get(project).is_some_and(|owner| owner.credit == Some(0))
+    }
+
+    fn spend_credit(&mut self, project: usize) {
+        if let Some(credit) = self.owners.get_mut(project).and_then(|owner| owner.credit.as_mut()) {
+            *credit = credit.saturating_sub(1);
+        }
+    }
+
+    pub(crate) fn note(&mut self, asking: &Asking<'_>, kind: &'static str) {
+        self.tally.failed(Some(asking.project), family(asking.model), kind);
+    }
+
+    fn fail_asking(&mut self, asking: &Asking<'_>, kind: &'static str, error: &ErrorBody) -> SimAnswer {
+        let wrapped = asking.form == Form::Array;
+        self.fail(Some(asking.project), family(asking.model), kind, error, wrapped)
+    }
+}
