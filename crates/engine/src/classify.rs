@@ -56,7 +56,9 @@ fn answered(answer: Answer) -> Reading {
     let code = answer.reason.clone().unwrap_or_else(|| "EMPTY".to_string());
     let message = answer.message.clone().unwrap_or_else(|| no_text(answer.status).to_string());
     let words = FaultWords { blame: Blame::Task, http_status: Some(200), code, message, quota_id: None };
-    let outcome = Outcome::TaskFailed(TaskFault { retry: answer.retry_may_help(), used });
+    // A block may be chance and is worth the attempts a prompt has; the next run will not ask again by itself.
+    let retry = answer.status == AnswerStatus::Blocked || answer.retry_may_help();
+    let outcome = Outcome::TaskFailed(TaskFault { retry, used });
     Reading { outcome, answer: Some(answer), usage, fault: Some(words) }
 }
 

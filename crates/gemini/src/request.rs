@@ -1,0 +1,329 @@
+//! Builds the body that goes over the wire, and its canonical text for fingerprints.
+
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Number, Value, json};
+
+use crate::fields::{self, Fields};
+use crate::prompt::{Content, Prompt};
+use crate::tokens;
+
+mod canonical;
+mod estimate;
+
+/// Settings for every prompt that does not bring its own.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Defaults {
+    /// The model, with or without `models/`.
+    pub model: Option<String>,
+    /// The system instruction.
+    pub system_instruction: Option<String>,
+    /// The sampling temperature.
+    pub temperature: Option<f64>,
+    /// The most tokens an answer may have, thinking included.
+    pub max_output_tokens: Option<u32>,
+}
+
+impl Defaults {
+    /// The system instruction, unless it says nothing: the API refuses an empty part.
+    fn system(&self) -> Option<&str> {
+        self.system_instruction.as_deref().filter(|text| !text.trim().is_empty())
+    }
+}
+
+/// A request ready to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The bare model id, such as `gemini-3.8-flash`; tuned models keep their `tunedModels/`.
+    pub model: String,
+    /// The JSON that goes over the wire.
+    pub body: Vec<u8>,
+    /// Input tokens, estimated before any calibration.
+    pub estimated_tokens: u64,
+}
+
+/// Why no request can be made of a prompt.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// Neither the prompt nor the settings name a model.
+    #[error("no model: set one for the run or give \"model\" in the record")]
+    NoModel,
+    /// A model name that would change the address of the call.
+    #[error("{0:?} is no model name: use an id such as \"gemini-3.8-flash\"")]
+    BadModel(String),
+    /// The record and the request inside it disagree.
+    #[error("the record names model {record:?}, the request inside it {request:?}: keep one of them")]
+    TwoModels {
+        /// What the record says.
+        record: String,
+        /// What the request says.
+        request: String,
+    },
+    /// Nothing to ask.
+    #[error("the prompt is empty: give some text")]
+    Empty,
+    /// A number JSON cannot carry.
+    #[error("the temperature {0} is not a number")]
+    BadTemperature(String),
+    /// A raw part of the prompt that is not the JSON it claims to be.
+    #[error("the prompt cannot be written as JSON: {0}")]
+    NotJson(String),
+}
+
+/// Builds the request of one prompt. The prompt's own values go before the defaults.
+///
+/// A raw request is passed on byte for byte, except for defaults it does not set itself, which are added at its end.
+///
+/// # Errors
+/// When no usable model is named or the prompt is empty.
+///
+/// ```
+/// use tidegate_gemini::{prompt::Prompt, request::{build, Defaults}};
+/// let defaults = Defaults { model: Some("models/gemini-3.8-flash".into()), ..Defaults::default() };
+/// let request = build(&Prompt::text("Name a wader."), &defaults)?;
+/// assert_eq!(request.body, br#"{"contents":[{"role":"user","parts":[{"text":"Name a wader."}]}]}"#);
+/// # Ok::<(), tidegate_gemini::request::RequestError>(())
+/// ```
+pub fn build(prompt: &Prompt, defaults: &Defaults) -> Result<Request, RequestError> {
+    let model = model(prompt, defaults)?;
+    let body = match &prompt.content {
+        Content::Request(raw) => completed(raw, defaults)?,
+        content => assembled(prompt, content, defaults)?,
+    };
+    let estimated_tokens = estimate::tokens(&body, &model);
+    Ok(Request { model, body: body.into_bytes(), estimated_tokens })
+}
+
+impl Request {
+    /// A text that is equal for requests that mean the same: keys sorted, the API's own names in one case style, the model first.
+    /// Texts, function arguments and the property names of schemas are never touched. Made for fingerprints, not for sending.
+    pub fn canonical(&self) -> String {
+        canonical::text(&self.model, &self.body)
+    }
+}
+
+/// The body in the order the API documents it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    contents: Box<RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_instruction: Option<Value>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    generation_config: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    safety_settings: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tools: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_config: Option<&'a Value>,
+}
+
+fn assembled(prompt: &Prompt, content: &Content, defaults: &Defaults) -> Result<String, RequestError> {
+    let mut config = prompt.generation_config.clone().unwrap_or_default();
+    for (names, value) in config_defaults(defaults)? {
+        if !names.iter().any(|name| config.contains_key(*name)) {
+            config.insert(names[0].to_owned(), value);
+        }
+    }
+    let own = prompt.system_instruction.as_ref().map(as_content);
+    let body = Body {
+        contents: contents(content)?,
+        system_instruction: own.or_else(|| defaults.system().map(text_content)),
+        generation_config: config,
+        safety_settings: prompt.safety_settings.as_ref(),
+        tools: prompt.tools.as_ref(),
+        tool_config: prompt.tool_config.as_ref(),
+    };
+    serde_json::to_string(&body).map_err(not_json)
+}
+
+fn contents(content: &Content) -> Result<Box<RawValue>, RequestError> {
+    match content {
+        Content::Text(texts) if texts.iter().all(|text| text.trim().is_empty()) => Err(RequestError::Empty),
+        Content::Text(texts) => {
+            let parts: Vec<Value> = texts.iter().map(|text| json!({ "text": text })).collect();
+            to_raw_value(&json!([{"role": "user", "parts": parts}])).map_err(not_json)
+        }
+        Content::Contents(raw) if fields::kind(raw.get()) == "an object" => {
+            RawValue::from_string(format!("[{}]", raw.get())).map_err(not_json)
+        }
+        Content::Contents(raw) | Content::Request(raw) => Ok(raw.clone()),
+    }
+}
+
+/// A raw request with the defaults it lacks spliced in at the end of the object they belong to.
+fn completed(raw: &RawValue, defaults: &Defaults) -> Result<String, RequestError> {
+    let text = raw.get();
+    let members = Fields::read(text).map_err(not_json)?;
+    let mut body = text.to_owned();
+    let existing = members.get(&["generationConfig", "generation_config"]);
+    let config = with_config(existing.map_or("{}", RawValue::get), defaults)?;
+    match (existing.map(RawValue::get), config) {
+        (Some(before), Some(after)) => {
+            let start = before.as_ptr() as usize - text.as_ptr() as usize;
+            body.replace_range(start..start + before.len(), &after);
+        }
+        (None, Some(config)) => body = fields::with_member(&body, "generationConfig", &config),
+        (_, None) => {}
+    }
+    // A request on a context cache may not bring a system instruction: the cache has its own.
+    let taken = ["systemInstruction", "system_instruction", "cachedContent", "cached_content"];
+    if let Some(system) = defaults.system().filter(|_| members.get(&taken).is_none()) {
+        body = fields::with_member(&body, "systemInstruction", &text_content(system).to_string());
+    }
+    Ok(body)
+}
+
+/// The generation settings with the defaults they lack, or `None` when they lack none.
+fn with_config(text: &str, defaults: &Defaults) -> Result<Option<String>, RequestError> {
+    let Ok(members) = Fields::read(text) else { return Ok(None) };
+    let mut out = None;
+    for (names, value) in config_defaults(defaults)? {
+        if members.get(&names).is_none() {
+            let before = out.as_deref().unwrap_or(text);
+            out = Some(fields::with_member(before, names[0], &value.to_string()));
+        }
+    }
+    Ok(out)
+}
+
+/// Each default of the generation settings with the two names it may have been given under.
+fn config_defaults(defaults: &Defaults) -> Result<Vec<([&'static str; 2], Value)>, RequestError> {
+    let mut out = Vec::new();
+    if let Some(temperature) = defaults.temperature {
+        let number = Number::from_f64(temperature);
+        let number = number.ok_or_else(|| RequestError::BadTemperature(temperature.to_string()))?;
+        out.push((["temperature", "temperature"], Value::Number(number)));
+    }
+    if let Some(most) = defaults.max_output_tokens {
+        out.push((["maxOutputTokens", "max_output_tokens"], json!(most)));
+    }
+    Ok(out)
+}
+
+fn as_content(instruction: &Value) -> Value {
+    instruction.as_str().map_or_else(|| instruction.clone(), text_content)
+}
+
+fn text_content(text: &str) -> Value {
+    json!({"parts": [{"text": text}]})
+}
+
+fn model(prompt: &Prompt, defaults: &Defaults) -> Result<String, RequestError> {
+    let record = prompt.model.as_deref().map(checked).transpose()?;
+    let request = match &prompt.content {
+        Content::Request(raw) => named_inside(raw).as_deref().map(checked).transpose()?,
+        _ => None,
+    };
+    match (record, request) {
+        (Some(record), Some(request)) if record != request => Err(RequestError::TwoModels { record, request }),
+        (Some(model), _) | (None, Some(model)) => Ok(model),
+        (None, None) => checked(defaults.model.as_deref().ok_or(RequestError::NoModel)?),
+    }
+}
+
+fn named_inside(raw: &RawValue) -> Option<String> {
+    let members = Fields::read(raw.get()).ok()?;
+    serde_json::from_str(members.get(&["model"])?.get()).ok()
+}
+
+/// The bare id. The name becomes part of an address, so nothing may stand in it that could lead elsewhere.
+fn checked(name: &str) -> Result<String, RequestError> {
+    let name = name.trim();
+    let bare = name.strip_prefix("models/").unwrap_or(name);
+    let id = bare.strip_prefix("tunedModels/").unwrap_or(bare);
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
+    if id.is_empty() || id.contains("..") || !id.chars().all(allowed) {
+        return Err(RequestError::BadModel(name.to_owned()));
+    }
+    Ok(bare.to_owned())
+}
+
+fn not_json(error: serde_json::Error) -> RequestError {
+    RequestError::NotJson(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn defaults() -> Defaults {
+        Defaults { model: Some("models/gemini-3.8-flash".to_owned()), ..Defaults::default() }
+    }
+
+    fn of(line: &str, defaults: &Defaults) -> Result<Request, RequestError> {
+        build(&Prompt::from_json(line).unwrap(), defaults)
+    }
+
+    #[test]
+    fn the_model_is_the_records_then_the_requests_then_the_default() {
+        let line = r#"{"prompt":"a","model":"models/gemini-3.5-flash"}"#;
+        assert_eq!(of(line, &defaults()).unwrap().model, "gemini-3.5-flash");
+        let line = r#"{"request":{"model":"models/gemini-3.5-flash","contents":[]}}"#;
+        assert_eq!(of(line, &defaults()).unwrap().model, "gemini-3.5-flash");
+        assert_eq!(of("\"a\"", &defaults()).unwrap().model, "gemini-3.8-flash");
+        assert_eq!(of("\"a\"", &Defaults::default()), Err(RequestError::NoModel));
+    }
+
+    #[test]
+    fn names_that_would_change_the_address_are_refused() {
+        let names = ["a/b", "../x", "a..b", "a?b", "a&b", "models/", "a b", "a#b", "a%2fb", "tunedModels/a/b", "models/models/a"];
+        for name in names {
+            let mut prompt = Prompt::text("a");
+            prompt.model = Some(name.to_owned());
+            assert_eq!(build(&prompt, &defaults()), Err(RequestError::BadModel(name.to_owned())), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_prompt_without_text_is_refused_here_too() {
+        let prompt = Prompt::of(Content::Text(Vec::new()));
+        assert_eq!(build(&prompt, &defaults()), Err(RequestError::Empty));
+    }
+
+    #[test]
+    fn a_temperature_that_is_no_number_is_refused() {
+        let defaults = Defaults { temperature: Some(f64::NAN), ..defaults() };
+        assert_eq!(of("\"a\"", &defaults), Err(RequestError::BadTemperature("NaN".to_owned())));
+    }
+
+    #[test]
+    fn defaults_fill_a_raw_request_without_touching_what_it_has() {
+        let defaults = Defaults { temperature: Some(0.5), max_output_tokens: Some(9), ..defaults() };
+        let line = r#"{"request":{"generationConfig":{"temperature":1.00},"contents":[]}}"#;
+        let body = String::from_utf8(of(line, &defaults).unwrap().body).unwrap();
+        assert_eq!(body, r#"{"generationConfig":{"temperature":1.00,"maxOutputTokens":9},"contents":[]}"#);
+        let line = r#"{"request":{"contents":[]}}"#;
+        let body = String::from_utf8(of(line, &defaults).unwrap().body).unwrap();
+        assert_eq!(body, r#"{"contents":[],"generationConfig":{"temperature":0.5,"maxOutputTokens":9}}"#);
+    }
+
+    #[test]
+    fn an_empty_system_instruction_is_not_sent() {
+        let defaults = Defaults { system_instruction: Some(" ".to_owned()), ..defaults() };
+        for line in ["\"a\"", r#"{"request":{"contents":[]}}"#] {
+            let body = String::from_utf8(of(line, &defaults).unwrap().body).unwrap();
+            assert!(!body.contains("systemInstruction"), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_null_configuration_of_a_raw_request_is_left_to_the_api() {
+        let defaults = Defaults { temperature: Some(0.5), ..defaults() };
+        let line = r#"{"request":{"generationConfig":null,"contents":[]}}"#;
+        let body = String::from_utf8(of(line, &defaults).unwrap().body).unwrap();
+        assert_eq!(body, r#"{"generationConfig":null,"contents":[]}"#);
+    }
+
+    #[test]
+    fn equal_questions_in_different_forms_have_one_canonical_text() {
+        let plain = of(r#"{"id":"a","prompt":"Name a wader.","priority":3,"metadata":1}"#, &defaults()).unwrap();
+        let raw =
+            r#"{"request":{"model":"models/gemini-3.8-flash","contents":[{"parts":[{"text":"Name a wader."}],"role":"user"}]}}"#;
+        assert_eq!(plain.canonical(), of(raw, &defaults()).unwrap().canonical());
+        let other = of("\"Name a duck.\"", &defaults()).unwrap();
+        assert_ne!(plain.canonical(), other.canonical());
+    }
+}

@@ -1,0 +1,135 @@
+//! Adds up the input tokens of a whole body: texts by their characters, everything else by rough figures per kind.
+
+use serde_json::Value;
+
+use super::tokens::estimate_text;
+
+/// Tokens of one image: Gemini 3 at its default resolution, and the older models' single tile.
+const IMAGE: u64 = 1_120;
+const OLD_IMAGE: u64 = 258;
+
+/// Tokens of media given by address, whose length nobody here knows: about half a minute of film.
+const UNKNOWN_FILE: u64 = 8_000;
+
+/// Bytes of compressed sound or film that one token stands for, from 128 kbit/s sound at 25 tokens a second.
+const BYTES_PER_TOKEN: u64 = 640;
+
+/// Estimated input tokens of `body`, with one more for every turn and one for the frame.
+pub(super) fn tokens(body: &str, model: &str) -> u64 {
+    let Ok(body) = serde_json::from_str::<Value>(body) else { return estimate_text(body) };
+    let old = model.starts_with("gemini-1") || model.starts_with("gemini-2");
+    let turns = members(&body, "contents", "contents").map_or(0, |contents| contents.as_array().map_or(1, Vec::len));
+    let image = if old { OLD_IMAGE } else { IMAGE };
+    let spoken =
+        ["contents", "systemInstruction"].map(|name| members(&body, name, &snake(name)).map_or(0, |value| content(value, image)));
+    let written = ["tools", "toolConfig"].map(|name| members(&body, name, &snake(name)).map_or(0, json_text));
+    spoken.iter().chain(&written).sum::<u64>() + schema(&body) + turns as u64
+}
+
+fn schema(body: &Value) -> u64 {
+    let Some(config) = members(body, "generationConfig", "generation_config") else { return 0 };
+    let names = [("responseSchema", "response_schema"), ("responseJsonSchema", "response_json_schema")];
+    names.iter().filter_map(|(camel, snake)| members(config, camel, snake)).map(json_text).sum()
+}
+
+/// Walks Content objects and lists of them, in whatever shape they were given.
+fn content(value: &Value, image: u64) -> u64 {
+    match value {
+        Value::String(text) => estimate_text(text),
+        Value::Array(items) => items.iter().map(|item| content(item, image)).sum(),
+        Value::Object(object) => match object.get("parts") {
+            Some(parts) => content(parts, image),
+            None => part(value, image),
+        },
+        _ => 0,
+    }
+}
+
+fn part(part: &Value, image: u64) -> u64 {
+    let text = part["text"].as_str().map_or(0, estimate_text);
+    let inline = members(part, "inlineData", "inline_data").map_or(0, |data| inline(data, image));
+    let file = members(part, "fileData", "file_data").map_or(0, |data| file(data, image));
+    let calls = [("functionCall", "function_call"), ("functionResponse", "function_response")];
+    let calls: u64 = calls.iter().filter_map(|(camel, snake)| members(part, camel, snake)).map(json_text).sum();
+    text + inline + file + calls
+}
+
+fn inline(data: &Value, image: u64) -> u64 {
+    if is_image(data) {
+        return image;
+    }
+    // Four characters of base64 are three bytes.
+    let bytes = data["data"].as_str().map_or(0, str::len) as u64 / 4 * 3;
+    bytes.div_ceil(BYTES_PER_TOKEN)
+}
+
+fn file(data: &Value, image: u64) -> u64 {
+    if is_image(data) { image } else { UNKNOWN_FILE }
+}
+
+fn is_image(data: &Value) -> bool {
+    members(data, "mimeType", "mime_type").and_then(Value::as_str).is_some_and(|kind| kind.starts_with("image/"))
+}
+
+fn json_text(value: &Value) -> u64 {
+    estimate_text(&value.to_string())
+}
+
+fn members<'a>(object: &'a Value, camel: &str, snake: &str) -> Option<&'a Value> {
+    object.get(camel).or_else(|| object.get(snake))
+}
+
+fn snake(camel: &str) -> String {
+    let mut out = String::with_capacity(camel.len() + 2);
+    for c in camel.chars() {
+        if c.is_ascii_uppercase() {
+            out.push('_');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn every_text_of_the_body_counts_once_in_either_style() {
+        let body = r#"{"contents":[{"parts":[{"text":"abcdabcd"}]}],"systemInstruction":{"parts":[{"text":"abcd"}]}}"#;
+        assert_eq!(tokens(body, "gemini-3.8-flash"), 4);
+        assert_eq!(tokens(&body.replace("systemInstruction", "system_instruction"), "gemini-3.8-flash"), 4);
+    }
+
+    #[test]
+    fn an_image_costs_what_its_generation_of_models_asks() {
+        let body = r#"{"contents":[{"parts":[{"inline_data":{"mime_type":"image/png","data":"AAAA"}}]}]}"#;
+        assert_eq!(tokens(body, "gemini-3.8-flash"), 1_121);
+        assert_eq!(tokens(body, "gemini-2.5-flash"), 259);
+    }
+
+    #[test]
+    fn sound_is_estimated_by_its_size_and_files_by_a_flat_figure() {
+        let sound = format!(
+            r#"{{"contents":[{{"parts":[{{"inlineData":{{"mimeType":"audio/mp3","data":"{}"}}}}]}}]}}"#,
+            "A".repeat(4 * 6_400)
+        );
+        assert_eq!(tokens(&sound, "gemini-3.8-flash"), 31);
+        let file = r#"{"contents":[{"parts":[{"fileData":{"mimeType":"video/mp4","fileUri":"files/a"}}]}]}"#;
+        assert_eq!(tokens(file, "gemini-3.8-flash"), 8_001);
+    }
+
+    #[test]
+    fn calls_tools_and_schemas_count_as_the_json_they_are() {
+        let bare = r#"{"contents":[{"parts":[{"text":"a"}]}]}"#;
+        let with = [
+            r#"{"contents":[{"parts":[{"text":"a"},{"functionCall":{"name":"find","args":{"bird":"wren"}}}]}]}"#,
+            r#"{"contents":[{"parts":[{"text":"a"}]}],"tools":[{"function_declarations":[{"name":"find"}]}]}"#,
+            r#"{"contents":[{"parts":[{"text":"a"}]}],"generation_config":{"response_schema":{"type":"OBJECT"}}}"#,
+        ];
+        for body in with {
+            assert!(tokens(body, "m") > tokens(bare, "m"), "{body}");
+        }
+    }
+}
