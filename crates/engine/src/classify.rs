@@ -161,6 +161,10 @@ fn dimension(named: QuotaDimension) -> Dimension {
 fn code(fault: &Fault) -> String {
     let own = match &fault.kind {
         FaultKind::KeyLeaked => Some("API_KEY_LEAKED"),
+        FaultKind::KeyInvalid | FaultKind::KeyExpired => Some("API_KEY_INVALID"),
+        FaultKind::KeySuspended => Some("CONSUMER_SUSPENDED"),
+        FaultKind::ServiceDisabled => Some("SERVICE_DISABLED"),
+        FaultKind::KeyBlocked => Some("API_KEY_SERVICE_BLOCKED"),
         FaultKind::CreditDepleted => Some("CREDIT_DEPLETED"),
         FaultKind::SpendCap => Some("SPEND_CAP"),
         FaultKind::Location => Some("LOCATION_NOT_SUPPORTED"),
@@ -186,5 +190,89 @@ fn transport_code(fault: &TransportError) -> &'static str {
         TransportError::Tls { .. } => "tls",
         TransportError::Cut { .. } => "cut",
         TransportError::Timeout { .. } => "timeout",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use serde_json::Value;
+    use std::fmt::Write as _;
+    use std::path::Path;
+
+    fn word(outcome: &Outcome) -> String {
+        match outcome {
+            Outcome::Done { .. } => "done".into(),
+            Outcome::KeyLimited(Denied { dimension, retry_after, limit }) => {
+                let dimension = dimension.map_or("-", Dimension::name);
+                let pause = retry_after.map_or("-".into(), |pause| format!("{pause:?}"));
+                format!("quota {dimension} limit {} pause {pause}", limit.map_or("-".into(), |limit| limit.to_string()))
+            }
+            Outcome::KeyRejected(fault) => format!("{:?} dead: {}", fault.scope, fault.reason),
+            Outcome::TaskFailed(fault) => format!("task, {}", if fault.retry { "again" } else { "final" }),
+            Outcome::Transient { .. } => "transient".into(),
+        }
+    }
+
+    /// One line for every file of the folder: what the wire's facts come to.
+    fn table(folder: &str) -> String {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gemini/testdata").join(folder);
+        let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        names.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+        names.sort();
+        let mut lines = String::new();
+        for path in names {
+            let case: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            if case.get("chunks").is_some() || case.get("stream").is_some() {
+                continue;
+            }
+            let body = case.get("body").unwrap_or(&case);
+            let text = |field: &str| case.get(field).and_then(Value::as_str).map(str::to_string);
+            let reply = Reply {
+                status: case.get("http_status").and_then(Value::as_u64).unwrap_or(200) as u16,
+                content_type: text("content_type").or_else(|| Some("application/json; charset=UTF-8".into())),
+                retry_after: text("retry_after"),
+                body: body.as_str().map_or_else(|| body.to_string(), str::to_string).into(),
+            };
+            let status = reply.status;
+            let reading = classify(&Ok(reply));
+            let code = reading.fault.map_or_else(String::new, |fault| fault.code);
+            writeln!(lines, "{} {status} {code}: {}", path.file_stem().unwrap().display(), word(&reading.outcome)).unwrap();
+        }
+        lines
+    }
+
+    #[test]
+    fn every_known_error_body_is_laid_at_the_right_door() {
+        insta::assert_snapshot!(table("errors"));
+    }
+
+    #[test]
+    fn every_known_answer_is_laid_at_the_right_door() {
+        insta::assert_snapshot!(table("responses"));
+    }
+
+    #[test]
+    fn faults_of_the_network_are_nobodys_here() {
+        let faults = [
+            TransportError::Dns { host: "h".into(), reason: "r".into() },
+            TransportError::Connect { host: "h".into(), reason: "r".into() },
+            TransportError::Tls { host: "h".into(), reason: "r".into() },
+            TransportError::Cut { reason: "r".into() },
+            TransportError::Timeout { seconds: 1 },
+        ];
+        for fault in faults {
+            let reading = classify(&Err(fault));
+            assert_eq!(reading.outcome, Outcome::Transient { retry_after: None });
+            assert_eq!(reading.fault.unwrap().blame, Blame::Upstream);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_says_resource_exhausted_is_an_answer() {
+        let body = r#"{"candidates":[{"content":{"parts":[{"text":"429 RESOURCE_EXHAUSTED API_KEY_INVALID"}]},"finishReason":"STOP"}]}"#;
+        let reply = Reply { status: 200, content_type: None, retry_after: None, body: body.into() };
+        assert_eq!(classify(&Ok(reply)).outcome, Outcome::Done { used: None });
     }
 }

@@ -32,23 +32,21 @@ pub(crate) struct Pace {
     slack: f64,
 }
 
-/// The part of its limit that the smallest server bucket seen holds.
-const SMALLEST_BUCKET: f64 = 1.0 / 6.0;
-
 impl Pace {
-    /// A pace for `limit` a `minute` with bursts of `fraction` of it, at least one unit.
+    /// A pace for `limit` a `minute` with bursts of `fraction` of it, at least one unit, against a server bucket of the
+    /// part `bucket`.
     ///
     /// With a window of a minute behind it, a burst of f and a refill of (1 + s) times the limit never take more out of
-    /// a bucket of a sixth than flows in, as long as f + s + jitter stays below a sixth; s uses most of what f leaves.
-    /// Where the burst is a single unit nothing is left, and with the server's bucket at one unit too (limits up to six)
+    /// a bucket of b than flows in, as long as f + s + jitter stays below b; s uses most of what f leaves. Where the
+    /// burst is a single unit nothing is left, and where the server's bucket may hold one unit only (limits up to six)
     /// each interval grows by the guard.
-    pub(crate) fn new(limit: u64, fraction: f64, minute: Duration, guard: Duration) -> Pace {
+    pub(crate) fn new(limit: u64, fraction: f64, bucket: f64, minute: Duration, guard: Duration) -> Pace {
         let interval = micros(minute) as f64 / limit.max(1) as f64;
         let lone = limit <= 6 && fraction < 1.0;
         let interval = if lone { interval + micros(guard) as f64 } else { interval };
         let rate = 1.0 / interval.max(1e-6);
         let burst = limit as f64 * fraction;
-        let haste = if burst >= 1.0 { ((SMALLEST_BUCKET - fraction) * 0.6).clamp(0.0, 0.05) } else { 0.0 };
+        let haste = if burst >= 1.0 { ((bucket - fraction) * 0.6).clamp(0.0, 0.05) } else { 0.0 };
         Pace { burst: burst.max(1.0), rate, swift: rate * (1.0 + haste), slack: rate * micros(guard) as f64 }
     }
 
@@ -111,7 +109,7 @@ mod tests {
 
     #[test]
     fn after_a_burst_permits_come_at_the_long_run_rate() {
-        let pace = Pace::new(600, 0.1, MINUTE, Duration::ZERO);
+        let pace = Pace::new(600, 0.1, 1.0 / 6.0, MINUTE, Duration::ZERO);
         let now = Timestamp::from_secs(10);
         let mut pacer = Pacer::full(now, pace);
         for _ in 0..60 {
@@ -124,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_long_run_takes_no_more_than_a_sixth_beyond_the_limit() {
-        let pace = Pace::new(600, 0.1, MINUTE, Duration::from_millis(500));
+        let pace = Pace::new(600, 0.1, 1.0 / 6.0, MINUTE, Duration::from_millis(500));
         let mut now = Timestamp::from_secs(10);
         let mut pacer = Pacer::full(now, pace);
         for _ in 0..600 {
@@ -137,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_weight_above_the_burst_waits_for_a_full_bucket_and_leaves_debt() {
-        let pace = Pace::new(60, 0.1, MINUTE, Duration::from_millis(500));
+        let pace = Pace::new(60, 0.1, 1.0 / 6.0, MINUTE, Duration::from_millis(500));
         let now = Timestamp::from_secs(10);
         let mut pacer = Pacer::full(now, pace);
         assert_eq!(pacer.ready(now, 30, pace), now);
@@ -147,7 +145,7 @@ mod tests {
 
     #[test]
     fn single_permits_keep_the_guard_between_them() {
-        let pace = Pace::new(5, 0.1, MINUTE, Duration::from_millis(500));
+        let pace = Pace::new(5, 0.1, 1.0 / 6.0, MINUTE, Duration::from_millis(500));
         let now = Timestamp::from_secs(10);
         let mut pacer = Pacer::full(now, pace);
         pacer.charge(now, 1, pace);

@@ -62,12 +62,14 @@ impl Default for Retry {
 }
 
 /// How the server counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct QuotaRules {
     /// The kind of window behind a per-minute limit.
     pub window: WindowKind,
     /// Length of the server's minute; test servers scale it.
     pub minute: Duration,
+    /// With [`WindowKind::Bucket`]: the part of a minute's limit that the server's bucket holds; a sixth where it is not known.
+    pub bucket: f64,
     /// When a quota day ends.
     pub day: Day,
     /// How late a request may be counted after we sent it; `None` = minute/50 within 50 ms and 0.5 s.
@@ -76,7 +78,13 @@ pub struct QuotaRules {
 
 impl Default for QuotaRules {
     fn default() -> QuotaRules {
-        QuotaRules { window: WindowKind::Auto, minute: Duration::from_secs(60), day: Day::Pacific, guard: None }
+        QuotaRules {
+            window: WindowKind::Auto,
+            minute: Duration::from_secs(60),
+            bucket: 1.0 / 6.0,
+            day: Day::Pacific,
+            guard: None,
+        }
     }
 }
 

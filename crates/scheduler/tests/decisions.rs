@@ -1,0 +1,338 @@
+//! Decisions as plain functions: events in, actions out, no clock.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::time::Duration;
+
+use tidegate_scheduler::*;
+
+const NOW: Timestamp = Timestamp::from_secs(1_795_000_000);
+
+struct Bench {
+    scheduler: Scheduler,
+    model: ModelId,
+    now: Timestamp,
+}
+
+impl Bench {
+    fn new(projects: &[(u32, Limits)], settings: Settings) -> Bench {
+        let specs = projects.iter().map(|&(keys, limits)| ProjectSpec { keys, limits: vec![("*".into(), limits)] }).collect();
+        let mut scheduler = Scheduler::new(specs, settings);
+        let model = scheduler.model("gemini-3.8-flash");
+        Bench { scheduler, model, now: NOW }
+    }
+
+    fn event(&mut self, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.scheduler.handle(self.now, event, &mut actions);
+        actions
+    }
+
+    fn submit(&mut self, job: u64, tokens: u64, priority: i32) -> Vec<Action> {
+        let model = self.model;
+        self.event(Event::Submitted(Submission { job: JobId(job), model, tokens, priority, deadline: None }))
+    }
+
+    fn finish(&mut self, job: u64, outcome: Outcome) -> Vec<Action> {
+        self.event(Event::Finished { job: JobId(job), outcome })
+    }
+
+    /// Jumps to the next wake-up, which must exist, and returns what it brings.
+    fn wake(&mut self) -> Vec<Action> {
+        self.now = self.scheduler.next_wake().expect("a wake-up");
+        self.event(Event::Woke)
+    }
+
+    fn after(&self) -> Duration {
+        self.now - NOW
+    }
+}
+
+fn started(actions: &[Action]) -> Vec<(u64, u32)> {
+    actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Start { job, key, .. } => Some((job.0, key.0)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn jobs(actions: &[Action]) -> Vec<u64> {
+    started(actions).into_iter().map(|(job, _)| job).collect()
+}
+
+fn ended(actions: &[Action]) -> Vec<(u64, Verdict)> {
+    actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Complete { job, verdict } => Some((job.0, *verdict)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn settings(pacing: Pacing) -> Settings {
+    Settings { pacing, quota: QuotaRules { window: WindowKind::Sliding, ..QuotaRules::default() }, ..Settings::default() }
+}
+
+fn rpm(limit: u64) -> Limits {
+    Limits { rpm: Some(limit), ..Limits::default() }
+}
+
+const DONE: Outcome = Outcome::Done { used: None };
+const SUSPENDED: Scope = Scope::Key;
+
+fn rejected(scope: Scope) -> Outcome {
+    Outcome::KeyRejected(KeyFault { scope, reason: "CONSUMER_SUSPENDED".into() })
+}
+
+#[test]
+fn higher_priority_goes_first_and_equals_go_in_order() {
+    let mut bench = Bench::new(&[(1, rpm(1_000))], settings(Pacing { max_concurrency: 1, ..Pacing::default() }));
+    bench.submit(1, 1, 0);
+    for (job, priority) in [(2, 0), (3, 0), (4, 5)] {
+        assert!(bench.submit(job, 1, priority).is_empty());
+    }
+    let mut order = Vec::new();
+    for job in [1, 4, 2, 3] {
+        bench.now = bench.now + Duration::from_secs(1);
+        order.extend(jobs(&bench.finish(job, DONE)));
+    }
+    assert_eq!(order, [4, 2, 3]);
+}
+
+#[test]
+fn the_global_interval_keeps_any_two_calls_apart() {
+    let pacing = Pacing { call_interval: Duration::from_secs(2), ..Pacing::default() };
+    let mut bench = Bench::new(&[(1, Limits::default()), (1, Limits::default())], settings(pacing));
+    assert_eq!(jobs(&bench.submit(1, 1, 0)), [1]);
+    assert!(bench.submit(2, 1, 0).is_empty());
+    assert_eq!(jobs(&bench.wake()), [2]);
+    assert_eq!(bench.after(), Duration::from_secs(2));
+}
+
+#[test]
+fn a_delay_before_each_call_binds_its_worker() {
+    let pacing = Pacing { max_concurrency: 1, delay: Duration::from_secs(24), ..Pacing::default() };
+    let mut bench = Bench::new(&[(1, Limits::default())], settings(pacing));
+    assert!(bench.submit(1, 1, 0).is_empty());
+    bench.submit(2, 1, 0);
+    assert_eq!(jobs(&bench.wake()), [1]);
+    assert_eq!(bench.after(), Duration::from_secs(24));
+    bench.now = bench.now + Duration::from_secs(3);
+    assert!(bench.finish(1, DONE).iter().all(|action| !matches!(action, Action::Start { .. })));
+    assert_eq!(jobs(&bench.wake()), [2]);
+    assert_eq!(bench.after(), Duration::from_secs(24 + 3 + 24));
+}
+
+#[test]
+fn slots_of_a_key_keep_their_interval_from_start_to_start() {
+    let pacing = Pacing { slots_per_key: 2, slot_interval: Duration::from_secs(12), ..Pacing::default() };
+    let mut bench = Bench::new(&[(2, Limits::default())], settings(pacing));
+    let mut first = Vec::new();
+    for job in 0..6 {
+        first.extend(jobs(&bench.submit(job, 1, 0)));
+    }
+    assert_eq!(first, [0, 1, 2, 3]);
+    for job in 0..4 {
+        bench.now = bench.now + Duration::from_secs(1);
+        bench.finish(job, DONE);
+    }
+    assert_eq!(jobs(&bench.wake()), [4, 5]);
+    assert_eq!(bench.after(), Duration::from_secs(12));
+}
+
+#[test]
+fn keys_of_one_project_share_its_quota() {
+    let mut bench = Bench::new(&[(4, rpm(3))], settings(Pacing::default()));
+    for job in 0..8 {
+        bench.submit(job, 1, 0);
+    }
+    while bench.scheduler.active().0 < 3 {
+        bench.wake();
+    }
+    assert!(bench.after() < Duration::from_secs(1));
+    bench.wake();
+    assert!(bench.after() > Duration::from_secs(60), "{:?}", bench.after());
+}
+
+#[test]
+fn a_large_prompt_at_the_head_does_not_idle_the_window() {
+    let limits = Limits { tpm: Some(1_000), ..rpm(1_000_000) };
+    let mut bench = Bench::new(&[(1, limits)], settings(Pacing::default()));
+    bench.submit(1, 600, 0);
+    bench.submit(2, 900, 0);
+    bench.submit(3, 300, 0);
+    let mut order = Vec::new();
+    while order.len() < 1 {
+        order.extend(jobs(&bench.wake()));
+    }
+    assert_eq!(order, [3]);
+    assert!(bench.after() < Duration::from_secs(1));
+}
+
+#[test]
+fn after_a_while_room_is_kept_for_the_large_prompt() {
+    let limits = Limits { tpm: Some(1_000), ..rpm(1_000_000) };
+    let mut bench = Bench::new(&[(1, limits)], settings(Pacing::default()));
+    bench.submit(1, 600, 0);
+    bench.submit(2, 900, 0);
+    for job in 3..200 {
+        bench.submit(job, 50, 0);
+    }
+    let mut at = None;
+    while at.is_none() {
+        if jobs(&bench.wake()).contains(&2) {
+            at = Some(bench.after());
+        }
+    }
+    // One window for the first and those that passed it, and the ten seconds they were let by.
+    assert!(at.unwrap() < Duration::from_secs(75), "{at:?}");
+}
+
+#[test]
+fn a_key_error_is_not_counted_and_a_task_error_is() {
+    let mut bench = Bench::new(&[(12, Limits::default())], settings(Pacing::default()));
+    bench.submit(1, 1, 0);
+    for _ in 0..10 {
+        let again = bench.finish(1, rejected(SUSPENDED));
+        assert_eq!(jobs(&again), [1]);
+    }
+    for _ in 0..2 {
+        let paused = bench.finish(1, Outcome::TaskFailed(TaskFault { retry: true, used: None }));
+        assert!(matches!(paused[..], [Action::Retry { .. }]));
+        assert_eq!(jobs(&bench.wake()), [1]);
+    }
+    let last = bench.finish(1, Outcome::TaskFailed(TaskFault { retry: true, used: None }));
+    assert_eq!(ended(&last), [(1, Verdict::TaskFailed)]);
+}
+
+#[test]
+fn a_task_error_is_tried_again_with_another_key() {
+    let mut bench = Bench::new(&[(2, Limits::default())], settings(Pacing::default()));
+    let first = started(&bench.submit(1, 1, 0))[0].1;
+    bench.finish(1, Outcome::TaskFailed(TaskFault { retry: true, used: None }));
+    let second = started(&bench.wake())[0].1;
+    assert_ne!(first, second);
+}
+
+#[test]
+fn a_single_key_is_used_again_after_its_pause() {
+    let mut bench = Bench::new(&[(1, Limits::default())], settings(Pacing::default()));
+    bench.submit(1, 1, 0);
+    bench.finish(1, Outcome::TaskFailed(TaskFault { retry: true, used: None }));
+    assert_eq!(jobs(&bench.wake()), [1]);
+    assert!(bench.after() <= Duration::from_secs(1));
+}
+
+#[test]
+fn a_told_pause_is_never_undercut() {
+    let mut bench = Bench::new(&[(1, Limits::default())], settings(Pacing::default()));
+    bench.submit(1, 1, 0);
+    bench.finish(1, Outcome::Transient { retry_after: Some(Duration::from_secs(20)) });
+    bench.wake();
+    assert!(bench.after() >= Duration::from_secs(20));
+}
+
+#[test]
+fn when_the_last_key_dies_everything_that_waits_ends_at_once() {
+    let mut bench = Bench::new(&[(1, rpm(1))], settings(Pacing::default()));
+    for job in 1..=3 {
+        bench.submit(job, 1, 0);
+    }
+    let actions = bench.finish(1, rejected(Scope::Key));
+    let mut verdicts = ended(&actions);
+    verdicts.sort_by_key(|(job, _)| *job);
+    assert_eq!(verdicts, [(1, Verdict::NoKey), (2, Verdict::NoKey), (3, Verdict::NoKey)]);
+    assert_eq!(ended(&bench.submit(4, 1, 0)), [(4, Verdict::NoKey)]);
+}
+
+#[test]
+fn a_fault_of_the_project_takes_all_its_keys_and_no_other() {
+    let mut bench = Bench::new(&[(3, Limits::default()), (1, Limits::default())], settings(Pacing::default()));
+    bench.submit(1, 1, 0);
+    let actions = bench.finish(1, rejected(Scope::Project));
+    let dead = actions.iter().filter(|action| matches!(action, Action::KeyDead { .. })).count();
+    assert_eq!((dead, started(&actions)), (3, vec![(1, 3)]));
+}
+
+#[test]
+fn a_model_without_quota_parks_the_project_for_that_model_only() {
+    let mut bench = Bench::new(&[(1, Limits::default())], settings(Pacing::default()));
+    bench.submit(1, 1, 0);
+    let denied = Denied { dimension: Some(Dimension::Rpm), retry_after: Some(Duration::from_secs(20)), limit: Some(0) };
+    assert_eq!(ended(&bench.finish(1, Outcome::KeyLimited(denied))), [(1, Verdict::NoKey)]);
+    bench.model = bench.scheduler.model("gemini-3.5-flash-lite");
+    assert_eq!(jobs(&bench.submit(2, 1, 0)), [2]);
+}
+
+#[test]
+fn a_deadline_ends_a_waiting_and_a_running_prompt() {
+    let mut bench = Bench::new(&[(1, rpm(1))], settings(Pacing::default()));
+    let model = bench.model;
+    for job in [1, 2] {
+        let deadline = Some(NOW + Duration::from_secs(5));
+        bench.event(Event::Submitted(Submission { job: JobId(job), model, tokens: 1, priority: 0, deadline }));
+    }
+    let mut verdicts = ended(&bench.wake());
+    verdicts.sort_by_key(|(job, _)| *job);
+    assert_eq!(verdicts, [(1, Verdict::Deadline), (2, Verdict::Deadline)]);
+    assert_eq!(bench.after(), Duration::from_secs(5));
+    assert_eq!(bench.scheduler.active().0, 0);
+    assert!(bench.finish(1, DONE).is_empty(), "a late answer reaches nobody");
+}
+
+#[test]
+fn a_cancelled_prompt_frees_its_place_and_keeps_its_charge() {
+    let mut bench = Bench::new(&[(1, rpm(1))], settings(Pacing::default()));
+    bench.submit(1, 1, 0);
+    bench.event(Event::Cancelled(JobId(1)));
+    assert_eq!(bench.scheduler.active().0, 0);
+    assert!(bench.submit(2, 1, 0).is_empty(), "the server may have counted the dropped request");
+}
+
+#[test]
+fn the_daily_limit_opens_at_pacific_midnight() {
+    let limits = Limits { rpm: Some(100), rpd: Some(2), ..Limits::default() };
+    let mut bench = Bench::new(&[(1, limits)], settings(Pacing::default()));
+    // 2026-03-08, the day of 23 hours, noon Pacific.
+    bench.now = Timestamp::from_secs(1_772_996_400);
+    for job in 1..=3 {
+        bench.submit(job, 1, 0);
+    }
+    let mut order = Vec::new();
+    while order.is_empty() || *order.last().unwrap() != 3 {
+        order.extend(jobs(&bench.wake()));
+    }
+    // 2026-03-09T07:00:00Z, plus the guard during which the server's clock may still show yesterday.
+    assert_eq!(bench.now, Timestamp::from_secs(1_773_039_600) + Duration::from_millis(500));
+}
+
+#[test]
+fn a_prompt_larger_than_every_minute_is_refused_and_one_that_fits_somewhere_waits_for_it() {
+    let small = Limits { tpm: Some(100), ..rpm(1_000) };
+    let large = Limits { tpm: Some(1_000), ..rpm(1_000) };
+    let mut bench = Bench::new(&[(1, small), (1, large)], settings(Pacing::default()));
+    assert_eq!(ended(&bench.submit(1, 1_001, 0)), [(1, Verdict::TooLarge { tokens: 1_001, limit: 1_000 })]);
+    assert_eq!(started(&bench.submit(2, 800, 0)), [(2, 1)]);
+}
+
+#[test]
+fn the_limiting_factor_is_what_stands_in_the_way_longest_of_the_readiest_project() {
+    let mut bench = Bench::new(&[(1, rpm(1))], settings(Pacing::default()));
+    bench.submit(1, 1, 0);
+    bench.submit(2, 1, 0);
+    let limiting = bench.scheduler.limiting(bench.now).unwrap();
+    assert_eq!((limiting.blocked.reason, limiting.project), (Reason::Quota(Dimension::Rpm), Some(0)));
+    assert_eq!(Some(limiting.blocked.until), bench.scheduler.next_wake());
+    bench.event(Event::Cancelled(JobId(2)));
+    assert_eq!(bench.scheduler.limiting(bench.now), None);
+}
+
+#[test]
+fn two_models_of_a_project_have_quotas_of_their_own() {
+    let mut bench = Bench::new(&[(1, rpm(1))], settings(Pacing::default()));
+    assert_eq!(jobs(&bench.submit(1, 1, 0)), [1]);
+    bench.model = bench.scheduler.model("gemini-3.5-flash-lite");
+    assert_eq!(jobs(&bench.submit(2, 1, 0)), [2]);
+}
