@@ -1,0 +1,198 @@
+//! From a row to a request, and to what the row is known by.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use tidegate_gemini::prompt::Prompt;
+use tidegate_gemini::request::{self, Request};
+
+use crate::identity::Fingerprint;
+use crate::input::{Body, Row};
+use crate::options::Options;
+use crate::template::{Template, TemplateError};
+
+/// Makes requests of rows. Clones share the template.
+#[derive(Debug, Clone)]
+pub(crate) struct Compiler {
+    template: Option<Arc<Template>>,
+    defaults: Arc<request::Defaults>,
+}
+
+/// A row that can be asked.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) prompt: Prompt,
+    pub(crate) request: Request,
+    pub(crate) fingerprint: Fingerprint,
+}
+
+/// A row that cannot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BadRow {
+    pub(crate) line: u64,
+    pub(crate) column: Option<u64>,
+    pub(crate) reason: String,
+    pub(crate) fingerprint: Fingerprint,
+}
+
+impl Compiler {
+    pub(crate) fn new(options: &Options) -> Result<Compiler, TemplateError> {
+        let template = options.template.as_deref().map(Template::new).transpose()?.map(Arc::new);
+        Ok(Compiler { template, defaults: Arc::new(options.defaults.clone()) })
+    }
+
+    pub(crate) fn compile(&self, row: &Row) -> Result<Compiled, BadRow> {
+        let prompt = self.prompt(row)?;
+        let request = request::build(&prompt, &self.defaults).map_err(|error| bad(row, None, &error))?;
+        let fingerprint = Fingerprint::of(&request.canonical());
+        Ok(Compiled { prompt, request, fingerprint })
+    }
+
+    fn prompt(&self, row: &Row) -> Result<Prompt, BadRow> {
+        match (&row.body, &self.template) {
+            (Body::Bad { column, reason, .. }, _) => Err(bad(row, *column, reason)),
+            (Body::Json { text, .. }, None) => {
+                Prompt::from_json(text).map_err(|error| bad_at(row, error.line(), error.column(), &error))
+            }
+            (Body::Fields(fields), None) => Prompt::from_fields(fields.clone()).map_err(|error| bad(row, None, &error)),
+            (Body::Text(text), None) => Ok(Prompt::text(text.as_str())),
+            (_, Some(template)) => self.filled(row, template),
+        }
+    }
+
+    fn filled(&self, row: &Row, template: &Template) -> Result<Prompt, BadRow> {
+        let (mut fields, is_bare) = match &row.body {
+            Body::Fields(fields) => (fields.clone(), false),
+            Body::Json { text, .. } => match serde_json::from_str(text) {
+                Ok(Value::Object(fields)) => (fields, false),
+                Ok(Value::String(text)) => (bare(&text), true),
+                Ok(_) => return Err(bad(row, None, &"expected a JSON string or object")),
+                Err(_) => {
+                    return Err(Prompt::from_json(text).map_or_else(
+                        |error| bad_at(row, error.line(), error.column(), &error),
+                        |_| bad(row, None, &"expected a JSON string or object"),
+                    ));
+                }
+            },
+            Body::Text(text) | Body::Bad { raw: text, .. } => (bare(text), true),
+        };
+        let prompt = template.render(&fields).map_err(|error| bad(row, None, &error))?;
+        if is_bare {
+            fields.clear();
+        }
+        fields.insert("prompt".to_owned(), Value::from(prompt));
+        Prompt::from_fields(fields).map_err(|error| bad(row, None, &error))
+    }
+}
+
+/// The fields of a row that is nothing but a text: a template may call it by either name.
+fn bare(text: &str) -> Map<String, Value> {
+    ["prompt", "text"].into_iter().map(|name| (name.to_owned(), Value::from(text))).collect()
+}
+
+fn bad(row: &Row, column: Option<u64>, reason: &impl ToString) -> BadRow {
+    let fingerprint = Fingerprint::of(&row.original());
+    BadRow { line: row.line, column, reason: reason.to_string(), fingerprint }
+}
+
+fn bad_at(row: &Row, line: Option<usize>, column: Option<usize>, reason: &impl ToString) -> BadRow {
+    let mut bad = bad(row, None, reason);
+    if let (Body::Json { start, .. }, Some(line), Some(column)) = (&row.body, line, column) {
+        let first = if line == 1 { start - 1 } else { 0 };
+        (bad.line, bad.column) = (row.line + line.saturating_sub(1) as u64, Some(first + column as u64));
+    }
+    bad
+}
+
+/// The same JSON on one line: a line break can stand between its parts only, where a blank means the same.
+pub(crate) fn one_line(json: &str) -> String {
+    json.replace(['\n', '\r'], " ")
+}
+
+impl Row {
+    /// The row as a line of JSON that can be run again; a bad row as it stands.
+    pub(crate) fn original(&self) -> String {
+        match &self.body {
+            Body::Json { text, .. } => one_line(text),
+            Body::Fields(fields) => serde_json::to_string(fields).unwrap_or_default(),
+            Body::Text(text) => Value::from(text.as_str()).to_string(),
+            Body::Bad { raw, .. } => raw.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn compiler(template: Option<&str>) -> Compiler {
+        let mut options = Options { template: template.map(str::to_owned), ..Options::default() };
+        options.defaults.model = Some("gemini-x".to_owned());
+        Compiler::new(&options).unwrap()
+    }
+
+    fn json_row(text: &str) -> Row {
+        Row { line: 4, body: Body::Json { text: text.to_owned(), start: 3 } }
+    }
+
+    fn fields(value: Value) -> Row {
+        Row { line: 2, body: Body::Fields(value.as_object().unwrap().clone()) }
+    }
+
+    fn asked(compiler: &Compiler, row: &Row) -> String {
+        String::from_utf8(compiler.compile(row).unwrap().request.body).unwrap()
+    }
+
+    #[test]
+    fn a_fault_is_placed_by_line_and_column_of_the_file() {
+        let bad = compiler(None).compile(&json_row("{\"prompt\": 5}")).unwrap_err();
+        assert_eq!((bad.line, bad.column), (4, Some(14)), "{}", bad.reason);
+        let bad = compiler(None).compile(&json_row("{\n \"prompt\": oops}")).unwrap_err();
+        assert_eq!(bad.line, 5);
+        assert_eq!(bad.column, Some(12), "{}", bad.reason);
+        let bad = compiler(Some("{{ text }}")).compile(&json_row("{\"text\": oops}")).unwrap_err();
+        assert_eq!(bad.line, 4);
+        assert!(bad.reason.starts_with("not valid JSON"), "{}", bad.reason);
+    }
+
+    #[test]
+    fn a_template_makes_the_prompt_and_other_fields_ride_along() {
+        let compiler = compiler(Some("Say {{ text }}"));
+        let compiled = compiler.compile(&fields(json!({"id": "7", "text": "hi"}))).unwrap();
+        assert_eq!(compiled.prompt.id.as_deref(), Some("7"));
+        assert_eq!(compiled.prompt.extra["text"], "hi");
+        for row in [json_row("\"hi\""), Row { line: 1, body: Body::Text("hi".to_owned()) }] {
+            let compiled = compiler.compile(&row).unwrap();
+            assert!(String::from_utf8(compiled.request.body).unwrap().contains("Say hi"));
+            assert!(compiled.prompt.extra.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_same_question_has_the_same_fingerprint_in_every_format() {
+        let compiler = compiler(None);
+        let rows = [
+            json_row("\"hi\""),
+            json_row("{\n\"prompt\":\n\"hi\", \"id\": 3, \"metadata\": {\"a\": 1}}"),
+            fields(json!({"prompt": "hi", "other": "x"})),
+            Row { line: 1, body: Body::Text("hi".to_owned()) },
+        ];
+        let prints: Vec<Fingerprint> = rows.iter().map(|row| compiler.compile(row).unwrap().fingerprint).collect();
+        assert!(prints.iter().all(|print| *print == prints[0]));
+        assert_eq!(asked(&compiler, &rows[0]), asked(&compiler, &rows[3]));
+    }
+
+    #[test]
+    fn the_original_of_a_row_can_be_run_again() {
+        let compiler = compiler(Some("Say {{ text }}"));
+        for row in [json_row("{\n\"text\": \"hi\"}"), fields(json!({"text": "hi"})), json_row("\"hi\"")] {
+            let original = row.original();
+            assert!(!original.contains('\n'));
+            assert_eq!(asked(&compiler, &json_row(&original)), asked(&compiler, &row));
+        }
+    }
+}

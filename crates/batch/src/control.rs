@@ -1,0 +1,123 @@
+//! The handle by which a run is stopped from outside: first gently, then at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Stops a run. Clones steer the same run.
+#[derive(Debug, Clone)]
+pub struct Control(Arc<Inner>);
+
+/// Why a run stopped with work left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StopReason {
+    /// Ctrl-C.
+    Interrupted,
+    /// SIGTERM.
+    Terminated,
+    /// The day's quota is used up and the caller chose not to wait.
+    Exhausted,
+    /// [`Options::deadline`](crate::Options::deadline) passed.
+    Deadline,
+    /// [`Options::max_tokens`](crate::Options::max_tokens) is spent.
+    Budget,
+    /// More rows failed than [`Options::fail_on_error`](crate::Options::fail_on_error) allows.
+    TooManyErrors,
+    /// No key is left that could serve anything.
+    NoKey,
+    /// The API cannot be reached at all.
+    Unreachable,
+}
+
+impl StopReason {
+    /// A stable word for logs and machine-readable summaries.
+    pub fn name(self) -> &'static str {
+        match self {
+            StopReason::Interrupted => "interrupted",
+            StopReason::Terminated => "terminated",
+            StopReason::Exhausted => "quota_exhausted",
+            StopReason::Deadline => "deadline",
+            StopReason::Budget => "budget",
+            StopReason::TooManyErrors => "too_many_errors",
+            StopReason::NoKey => "no_key",
+            StopReason::Unreachable => "unreachable",
+        }
+    }
+}
+
+/// A wish to stop: no further row is admitted, and what is in flight has `grace` to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stop {
+    pub(crate) reason: StopReason,
+    pub(crate) grace: Duration,
+}
+
+#[derive(Debug)]
+struct Inner {
+    stop: watch::Sender<Option<Stop>>,
+    cancel: CancellationToken,
+}
+
+impl Control {
+    /// A control nobody has touched yet.
+    pub fn new() -> Control {
+        Control(Arc::new(Inner { stop: watch::Sender::new(None), cancel: CancellationToken::new() }))
+    }
+
+    /// Admits nothing more and lets what is in flight end for at most `grace`.
+    ///
+    /// The first reason stands; a later call can only shorten the grace.
+    pub fn stop(&self, reason: StopReason, grace: Duration) {
+        self.0.stop.send_modify(|stop| match stop {
+            None => *stop = Some(Stop { reason, grace }),
+            Some(earlier) => earlier.grace = earlier.grace.min(grace),
+        });
+    }
+
+    /// Drops what is in flight now; answers that have come are still written and synced.
+    pub fn cancel(&self, reason: StopReason) {
+        self.stop(reason, Duration::ZERO);
+        self.0.cancel.cancel();
+    }
+
+    /// The reason of the first [`stop`](Control::stop) or [`cancel`](Control::cancel), if there was one.
+    pub fn reason(&self) -> Option<StopReason> {
+        self.0.stop.borrow().map(|stop| stop.reason)
+    }
+
+    pub(crate) fn stops(&self) -> watch::Receiver<Option<Stop>> {
+        let mut stops = self.0.stop.subscribe();
+        stops.mark_changed();
+        stops
+    }
+
+    pub(crate) async fn cancelled(&self) {
+        self.0.cancel.cancelled().await;
+    }
+}
+
+impl Default for Control {
+    fn default() -> Control {
+        Control::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_first_reason_stands_and_the_shortest_grace_wins() {
+        let control = Control::new();
+        assert_eq!(control.reason(), None);
+        control.stop(StopReason::Interrupted, Duration::from_secs(10));
+        control.stop(StopReason::Terminated, Duration::from_secs(3));
+        control.stop(StopReason::Deadline, Duration::from_secs(60));
+        assert_eq!(control.reason(), Some(StopReason::Interrupted));
+        assert_eq!(*control.stops().borrow(), Some(Stop { reason: StopReason::Interrupted, grace: Duration::from_secs(3) }));
+    }
+}

@@ -1,0 +1,299 @@
+//! The running part: rows in, answers out. One loop waits for whatever happens next and deals with it.
+
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use jiff::Timestamp;
+use tidegate_engine::{Error, ErrorClass, Request, Response};
+use tidegate_gemini::response::Usage;
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, sleep_until};
+
+use crate::control::{Control, Stop, StopReason};
+use crate::errors_file::ErrorsFile;
+use crate::feed::{self, Fed};
+use crate::home::Home;
+use crate::input::InputError;
+use crate::journal::Writer;
+use crate::options::Options;
+use crate::output::OutputError;
+use crate::prepare::Prepared;
+use crate::record::{self, Asked, Done, Status};
+use crate::run::{Ask, RunError};
+use crate::summary::{Counts, ProgressSink, Summary, Update};
+
+/// How the rows ended.
+pub(crate) struct Ended {
+    pub(crate) summary: Summary,
+    /// The input that turned out bad on the way.
+    pub(crate) refused: Option<InputError>,
+}
+
+/// With no hurry: longer than any single answer takes.
+const NO_HURRY: Duration = Duration::from_secs(3600);
+
+type Answer = (Box<Asked>, Result<Response, Error>);
+
+/// Asks every selected row and writes what comes of it.
+pub(crate) async fn drive<A: Ask>(
+    ask: &A,
+    prepared: Prepared,
+    options: &Options,
+    deadline: Option<Instant>,
+    control: &Control,
+    sink: &dyn ProgressSink,
+) -> Result<(Ended, Home), RunError> {
+    let Prepared { inputs, compiler, selection, mut home, counts, errors, tokens, warnings } = prepared;
+    let broken = |error: std::io::Error| RunError::Broken(error.to_string());
+    let capacity = options.admit.max(1);
+    let writer = Writer::start(home.store()?, options.durability, capacity + 1).map_err(broken)?;
+    let rows = feed::start(inputs, compiler, selection, options).map_err(broken)?;
+    let mut drive = Drive {
+        options,
+        sink,
+        writer,
+        rows: Some(rows),
+        in_flight: 0,
+        tally: Tally { counts, errors, tokens, usage: Usage::default(), warnings },
+        stop: None,
+        failure: None,
+        input_ended: false,
+        refused: None,
+    };
+    drive.run(ask, deadline, control).await;
+    drive.finish(home).await
+}
+
+struct Drive<'a> {
+    options: &'a Options,
+    sink: &'a dyn ProgressSink,
+    writer: Writer<Ticket>,
+    /// `None` once nothing more is to be admitted.
+    rows: Option<Receiver<Fed>>,
+    /// Rows admitted whose record is not safe yet.
+    in_flight: u64,
+    tally: Tally,
+    stop: Option<(StopReason, Instant)>,
+    failure: Option<std::io::Error>,
+    input_ended: bool,
+    refused: Option<InputError>,
+}
+
+/// What is known of a record while it is being synced.
+struct Ticket {
+    id: String,
+    status: Status,
+    usage: Usage,
+    line: Option<String>,
+}
+
+/// The account kept on the way.
+struct Tally {
+    counts: Counts,
+    errors: Option<ErrorsFile>,
+    tokens: u64,
+    usage: Usage,
+    warnings: Vec<String>,
+}
+
+impl Drive<'_> {
+    async fn run<A: Ask>(&mut self, ask: &A, deadline: Option<Instant>, control: &Control) {
+        let mut flying: FuturesUnordered<BoxFuture<'_, Answer>> = FuturesUnordered::new();
+        let mut stopping: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
+        let mut stops = control.stops();
+        if let Some(reason) = self.tally.enough(self.options) {
+            self.stop(reason, NO_HURRY);
+        }
+        let far = Instant::now() + 24 * 365 * NO_HURRY;
+        while self.rows.is_some() || self.in_flight > 0 {
+            let has_room = self.in_flight < self.options.admit.max(1) as u64;
+            let was_stopped = self.stop.is_some();
+            let end = self.stop.map_or(far, |(_, end)| end);
+            tokio::select! {
+                biased;
+                () = control.cancelled() => break,
+                () = sleep_until(end), if was_stopped => break,
+                Ok(()) = stops.changed() => {
+                    let wish = *stops.borrow_and_update();
+                    if let Some(Stop { reason, grace }) = wish {
+                        self.stop(reason, grace);
+                    }
+                }
+                Some(()) = stopping.next(), if !stopping.is_empty() => {}
+                () = sleep_until(deadline.unwrap_or(far)), if deadline.is_some() && !was_stopped => {
+                    self.stop(StopReason::Deadline, self.options.grace);
+                }
+                safe = self.writer.safe() => match safe {
+                    Some(Ok(tickets)) => self.safe(tickets),
+                    Some(Err(error)) => { self.failure = Some(error); break }
+                    None => break,
+                },
+                Some((asked, answer)) = flying.next(), if !flying.is_empty() => self.answered(*asked, &answer),
+                fed = next(&mut self.rows), if has_room && self.rows.is_some() => {
+                    if let Some((asked, request)) = self.fed(fed) {
+                        flying.push(Box::pin(async move { (asked, ask.ask(request).await) }));
+                    }
+                }
+            }
+            if let (false, Some((_, end))) = (was_stopped, self.stop) {
+                stopping.push(Box::pin(ask.stop(end.saturating_duration_since(Instant::now()))));
+            }
+        }
+        // Answers that have come but were not looked at yet are paid for, too.
+        while let Some(Some((asked, answer))) = flying.next().now_or_never() {
+            self.answered(*asked, &answer);
+        }
+        if let (None, Some(reason)) = (self.stop, control.reason()) {
+            self.stop(reason, Duration::ZERO);
+        }
+    }
+
+    /// Takes in what the inputs gave; a row to ask comes back.
+    fn fed(&mut self, fed: Option<Fed>) -> Option<(Box<Asked>, Request)> {
+        match fed {
+            Some(Fed::Ask(asked, request)) => {
+                self.admit();
+                return Some((asked, request));
+            }
+            Some(Fed::Skipped(skipped)) => {
+                self.admit();
+                let (id, done) = *skipped;
+                self.write(id, done, None);
+            }
+            Some(Fed::Refused(error)) => {
+                self.refused = Some(error);
+                self.rows = None;
+            }
+            Some(Fed::Ended) => {
+                self.input_ended = true;
+                self.rows = None;
+            }
+            None => self.rows = None,
+        }
+        None
+    }
+
+    fn admit(&mut self) {
+        self.in_flight += 1;
+        if self.tally.counts.total.is_none() {
+            self.tally.counts.seen += 1;
+            self.tally.counts.new += 1;
+        }
+        self.sink.update(Update::Admitted { in_flight: self.in_flight });
+    }
+
+    fn answered(&mut self, mut asked: Asked, answer: &Result<Response, Error>) {
+        let line = asked.line.take();
+        match record::ended(&asked, answer, self.options.full_response, Timestamp::now()) {
+            Some(done) => self.write(asked.id, done, line),
+            None => {
+                self.in_flight -= 1;
+                let no_key = answer.as_ref().is_err_and(|error| error.class == ErrorClass::NoKey);
+                self.stop(if no_key { StopReason::NoKey } else { StopReason::Interrupted }, NO_HURRY);
+            }
+        }
+    }
+
+    fn write(&mut self, id: String, done: Done, line: Option<String>) {
+        let ticket = Ticket { id, status: done.status, usage: done.usage, line };
+        self.writer.append(done.line, ticket);
+    }
+
+    /// Records that are on disk now: only here a row counts as done.
+    fn safe(&mut self, tickets: Vec<Ticket>) {
+        for ticket in tickets {
+            self.in_flight -= 1;
+            if let Err(error) = self.tally.take(&ticket) {
+                self.tally.errors = None;
+                self.tally.warn(self.sink, error.to_string());
+            }
+            let Ticket { id, status, .. } = &ticket;
+            self.sink.update(Update::Ended { id, status: *status, counts: &self.tally.counts });
+        }
+        if self.stop.is_none()
+            && let Some(reason) = self.tally.enough(self.options)
+        {
+            self.stop(reason, NO_HURRY);
+        }
+    }
+
+    /// Admits nothing more. The first reason stands, the earliest end counts.
+    fn stop(&mut self, reason: StopReason, grace: Duration) {
+        let end = Instant::now() + grace.min(NO_HURRY);
+        match &mut self.stop {
+            Some((_, earlier)) => *earlier = end.min(*earlier),
+            None => {
+                self.stop = Some((reason, end));
+                self.rows = None;
+                self.sink.update(Update::Stopping(reason));
+            }
+        }
+    }
+
+    /// Lets the last records become safe, and sums up.
+    async fn finish(mut self, home: Home) -> Result<(Ended, Home), RunError> {
+        self.rows = None;
+        self.writer.close();
+        while let Some(safe) = self.writer.safe().await {
+            match safe {
+                Ok(tickets) => self.safe(tickets),
+                Err(error) => self.failure = Some(error),
+            }
+        }
+        if let Some(error) = self.failure {
+            return Err(home.failed(&error).into());
+        }
+        let Tally { mut counts, errors, usage, warnings, .. } = self.tally;
+        if let Some(errors) = errors {
+            errors.finish()?;
+        }
+        if self.input_ended && self.options.limit.is_none() {
+            counts.total.get_or_insert(counts.seen);
+        }
+        let outstanding = counts.outstanding();
+        let all_done = counts.total.is_some() && outstanding == 0;
+        let stopped = self.stop.map(|(reason, _)| reason).filter(|_| !all_done);
+        let ran_through = stopped.is_none() && self.refused.is_none() && self.options.limit.is_none();
+        if ran_through && (outstanding > 0 || !self.input_ended) {
+            return Err(RunError::Broken(format!(
+                "the inputs changed meanwhile, {outstanding} of their rows were not found again"
+            )));
+        }
+        let summary = Summary { counts, outstanding, usage, stopped, warnings };
+        Ok((Ended { summary, refused: self.refused }, home))
+    }
+}
+
+impl Tally {
+    fn take(&mut self, ticket: &Ticket) -> Result<(), OutputError> {
+        self.counts.count(ticket.status);
+        self.usage.add(&ticket.usage);
+        self.tokens += ticket.usage.total_tokens;
+        match (&mut self.errors, &ticket.line) {
+            (Some(errors), Some(line)) if ticket.status != Status::Ok => errors.push(line),
+            _ => Ok(()),
+        }
+    }
+
+    /// Why to stop, when a bound of the caller is reached.
+    fn enough(&self, options: &Options) -> Option<StopReason> {
+        if options.max_tokens.is_some_and(|most| self.tokens >= most) {
+            return Some(StopReason::Budget);
+        }
+        let (failed, ended) = (self.counts.unsuccessful(), self.counts.ended());
+        options.fail_on_error.filter(|bound| bound.reached(failed, ended)).map(|_| StopReason::TooManyErrors)
+    }
+
+    fn warn(&mut self, sink: &dyn ProgressSink, warning: String) {
+        sink.update(Update::Warning(&warning));
+        self.warnings.push(warning);
+    }
+}
+
+async fn next(rows: &mut Option<Receiver<Fed>>) -> Option<Fed> {
+    match rows {
+        Some(rows) => rows.recv().await,
+        None => None,
+    }
+}

@@ -1,0 +1,223 @@
+//! Reads the inputs on a thread of its own and hands over, one by one, the rows that are to be asked.
+
+use std::io;
+use std::thread;
+
+use jiff::Timestamp;
+use tidegate_engine::Request;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use crate::compile::{BadRow, Compiled, Compiler};
+use crate::identity::Identities;
+use crate::input::{Input, InputError, Place, Row, Rows};
+use crate::options::Options;
+use crate::prepare::{Selection, identify_bad};
+use crate::record::{self, Asked, Done};
+
+/// Rows read ahead of those admitted.
+const AHEAD: usize = 64;
+
+/// What comes out of the inputs.
+pub(crate) enum Fed {
+    Ask(Box<Asked>, Request),
+    /// A bad line's record.
+    Skipped(Box<(String, Done)>),
+    /// A bad line or a broken input: nothing follows.
+    Refused(InputError),
+    /// Everything has been read.
+    Ended,
+}
+
+/// Starts reading. Dropping the receiver ends it at the next row.
+pub(crate) fn start(
+    inputs: Vec<Input>,
+    compiler: Compiler,
+    selection: Selection,
+    options: &Options,
+) -> io::Result<Receiver<Fed>> {
+    let (rows, receiver) = channel(AHEAD);
+    let feed = Feed {
+        compiler,
+        rows,
+        left: options.limit.unwrap_or(u64::MAX),
+        skip_invalid: options.skip_invalid,
+        keep_lines: options.errors.is_some(),
+    };
+    thread::Builder::new().name("input".to_owned()).spawn(move || feed.run(inputs, selection))?;
+    Ok(receiver)
+}
+
+struct Feed {
+    compiler: Compiler,
+    rows: Sender<Fed>,
+    left: u64,
+    skip_invalid: bool,
+    keep_lines: bool,
+}
+
+impl Feed {
+    fn run(mut self, inputs: Vec<Input>, mut selection: Selection) {
+        if let Selection::Planned(plan) = &selection {
+            self.left = plan.to_ask;
+        }
+        let mut walk = Walk::through(inputs);
+        while self.left > 0 {
+            let fed = match walk.next() {
+                None => break,
+                Some(Err(error)) => Fed::Refused(error),
+                Some(Ok(located)) => match self.row(located, &mut walk, &mut selection) {
+                    Ok(Some(fed)) => fed,
+                    Ok(None) => continue,
+                    Err(error) => Fed::Refused(error),
+                },
+            };
+            self.left -= 1;
+            let is_last = matches!(fed, Fed::Refused(_));
+            if self.rows.blocking_send(fed).is_err() || is_last {
+                return;
+            }
+        }
+        let _ = self.rows.blocking_send(Fed::Ended);
+    }
+
+    fn row(&self, at: Located, walk: &mut Walk<'_>, selection: &mut Selection) -> Result<Option<Fed>, InputError> {
+        if let Selection::Planned(plan) = &selection
+            && !plan.asks(at.index)
+        {
+            return Ok(None);
+        }
+        match (self.compiler.compile(&at.row), selection) {
+            (Ok(compiled), Selection::Planned(plan)) => {
+                let id = compiled.id(plan.occurrence(at.index));
+                Ok(Some(self.ask(id, &at, compiled)))
+            }
+            (Ok(compiled), Selection::Live(ids)) => {
+                let (id, ..) = walk.identify(&compiled, &at, ids)?;
+                Ok(Some(self.ask(id, &at, compiled)))
+            }
+            (Err(bad), _) if !self.skip_invalid => Err(walk.malformed(&bad)),
+            (Err(bad), Selection::Planned(plan)) => {
+                let id = bad.fingerprint.derived_id(plan.occurrence(at.index));
+                Ok(Some(skipped(id, at.index, &bad, walk)))
+            }
+            (Err(bad), Selection::Live(ids)) => {
+                let (id, ..) = identify_bad(&bad, ids);
+                Ok(Some(skipped(id, at.index, &bad, walk)))
+            }
+        }
+    }
+
+    fn ask(&self, id: String, at: &Located, compiled: Compiled) -> Fed {
+        let Compiled { prompt, request, fingerprint } = compiled;
+        let asked = Asked {
+            index: at.index,
+            fingerprint: fingerprint.to_string(),
+            model: request.model.clone(),
+            metadata: prompt.metadata,
+            extra: prompt.extra,
+            line: self.keep_lines.then(|| at.row.original()),
+            id,
+        };
+        let mut request = Request::new(request).labelled(asked.id.as_str());
+        request.priority = prompt.priority;
+        Fed::Ask(Box::new(asked), request)
+    }
+}
+
+fn skipped(id: String, index: u64, bad: &BadRow, walk: &Walk<'_>) -> Fed {
+    let message = format!("{}: {}", walk.place(bad), bad.reason);
+    let done = record::skipped(&id, index, &bad.fingerprint.to_string(), &message, Timestamp::now());
+    Fed::Skipped(Box::new((id, done)))
+}
+
+/// A row with its place among all inputs.
+pub(crate) struct Located {
+    /// From 0, over all inputs.
+    pub(crate) index: u64,
+    /// Its line, counted over all inputs.
+    ordinal: u32,
+    pub(crate) row: Row,
+}
+
+/// All rows of all inputs, one after the other.
+pub(crate) struct Walk<'a> {
+    inputs: Box<dyn Iterator<Item = (String, Result<Rows, InputError>)> + 'a>,
+    rows: Option<Rows>,
+    /// The inputs so far, each with the count of lines before it.
+    starts: Vec<(String, u32)>,
+    index: u64,
+    last: u32,
+}
+
+impl<'a> Walk<'a> {
+    /// Through files, which can be read again.
+    pub(crate) fn over(inputs: &'a [Input]) -> Walk<'a> {
+        Walk::new(inputs.iter().map(|input| (input.name().to_owned(), input.rows())))
+    }
+
+    /// Through files and streams, once.
+    fn through(inputs: Vec<Input>) -> Walk<'static> {
+        Walk::new(inputs.into_iter().map(|input| (input.name().to_owned(), input.into_rows())))
+    }
+
+    fn new(inputs: impl Iterator<Item = (String, Result<Rows, InputError>)> + 'a) -> Walk<'a> {
+        Walk { inputs: Box::new(inputs), rows: None, starts: Vec::new(), index: 0, last: 0 }
+    }
+
+    pub(crate) fn next(&mut self) -> Option<Result<Located, InputError>> {
+        loop {
+            if let Some(row) = self.rows.as_mut().and_then(Iterator::next) {
+                return Some(row.map(|row| self.locate(row)));
+            }
+            let (name, rows) = self.inputs.next()?;
+            self.starts.push((name, self.last));
+            match rows {
+                Ok(rows) => self.rows = Some(rows),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    fn locate(&mut self, row: Row) -> Located {
+        let start = self.starts.last().map_or(0, |(_, start)| *start);
+        self.last = start.saturating_add(u32::try_from(row.line).unwrap_or(u32::MAX));
+        self.index += 1;
+        Located { index: self.index - 1, ordinal: self.last, row }
+    }
+
+    /// Id, fingerprint and occurrence number of a row; an error when its explicit id stands twice.
+    pub(crate) fn identify(
+        &self,
+        compiled: &Compiled,
+        at: &Located,
+        ids: &mut Identities,
+    ) -> Result<(String, String, u32), InputError> {
+        let fingerprint = compiled.fingerprint.to_string();
+        let Some(id) = &compiled.prompt.id else {
+            let occurrence = ids.occurrence(&compiled.fingerprint);
+            return Ok((compiled.id(occurrence), fingerprint, occurrence));
+        };
+        ids.claim(id, at.ordinal).map_err(|earlier| InputError::Duplicate {
+            id: id.clone(),
+            first: self.line(earlier),
+            second: self.line(at.ordinal),
+        })?;
+        Ok((id.clone(), fingerprint, 1))
+    }
+
+    /// The error for a row that cannot be asked.
+    pub(crate) fn malformed(&self, bad: &BadRow) -> InputError {
+        InputError::Malformed { place: self.place(bad), reason: bad.reason.clone() }
+    }
+
+    fn place(&self, bad: &BadRow) -> Place {
+        let input = self.starts.last().map(|(name, _)| name.clone()).unwrap_or_default();
+        Place { input, line: bad.line, column: bad.column }
+    }
+
+    fn line(&self, ordinal: u32) -> Place {
+        let holds = |(_, start): &&(String, u32)| *start < ordinal;
+        let (input, start) = self.starts.iter().rev().find(holds).cloned().unwrap_or_default();
+        Place { input, line: u64::from(ordinal - start), column: None }
+    }
+}

@@ -1,0 +1,337 @@
+//! The output record: one JSON line a row, its fields in a fixed order.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use tidegate_engine::{Error, ErrorClass, Response, Trace};
+use tidegate_gemini::response::{Answer, AnswerStatus, Usage};
+
+/// What became of a row. Only [`Status::Ok`] is a success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Answered.
+    Ok,
+    /// A text that was cut off.
+    Truncated,
+    /// The API blocked the prompt or the answer.
+    Blocked,
+    /// An answer without text.
+    Empty,
+    /// No answer.
+    Failed,
+    /// A line that could not be read.
+    Skipped,
+}
+
+/// A row on its way.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) id: String,
+    pub(crate) index: u64,
+    pub(crate) fingerprint: String,
+    pub(crate) model: String,
+    pub(crate) metadata: Option<Box<RawValue>>,
+    pub(crate) extra: Map<String, Value>,
+    /// The input line, kept when failed lines are to be written out.
+    pub(crate) line: Option<String>,
+}
+
+/// A finished record.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) status: Status,
+    pub(crate) usage: Usage,
+    /// The whole line, its end included.
+    pub(crate) line: Vec<u8>,
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    id: &'a str,
+    index: u64,
+    status: Status,
+    success: bool,
+    fingerprint: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorPart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finish_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    model: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    project: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<&'a Usage>,
+    attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queued_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_ms: Option<u64>,
+    finished_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    extra: &'a Map<String, Value>,
+}
+
+#[derive(Serialize)]
+struct ErrorPart<'a> {
+    class: &'a str,
+    code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http_status: Option<u16>,
+    message: &'a str,
+    retryable: bool,
+}
+
+/// The record of a row the engine has done with; `None` when the row was not touched and stays outstanding.
+pub(crate) fn ended(asked: &Asked, result: &Result<Response, Error>, full: bool, now: Timestamp) -> Option<Done> {
+    match result {
+        Ok(response) => Some(answered(asked, response, full, now)),
+        Err(error) if matches!(error.class, ErrorClass::NoKey | ErrorClass::Cancelled) => None,
+        Err(error) => Some(failed(asked, error, full, now)),
+    }
+}
+
+fn answered(asked: &Asked, response: &Response, full: bool, now: Timestamp) -> Done {
+    let record = Record {
+        text: response.answer.text.as_deref(),
+        response: if full || response.answer.text.is_none() { embedded(&response.body) } else { None },
+        finish_reason: response.answer.finish_reason.as_deref(),
+        ..blank(asked, Status::Ok, Some(&response.trace), now)
+    };
+    line(&record, &response.trace.usage)
+}
+
+fn failed(asked: &Asked, error: &Error, full: bool, now: Timestamp) -> Done {
+    let answer = error.answer.as_deref();
+    let record = Record {
+        text: answer.and_then(|answer| answer.text.as_deref()),
+        response: error.body.as_ref().filter(|_| full).and_then(|body| embedded(body)),
+        error: Some(ErrorPart {
+            class: error.class.name(),
+            code: &error.code,
+            http_status: error.http_status,
+            message: &error.message,
+            retryable: error.retryable,
+        }),
+        finish_reason: answer.and_then(|answer| answer.finish_reason.as_deref()),
+        ..blank(asked, status_of(answer), Some(&error.trace), now)
+    };
+    line(&record, &error.trace.usage)
+}
+
+/// The record of a line that could not be read.
+pub(crate) fn skipped(id: &str, index: u64, fingerprint: &str, message: &str, now: Timestamp) -> Done {
+    let asked = Asked {
+        id: id.to_owned(),
+        index,
+        fingerprint: fingerprint.to_owned(),
+        model: String::new(),
+        metadata: None,
+        extra: Map::new(),
+        line: None,
+    };
+    let error = ErrorPart { class: "input", code: "malformed_line", http_status: None, message, retryable: false };
+    line(&Record { error: Some(error), ..blank(&asked, Status::Skipped, None, now) }, &Usage::default())
+}
+
+fn status_of(answer: Option<&Answer>) -> Status {
+    match answer.map(|answer| answer.status) {
+        Some(AnswerStatus::Truncated) => Status::Truncated,
+        Some(AnswerStatus::Blocked) => Status::Blocked,
+        Some(AnswerStatus::Empty) => Status::Empty,
+        Some(AnswerStatus::Ok) | None => Status::Failed,
+    }
+}
+
+fn blank<'a>(asked: &'a Asked, status: Status, trace: Option<&'a Trace>, now: Timestamp) -> Record<'a> {
+    let asked_at_all = trace.filter(|trace| trace.attempts > 0);
+    let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    Record {
+        id: &asked.id,
+        index: asked.index,
+        status,
+        success: status == Status::Ok,
+        fingerprint: &asked.fingerprint,
+        text: None,
+        response: None,
+        error: None,
+        finish_reason: None,
+        model: &asked.model,
+        project: trace.map_or("", |trace| &trace.project),
+        key: trace.map_or("", |trace| &trace.key),
+        usage: asked_at_all.map(|trace| &trace.usage),
+        attempts: trace.map_or(0, |trace| trace.attempts),
+        queued_ms: asked_at_all.map(|trace| ms(trace.queued)),
+        latency_ms: asked_at_all.map(|trace| ms(trace.latency)),
+        finished_at: format!("{now:.3}"),
+        metadata: asked.metadata.as_deref().map(on_one_line),
+        extra: &asked.extra,
+    }
+}
+
+fn line(record: &Record<'_>, usage: &Usage) -> Done {
+    let mut line = serde_json::to_vec(record).unwrap_or_default();
+    line.push(b'\n');
+    Done { status: record.status, usage: usage.clone(), line }
+}
+
+/// The same value without line breaks, which can stand between its parts only.
+fn on_one_line(value: &RawValue) -> Box<RawValue> {
+    let line = value.get().replace(['\n', '\r'], " ");
+    RawValue::from_string(line).unwrap_or_else(|_| value.to_owned())
+}
+
+/// A body as a part of a one-line record; `None` when it is no JSON.
+fn embedded(body: &[u8]) -> Option<Box<RawValue>> {
+    let text = std::str::from_utf8(body).ok()?;
+    serde_json::from_str::<&RawValue>(text).ok()?;
+    RawValue::from_string(without_blanks(text)).ok()
+}
+
+/// The same JSON without the blanks and line breaks between its parts.
+fn without_blanks(json: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    let keep = |c: &char| {
+        match *c {
+            _ if escaped => escaped = false,
+            '\\' if in_string => escaped = true,
+            '"' => in_string = !in_string,
+            _ => {}
+        }
+        in_string || !matches!(c, ' ' | '\n' | '\r' | '\t')
+    };
+    json.chars().filter(keep).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn asked() -> Asked {
+        Asked {
+            id: "task_1".to_owned(),
+            index: 3,
+            fingerprint: "b3:9f".to_owned(),
+            model: "gemini-x".to_owned(),
+            metadata: Some(RawValue::from_string("{\"a\":\n 1.50}".to_owned()).unwrap()),
+            extra: serde_json::from_str(r#"{"shelf":"B","n":1.50}"#).unwrap(),
+            line: None,
+        }
+    }
+
+    fn trace() -> Trace {
+        Trace {
+            project: Arc::from("main"),
+            key: Arc::from("KEY_2"),
+            attempts: 2,
+            usage: Usage { input_tokens: 12, output_tokens: 40, total_tokens: 52, ..Usage::default() },
+            queued: Duration::from_millis(3),
+            latency: Duration::from_millis(812),
+        }
+    }
+
+    fn answer(status: AnswerStatus, text: Option<&str>) -> Answer {
+        Answer {
+            status,
+            text: text.map(str::to_owned),
+            finish_reason: Some("STOP".to_owned()),
+            reason: None,
+            message: None,
+            usage: Usage::default(),
+            model_version: None,
+            response_id: None,
+        }
+    }
+
+    fn error(class: ErrorClass, answer: Option<Answer>) -> Error {
+        Error {
+            class,
+            code: "SAFETY".to_owned(),
+            http_status: Some(200),
+            message: "blocked".to_owned(),
+            retryable: false,
+            answer: answer.map(Box::new),
+            body: Some(Bytes::from_static(b"{\n  \"a b\": \"c  \\\" d\" }")),
+            trace: trace(),
+        }
+    }
+
+    fn line_of(result: Result<Response, Error>, full: bool) -> String {
+        let now = "2026-11-22T10:00:00.1239Z".parse().unwrap();
+        String::from_utf8(ended(&asked(), &result, full, now).unwrap().line).unwrap()
+    }
+
+    #[test]
+    fn a_success_has_its_fields_in_the_documented_order() {
+        let response = Response { answer: answer(AnswerStatus::Ok, Some("hi")), body: Bytes::from_static(b"{}"), trace: trace() };
+        assert_eq!(
+            line_of(Ok(response), false),
+            concat!(
+                r#"{"id":"task_1","index":3,"status":"ok","success":true,"fingerprint":"b3:9f","text":"hi","#,
+                r#""finish_reason":"STOP","model":"gemini-x","project":"main","key":"KEY_2","#,
+                r#""usage":{"input_tokens":12,"output_tokens":40,"thinking_tokens":0,"cached_tokens":0,"total_tokens":52},"#,
+                r#""attempts":2,"queued_ms":3,"latency_ms":812,"finished_at":"2026-11-22T10:00:00.123Z","#,
+                r#""metadata":{"a":  1.50},"extra":{"shelf":"B","n":1.50}}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn a_failure_has_an_error_and_the_answer_as_far_as_it_came() {
+        let line = line_of(Err(error(ErrorClass::Task, Some(answer(AnswerStatus::Truncated, Some("ha"))))), true);
+        let expected = concat!(
+            r#"{"id":"task_1","index":3,"status":"truncated","success":false,"fingerprint":"b3:9f","text":"ha","#,
+            r#""response":{"a b":"c  \" d"},"error":{"class":"task","code":"SAFETY","http_status":200,"message":"blocked","#,
+            r#""retryable":false},"finish_reason":"STOP","model":"#
+        );
+        assert!(line.starts_with(expected), "{line}");
+    }
+
+    #[test]
+    fn the_status_follows_from_the_last_answer() {
+        for (answered, status) in [
+            (Some(AnswerStatus::Blocked), Status::Blocked),
+            (Some(AnswerStatus::Empty), Status::Empty),
+            (Some(AnswerStatus::Truncated), Status::Truncated),
+            (None, Status::Failed),
+        ] {
+            let error = error(ErrorClass::Upstream, answered.map(|status| answer(status, None)));
+            assert_eq!(ended(&asked(), &Err(error), false, Timestamp::UNIX_EPOCH).unwrap().status, status);
+        }
+    }
+
+    #[test]
+    fn a_row_that_was_not_touched_has_no_record() {
+        for class in [ErrorClass::NoKey, ErrorClass::Cancelled] {
+            assert!(ended(&asked(), &Err(error(class, None)), false, Timestamp::UNIX_EPOCH).is_none());
+        }
+        for class in [ErrorClass::TooLarge, ErrorClass::Deadline, ErrorClass::Upstream, ErrorClass::Task] {
+            assert!(ended(&asked(), &Err(error(class, None)), false, Timestamp::UNIX_EPOCH).is_some());
+        }
+    }
+
+    #[test]
+    fn an_answer_without_text_keeps_its_whole_body() {
+        let body = Bytes::from_static(b"{\"functionCall\": 1}\n");
+        let response = Response { answer: answer(AnswerStatus::Ok, None), body, trace: trace() };
+        assert!(line_of(Ok(response), false).contains(r#""response":{"functionCall":1}"#));
+    }
+}
