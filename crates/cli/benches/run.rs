@@ -1,0 +1,232 @@
+//! How fast `tidegate run` is, with its journal on, beside a plain hyper loop and a load generator, against an upstream
+//! that has no quota. Prints requests a second, CPU a request and peak memory. Run: `cargo bench -p tidegate --bench run`.
+//!
+//! `cargo bench -p tidegate --bench run -- million` adds the run of 1,000,000 prompts of 1 KB.
+//! The load generator is `oha`; it is left out where it is not installed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+
+const ANSWER: &str = r#"{"candidates":[{"content":{"parts":[{"text":"The knot breeds in the high Arctic and winters on muddy coasts."}],"role":"model"},"finishReason":"STOP","index":0}],"usageMetadata":{"promptTokenCount":250,"candidatesTokenCount":14,"totalTokenCount":264},"modelVersion":"gemini-3.8-flash","responseId":"6VFkaIDwEPXVjMcP4-XW6Qo"}"#;
+const PATH: &str = "/v1beta/models/gemini-3.8-flash:generateContent";
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["upstream", latency] => upstream(Duration::from_millis(latency.parse().unwrap())),
+        ["loop", url, requests, concurrency] => plain_loop(url, requests.parse().unwrap(), concurrency.parse().unwrap()),
+        ["million"] => {
+            compare();
+            million();
+        }
+        _ => compare(),
+    }
+}
+
+fn compare() {
+    println!("upstream on the same two cores; CPU is the client's own (user + system)");
+    println!("{:<22} {:>8} {:>6} {:>11} {:>12} {:>10} {:>10}", "client", "latency", "calls", "requests/s", "of the loop", "us/request", "peak MB");
+    for latency in [0, 50] {
+        for (concurrency, requests) in [(64, 60_000), (512, 100_000)] {
+            let requests = if latency == 0 { requests } else { concurrency * 300 };
+            let upstream = Upstream::start(latency);
+            let plain = measure(itself().args(["loop", &upstream.url, &requests.to_string(), &concurrency.to_string()]));
+            row("plain hyper loop", latency, concurrency, requests, &plain, &plain);
+            if let Some(oha) = oha(&upstream.url, requests, concurrency) {
+                row("oha", latency, concurrency, requests, &oha, &plain);
+            }
+            let ours = tidegate(&upstream.url, requests, concurrency);
+            row("tidegate run", latency, concurrency, requests, &ours, &plain);
+        }
+    }
+}
+
+fn million() {
+    let upstream = Upstream::start(0);
+    let ours = tidegate(&upstream.url, 1_000_000, 512);
+    println!("1,000,000 prompts of 1 KB: {:.0} s, peak {} MB", ours.wall.as_secs_f64(), ours.peak_kb / 1024);
+}
+
+fn row(name: &str, latency: u64, concurrency: usize, requests: usize, figures: &Figures, plain: &Figures) {
+    let rate = requests as f64 / figures.wall.as_secs_f64();
+    let ratio = plain.wall.as_secs_f64() / figures.wall.as_secs_f64();
+    let cpu = figures.cpu.as_micros() as f64 / requests as f64;
+    let peak = figures.peak_kb as f64 / 1024.0;
+    println!("{name:<22} {latency:>5} ms {concurrency:>6} {rate:>11.0} {ratio:>12.2} {cpu:>10.1} {peak:>10.1}");
+}
+
+// === the clients ===
+
+fn itself() -> Command {
+    Command::new(std::env::current_exe().unwrap())
+}
+
+fn tidegate(url: &str, requests: usize, concurrency: usize) -> Figures {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("prompts.jsonl");
+    write_prompts(&input, requests);
+    let output = folder.path().join("answers.jsonl");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command
+        .current_dir(folder.path())
+        .env("GEMINI_API_KEY", "a-key-for-the-bench-of-thirty-chars")
+        .env("TIDEGATE_STATE_DIR", folder.path())
+        .args(["run", input.to_str().unwrap(), "-o", output.to_str().unwrap(), "--base-url", url])
+        .args(["--model", "gemini-3.8-flash", "--rpm", "1000000000", "--progress", "none", "-q"])
+        .args(["--max-concurrency", &concurrency.to_string()]);
+    let figures = measure(&mut command);
+    let rows = BufReader::new(std::fs::File::open(&output).unwrap()).lines().count();
+    assert_eq!(rows, requests, "every prompt has its row");
+    figures
+}
+
+fn write_prompts(path: &Path, count: usize) {
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path).unwrap());
+    let filler = "Wading birds follow the tide out and come back with it. ".repeat(17);
+    for number in 0..count {
+        writeln!(file, r#"{{"id":"row-{number}","prompt":"{number}: {filler}"}}"#).unwrap();
+    }
+}
+
+fn oha(url: &str, requests: usize, concurrency: usize) -> Option<Figures> {
+    Command::new("oha").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
+    let mut command = Command::new("oha");
+    let counts = ["-n".to_string(), requests.to_string(), "-c".to_string(), concurrency.to_string()];
+    command.args(counts).args(["--no-tui", "-m", "POST", "-d", &body(0)]).arg(format!("{url}{PATH}"));
+    Some(measure(command.stdout(Stdio::null())))
+}
+
+fn body(number: usize) -> String {
+    let filler = "Wading birds follow the tide out and come back with it. ".repeat(17);
+    format!(r#"{{"contents":[{{"parts":[{{"text":"{number}: {filler}"}}],"role":"user"}}]}}"#)
+}
+
+/// The least a client can do: as many connections as calls, one request after the other on each.
+fn plain_loop(url: &str, requests: usize, concurrency: usize) {
+    let address = url.trim_start_matches("http://").to_string();
+    runtime().block_on(async move {
+        let workers: Vec<_> = (0..concurrency)
+            .map(|worker| tokio::spawn(plain_worker(address.clone(), requests / concurrency + usize::from(worker < requests % concurrency))))
+            .collect();
+        for worker in workers {
+            worker.await.unwrap();
+        }
+    });
+}
+
+async fn plain_worker(address: String, requests: usize) {
+    let socket = tokio::net::TcpStream::connect(&address).await.unwrap();
+    socket.set_nodelay(true).unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.unwrap();
+    tokio::spawn(connection);
+    let body = Bytes::from(body(1));
+    for _ in 0..requests {
+        let request = hyper::Request::post(PATH)
+            .header("host", &address)
+            .header("content-type", "application/json")
+            .body(Full::new(body.clone()))
+            .unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        assert_eq!(answer.collect_all().await.len(), ANSWER.len());
+    }
+}
+
+trait CollectAll {
+    async fn collect_all(self) -> Bytes;
+}
+
+impl CollectAll for hyper::Response<Incoming> {
+    async fn collect_all(self) -> Bytes {
+        self.into_body().collect().await.unwrap().to_bytes()
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
+}
+
+// === the upstream ===
+
+struct Upstream {
+    process: Child,
+    url: String,
+}
+
+impl Upstream {
+    fn start(latency: u64) -> Upstream {
+        let mut process = itself().args(["upstream", &latency.to_string()]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Upstream { process, url: line.trim().to_string() }
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn upstream(latency: Duration) {
+    runtime().block_on(async move {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        println!("http://{}", listener.local_addr().unwrap());
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            socket.set_nodelay(true).unwrap();
+            let service = service_fn(move |request: hyper::Request<Incoming>| async move {
+                request.into_body().collect().await?;
+                if !latency.is_zero() {
+                    tokio::time::sleep(latency).await;
+                }
+                let answer = Full::new(Bytes::from_static(ANSWER.as_bytes()));
+                let answer = hyper::Response::builder().header("content-type", "application/json; charset=UTF-8").body(answer);
+                Ok::<_, hyper::Error>(answer.unwrap())
+            });
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service));
+        }
+    });
+}
+
+// === measuring ===
+
+struct Figures {
+    wall: Duration,
+    cpu: Duration,
+    peak_kb: u64,
+}
+
+/// Runs a command to its end; reads its memory while it runs and its CPU time once it has ended, before it is reaped.
+fn measure(command: &mut Command) -> Figures {
+    let start = Instant::now();
+    let mut child = command.spawn().unwrap();
+    let mut peak_kb = 0;
+    loop {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+        if fields[0] == "Z" {
+            let wall = start.elapsed();
+            let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+            assert!(child.wait().unwrap().success(), "{command:?} failed");
+            return Figures { wall, cpu: Duration::from_millis(ticks * 10), peak_kb };
+        }
+        peak_kb = peak_kb.max(high_water(child.id()));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn high_water(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().nth(1)).and_then(|kb| kb.parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,186 @@
+//! Flags of `tidegate run`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use tidegate_batch::{Durability, ErrorLogFormat, FailOn, Format};
+
+use crate::deadline::{self, Deadline};
+use crate::duration;
+use crate::settings::layers::{Layer, LimitsLayer, PacingLayer, RetryLayer};
+
+/// Flags of `run`.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// Files of prompts, `-` for standard input
+    #[arg(required = true, value_name = "INPUT")]
+    pub inputs: Vec<String>,
+    /// Where answers go: .jsonl, .json, .csv, .tsv or .txt, also with .gz or .zst; `-` for standard output
+    #[arg(short, long, value_name = "OUT")]
+    pub output: String,
+    /// Form of the inputs (else by their names)
+    #[arg(long, value_name = "jsonl|json|csv|tsv|txt")]
+    pub format: Option<Format>,
+
+    /// Template over the fields of a row, for example 'Classify: {{ text }}'
+    #[arg(long, value_name = "TEMPLATE", help_heading = "Prompts")]
+    pub prompt: Option<String>,
+    /// System instruction, or @FILE to read it from
+    #[arg(long, value_name = "TEXT|@FILE", help_heading = "Prompts")]
+    pub system: Option<String>,
+    /// Sampling temperature
+    #[arg(long, value_name = "T", help_heading = "Prompts")]
+    pub temperature: Option<f64>,
+    /// Most tokens of an answer
+    #[arg(long, value_name = "N", help_heading = "Prompts")]
+    pub max_output_tokens: Option<u32>,
+
+    /// Requests a minute, for every project and model
+    #[arg(long, value_name = "N", help_heading = "Quota and pacing")]
+    pub rpm: Option<u64>,
+    /// Input tokens a minute, for every project and model
+    #[arg(long, value_name = "N", help_heading = "Quota and pacing")]
+    pub tpm: Option<u64>,
+    /// Requests a day, for every project and model
+    #[arg(long, value_name = "N", help_heading = "Quota and pacing")]
+    pub rpd: Option<u64>,
+    /// Most calls at once; 0 = up to 4096
+    #[arg(long, value_name = "N", help_heading = "Quota and pacing")]
+    pub max_concurrency: Option<usize>,
+    /// Most calls at once with one key; 0 = no bound
+    #[arg(long, value_name = "N", help_heading = "Quota and pacing")]
+    pub slots_per_key: Option<usize>,
+    /// Least time between two starts in one slot of a key
+    #[arg(long, value_name = "DUR", value_parser = duration::parse, help_heading = "Quota and pacing")]
+    pub slot_interval: Option<Duration>,
+    /// Rest of a key after each use
+    #[arg(long, value_name = "DUR", value_parser = duration::parse, help_heading = "Quota and pacing")]
+    pub key_cooldown: Option<Duration>,
+    /// Rest of a worker after each call
+    #[arg(long, value_name = "DUR", value_parser = duration::parse, help_heading = "Quota and pacing")]
+    pub worker_cooldown: Option<Duration>,
+    /// Least time between any two calls
+    #[arg(long, value_name = "DUR", value_parser = duration::parse, help_heading = "Quota and pacing")]
+    pub call_interval: Option<Duration>,
+    /// Pause before each call, the first too
+    #[arg(long, value_name = "DUR", value_parser = duration::parse, help_heading = "Quota and pacing")]
+    pub delay: Option<Duration>,
+    /// What to do when the day's quota is used up: wait for the next, or stop (exit code 75)
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT", help_heading = "Quota and pacing")]
+    pub when_exhausted: WhenExhausted,
+
+    /// Attempts that may fail by the prompt's own fault (default 3)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Retries")]
+    pub max_task_attempts: Option<u32>,
+    /// Attempts of any outcome; 1 = one request a prompt
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Retries")]
+    pub max_attempts: Option<u32>,
+    /// Ask again what failed for good in an earlier run
+    #[arg(long, help_heading = "Retries")]
+    pub retry_failed: bool,
+
+    /// Put OUT into input order at the end
+    #[arg(long, help_heading = "Output")]
+    pub ordered: bool,
+    /// Keep the API's whole answer in each record
+    #[arg(long, help_heading = "Output")]
+    pub full_response: bool,
+    /// Print the summary as JSON on standard output
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    /// Write the inputs that failed to this file, ready to be run again
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub errors: Option<PathBuf>,
+    /// Append one line for each error to this file
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub error_log: Option<PathBuf>,
+    /// Form of the error log
+    #[arg(long, default_value = "json", value_name = "json|classic", help_heading = "Output")]
+    pub error_log_format: ErrorLogFormat,
+    /// When answers are forced to disk: each, in groups of at most 50 ms or 64 rows, or never
+    #[arg(long, default_value = "batch", value_name = "each|batch|none", help_heading = "Output")]
+    pub durability: Durability,
+    /// How progress is shown
+    #[arg(long, value_enum, default_value_t, value_name = "HOW", help_heading = "Output")]
+    pub progress: Progress,
+    /// Time between two progress lines
+    #[arg(long, value_name = "DUR", value_parser = duration::parse, default_value = "2s", help_heading = "Output")]
+    pub progress_interval: Duration,
+
+    /// Ignore and replace earlier answers (asks first)
+    #[arg(long, conflicts_with = "retry_failed", help_heading = "What is asked")]
+    pub fresh: bool,
+    /// Answer questions with yes
+    #[arg(short, long, help_heading = "What is asked")]
+    pub yes: bool,
+    /// Go on though the model or another global setting has changed since the earlier answers
+    #[arg(long, help_heading = "What is asked")]
+    pub accept_changes: bool,
+    /// Drop earlier answers whose row is gone from the inputs
+    #[arg(long, help_heading = "What is asked")]
+    pub prune: bool,
+    /// Record malformed lines as skipped instead of stopping
+    #[arg(long, help_heading = "What is asked")]
+    pub skip_invalid: bool,
+    /// Ask at most so many prompts
+    #[arg(long, value_name = "N", help_heading = "What is asked")]
+    pub limit: Option<u64>,
+    /// Stop asking after this span or at this time (exit code 75)
+    #[arg(long, value_name = "DUR|TIME", value_parser = deadline::parse, help_heading = "What is asked")]
+    pub deadline: Option<Deadline>,
+    /// Stop asking when so many tokens are used (exit code 75)
+    #[arg(long, value_name = "N", help_heading = "What is asked")]
+    pub max_tokens: Option<u64>,
+    /// Stop asking when so many prompts, or so many percent, have failed
+    #[arg(long, value_name = "N|P%", help_heading = "What is asked")]
+    pub fail_on_error: Option<FailOn>,
+}
+
+/// What happens when the day's quota is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum WhenExhausted {
+    /// Wait for the next quota day
+    #[default]
+    Wait,
+    /// Stop, to be run again later
+    Stop,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Progress {
+    /// A bar on a terminal, else plain lines
+    #[default]
+    Auto,
+    /// A bar
+    Bar,
+    /// Plain lines
+    Plain,
+    /// Nothing but the last line
+    None,
+}
+
+impl RunArgs {
+    /// What these flags say, over `below`.
+    pub fn layer(&self, below: Layer) -> Layer {
+        Layer {
+            pacing: PacingLayer {
+                max_concurrency: self.max_concurrency,
+                call_interval: self.call_interval,
+                slots_per_key: self.slots_per_key,
+                slot_interval: self.slot_interval,
+                key_cooldown: self.key_cooldown,
+                worker_cooldown: self.worker_cooldown,
+                delay: self.delay,
+            },
+            retry: RetryLayer {
+                max_task_attempts: self.max_task_attempts,
+                max_attempts: self.max_attempts,
+                ..RetryLayer::default()
+            },
+            limits: LimitsLayer { rpm: self.rpm, tpm: self.tpm, rpd: self.rpd },
+            ..below
+        }
+    }
+}

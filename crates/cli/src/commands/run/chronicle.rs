@@ -1,0 +1,43 @@
+//! Writes the engine's events to the log; each record names its slot where it has one.
+
+use tidegate_engine::{Attempt, Event, EventKind, Observer};
+
+/// Logs what happens: dead keys as warnings, faults and pauses as news, the rest for whoever debugs.
+pub struct Chronicle;
+
+impl Observer for Chronicle {
+    fn observe(&self, event: &Event) {
+        match &event.kind {
+            EventKind::Submitted { job } => tracing::trace!(job = job.0, "prompt handed in"),
+            EventKind::Started { job, seat, tokens } => {
+                let (project, key, model) = (&*seat.project, &*seat.key, &*seat.model);
+                tracing::debug!(slot = seat.slot, job = job.0, project, key, model, tokens, "call sent");
+            }
+            EventKind::Attempted(attempt) => attempted(attempt),
+            EventKind::Completed { job, label, failed, .. } => {
+                let id = label.as_deref();
+                tracing::debug!(job = job.0, id, failed = failed.map(|class| class.name()), "prompt ended");
+            }
+            EventKind::Held { project, model, dimension, .. } => {
+                tracing::info!(project = &**project, model = &**model, dimension, "the API asked for a pause");
+            }
+            EventKind::KeyDead { project, key, reason } => {
+                tracing::warn!(project = &**project, key = &**key, reason = &**reason, "key put aside for good");
+            }
+        }
+    }
+}
+
+fn attempted(attempt: &Attempt) {
+    let Attempt { job, label, number, seat, latency, fault, .. } = attempt;
+    let (slot, project, key, id) = (seat.slot, &*seat.project, &*seat.key, label.as_deref());
+    let latency_ms = latency.as_millis() as u64;
+    match fault {
+        None => tracing::debug!(slot, job = job.0, id, project, key, latency_ms, "call answered"),
+        Some(fault) => {
+            let retry_in_ms = fault.retry_in.map(|wait| wait.as_millis() as u64);
+            let (status, code, permanent) = (fault.http_status, fault.code.as_str(), fault.permanent);
+            tracing::info!(slot, id, project, key, attempt = number, status, code, retry_in_ms, permanent, "{}", fault.message);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What a run needs before its first call: inputs, options, a yes to starting over, an engine.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use tidegate_batch::{ErrorLog, ErrorLogFormat, Input, Options};
+use tidegate_engine::{BuildError, Engine, Observer};
+use tidegate_gemini::request::Defaults;
+
+use super::chronicle::Chronicle;
+use super::watch::Watch;
+use crate::args::RunArgs;
+use crate::exit_code::{ExitCode, Failure};
+use crate::settings::Settings;
+
+/// The inputs, by name.
+///
+/// # Errors
+/// When a name does not tell the format.
+pub fn inputs(wanted: &RunArgs) -> Result<Vec<Input>, Failure> {
+    wanted.inputs.iter().map(|name| Input::new(name, wanted.format)).collect::<Result<_, _>>().map_err(Failure::usage)
+}
+
+/// How the run behaves.
+///
+/// # Errors
+/// When the file of a system instruction cannot be read.
+pub fn options(wanted: &RunArgs, settings: &Settings) -> Result<Options, Failure> {
+    let now = jiff::Zoned::now();
+    Ok(Options {
+        defaults: Defaults {
+            model: settings.model.clone(),
+            system_instruction: wanted.system.as_deref().map(system_instruction).transpose()?,
+            temperature: wanted.temperature,
+            max_output_tokens: wanted.max_output_tokens,
+        },
+        template: wanted.prompt.clone(),
+        limit: wanted.limit,
+        retry_failed: wanted.retry_failed,
+        fresh: wanted.fresh,
+        prune: wanted.prune,
+        accept_changes: wanted.accept_changes,
+        ordered: wanted.ordered,
+        skip_invalid: wanted.skip_invalid,
+        full_response: wanted.full_response,
+        durability: wanted.durability,
+        errors: wanted.errors.clone(),
+        max_tokens: wanted.max_tokens,
+        fail_on_error: wanted.fail_on_error,
+        deadline: wanted.deadline.map(|deadline| deadline.time_left(&now)),
+        ..Options::default()
+    })
+}
+
+/// The text itself, or of the file behind an `@`.
+fn system_instruction(written: &str) -> Result<String, Failure> {
+    let Some(path) = written.strip_prefix('@') else { return Ok(written.to_string()) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::new(ExitCode::Unreachable, format!("system instruction {path}: cannot be read: {error}")))?;
+    Ok(text.trim_end().to_string())
+}
+
+/// Refuses flags that exclude each other.
+///
+/// # Errors
+/// Names them.
+pub fn consistent(wanted: &RunArgs) -> Result<(), Failure> {
+    if wanted.json && wanted.output == "-" {
+        return Err(Failure::usage("--json and -o - would both write to standard output: give -o a file"));
+    }
+    Ok(())
+}
+
+/// Asks before earlier answers are set aside.
+///
+/// # Errors
+/// When the answer is not yes, or nobody can be asked.
+pub fn confirm_fresh(wanted: &RunArgs) -> Result<(), Failure> {
+    // An output that is written at the end keeps its answers beside it until then.
+    let journal = format!("{}.tidegate/journal.jsonl", wanted.output);
+    let holds_something = |path: &str| std::fs::metadata(path).is_ok_and(|found| found.len() > 0);
+    let nothing_there = !holds_something(&wanted.output) && !holds_something(&journal);
+    if wanted.yes || wanted.output == "-" || nothing_there {
+        return Ok(());
+    }
+    let refused = || Failure::usage(format!("{}: kept as it is; add --yes to start over without being asked", wanted.output));
+    if wanted.inputs.iter().any(|input| input == "-") {
+        return Err(refused());
+    }
+    let mut stderr = std::io::stderr().lock();
+    let question = format!("{} holds answers. Set them aside and ask everything again? [y/N] ", wanted.output);
+    stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush()).unwrap_or_default();
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).unwrap_or_default();
+    if !std::io::stdin().is_terminal() {
+        stderr.write_all(b"\n").unwrap_or_default();
+    }
+    if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") { Ok(()) } else { Err(refused()) }
+}
+
+/// The engine with its projects and everybody who watches it.
+///
+/// # Errors
+/// When no key was found, the base URL cannot be used, or the error log cannot be opened.
+pub fn engine(settings: &Settings, wanted: &RunArgs, watch: Arc<Watch>) -> Result<Engine, Failure> {
+    let mut builder = Engine::builder()
+        .settings(settings.scheduler.clone())
+        .base_url(settings.base_url.clone())
+        .attempt_timeout(settings.attempt_timeout)
+        .observer(watch)
+        .observer(Arc::new(Chronicle));
+    for project in &settings.projects {
+        builder = builder.project(project.clone());
+    }
+    if let Some(path) = &wanted.error_log {
+        builder = builder.observer(error_log(path, wanted.error_log_format)?);
+    }
+    builder.build().map_err(|error| Failure::new(build_code(&error), error))
+}
+
+fn build_code(error: &BuildError) -> ExitCode {
+    match error {
+        BuildError::NoKeys => ExitCode::NoKey,
+        BuildError::BaseUrl { .. } => ExitCode::Usage,
+        BuildError::Tls(_) => ExitCode::Unreachable,
+    }
+}
+
+fn error_log(path: &Path, format: ErrorLogFormat) -> Result<Arc<dyn Observer>, Failure> {
+    let log = ErrorLog::open(path, format).map_err(|error| {
+        Failure::new(ExitCode::Unreachable, format!("error log {}: cannot be opened: {error}", path.display()))
+    })?;
+    Ok(Arc::new(log))
+}

@@ -1,0 +1,226 @@
+//! The account at the end of a run: for people, and as JSON.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tidegate_batch::{Counts, End, StopReason, Summary};
+use tidegate_engine::Status;
+use tidegate_simulator::Report;
+
+use crate::deadline::local_time_in;
+use crate::duration::show;
+use crate::exit_code::ExitCode;
+use crate::monitor::format::grouped;
+
+/// Everything the account is made of.
+pub struct Account {
+    /// What became of the rows.
+    pub summary: Summary,
+    /// The engine at the end.
+    pub status: Status,
+    /// How long the run took.
+    pub elapsed: Duration,
+    /// Calls a minute that the quotas permit.
+    pub permitted_rpm: Option<f64>,
+    /// Length of the server's minute.
+    pub minute: Duration,
+    /// Where the answers are.
+    pub output: String,
+    /// The command that goes on with what is left.
+    pub resume: String,
+    /// Why the API could not be reached.
+    pub unreachable: Option<String>,
+    /// How long until the day's quota is there again.
+    pub exhausted_for: Option<Duration>,
+    /// What the embedded simulator saw.
+    pub witness: Option<Report>,
+}
+
+impl Account {
+    /// The code to leave with.
+    pub fn exit_code(&self) -> ExitCode {
+        match self.summary.end() {
+            End::AllOk => ExitCode::AllOk,
+            End::SomeFailed => ExitCode::SomeFailed,
+            End::Stopped(reason) => match reason {
+                StopReason::Interrupted => ExitCode::Interrupted,
+                StopReason::Terminated => ExitCode::Terminated,
+                StopReason::NoKey => ExitCode::NoKey,
+                StopReason::Unreachable => ExitCode::Unreachable,
+                StopReason::Exhausted | StopReason::Deadline | StopReason::Budget | StopReason::TooManyErrors => {
+                    ExitCode::WorkLeft
+                }
+            },
+        }
+    }
+
+    /// Lines for people.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![self.rows()];
+        lines.extend(self.summary.resumed().map(|resumed| format!("compared with earlier answers: {resumed}")));
+        lines.push(self.speed());
+        lines.push(self.tokens());
+        lines.extend(self.days());
+        if self.output != "-" {
+            lines.push(format!("answers: {}", self.output));
+        }
+        lines.extend(self.stopped());
+        lines.extend(self.remedy());
+        lines
+    }
+
+    /// The account as one JSON object.
+    pub fn json(&self) -> Value {
+        let Account { summary, status, .. } = self;
+        let counts = &summary.counts;
+        let keys: Vec<Value> = status
+            .keys
+            .iter()
+            .map(|key| json!({ "project": &*key.project, "name": &*key.name, "state": key.state, "reason": key.reason }))
+            .collect();
+        let quotas: Vec<Value> = status
+            .quotas
+            .iter()
+            .map(|quota| json!({ "project": &*quota.project, "model": &*quota.model, "rpd_used": quota.rpd.0, "rpd_limit": quota.rpd.1 }))
+            .collect();
+        json!({
+            "status": match summary.end() { End::AllOk => "ok", End::SomeFailed => "some_failed", End::Stopped(_) => "stopped" },
+            "stopped": summary.stopped.map(StopReason::name),
+            "exit_code": self.exit_code() as u8,
+            "counts": counts_json(counts, summary.outstanding),
+            "usage": summary.usage,
+            "elapsed_ms": self.elapsed.as_millis() as u64,
+            "requests": status.stats.attempts,
+            "requests_per_second": round(self.per_second()),
+            "permitted_rpm": self.permitted_rpm,
+            "quota_use": self.share().map(round),
+            "refused": status.stats.refused,
+            "faults": status.stats.faults,
+            "keys": keys,
+            "quotas": quotas,
+            "output": self.output,
+            "resume": (summary.outstanding > 0).then_some(&self.resume),
+            "run_again_in_ms": self.exhausted_for.map(|wait| wait.as_millis() as u64),
+            "warnings": summary.warnings,
+            "sim": self.witness,
+        })
+    }
+
+    fn rows(&self) -> String {
+        let Counts { ok, truncated, blocked, empty, failed, skipped, kept, kept_failed, .. } = self.summary.counts;
+        let parts = [
+            (failed, "failed"),
+            (truncated, "truncated"),
+            (blocked, "blocked"),
+            (empty, "empty"),
+            (skipped, "skipped"),
+            (kept, "kept from earlier"),
+            (kept_failed, "of them failed"),
+            (self.summary.outstanding, "left"),
+        ];
+        let named = parts.iter().filter(|(count, _)| *count > 0).map(|(count, name)| format!(", {} {name}", grouped(*count)));
+        format!("{} ok{} in {}", grouped(ok), named.collect::<String>(), show(self.elapsed))
+    }
+
+    fn speed(&self) -> String {
+        let stats = &self.status.stats;
+        let share = self.share().map(|share| format!(", {:.0} % of what the quota permits", share * 100.0)).unwrap_or_default();
+        format!("requests: {} ({:.2} a second{share}), 429s: {}", grouped(stats.attempts), self.per_second(), stats.refused)
+    }
+
+    fn tokens(&self) -> String {
+        let usage = &self.status.stats.usage;
+        let thinking =
+            if usage.thinking_tokens > 0 { format!(", {} thinking", grouped(usage.thinking_tokens)) } else { String::new() };
+        format!("tokens: {} in, {} out{thinking}", grouped(usage.input_tokens), grouped(usage.output_tokens))
+    }
+
+    /// Use of the day's quota, where there is a limit.
+    fn days(&self) -> Vec<String> {
+        let limited = self.status.quotas.iter().filter_map(|quota| Some((quota, quota.rpd.1?)));
+        limited
+            .map(|(quota, limit)| {
+                format!(
+                    "today: {} of {} requests of project {}, {}",
+                    grouped(quota.rpd.0),
+                    grouped(limit),
+                    quota.project,
+                    quota.model
+                )
+            })
+            .collect()
+    }
+
+    fn stopped(&self) -> Option<String> {
+        Some(match self.summary.stopped? {
+            StopReason::Interrupted => "stopped by Ctrl-C".to_string(),
+            StopReason::Terminated => "stopped by SIGTERM".to_string(),
+            StopReason::Exhausted => self.exhausted(),
+            StopReason::Deadline => "stopped: the deadline has passed".to_string(),
+            StopReason::Budget => "stopped: the tokens of --max-tokens are used up".to_string(),
+            StopReason::TooManyErrors => "stopped: more prompts failed than --fail-on-error allows".to_string(),
+            StopReason::NoKey => self.no_key(),
+            StopReason::Unreachable => self.not_reached(),
+        })
+    }
+
+    fn exhausted(&self) -> String {
+        let wait = self.exhausted_for.unwrap_or_default();
+        format!("All keys exhausted: the day's quota is used up; run again at {} (in {})", local_time_in(wait), show(wait))
+    }
+
+    fn no_key(&self) -> String {
+        let keys = self.status.keys.iter().filter(|key| key.state == "FAILED_INIT");
+        let reasons: Vec<String> =
+            keys.map(|key| format!("{}: {}", key.name, key.reason.as_deref().unwrap_or("refused"))).collect();
+        format!("no usable key is left ({}); replace the keys and run again", reasons.join(", "))
+    }
+
+    fn not_reached(&self) -> String {
+        let reason = self.unreachable.as_deref().unwrap_or("no answer");
+        format!("cannot reach the API: {reason}; check the network, a proxy in between, and --base-url")
+    }
+
+    fn remedy(&self) -> Option<String> {
+        let counts = &self.summary.counts;
+        if self.summary.outstanding > 0 || self.summary.stopped.is_some() {
+            return Some(format!("to go on: {}", self.resume));
+        }
+        (counts.failed + counts.blocked + counts.truncated + counts.empty + counts.kept_failed > 0)
+            .then(|| format!("to ask the failed ones again: {} --retry-failed", self.resume))
+    }
+
+    fn per_second(&self) -> f64 {
+        self.status.stats.attempts as f64 / self.elapsed.as_secs_f64().max(0.001)
+    }
+
+    /// Requests sent, as a share of what the quotas permit in all the windows that have begun.
+    fn share(&self) -> Option<f64> {
+        let windows = (self.elapsed.as_secs_f64() / self.minute.as_secs_f64()).ceil();
+        let permitted = self.permitted_rpm.filter(|most| *most > 0.0)? / 60.0 * self.minute.as_secs_f64() * windows;
+        Some(self.status.stats.attempts as f64 / permitted)
+    }
+}
+
+fn counts_json(counts: &Counts, left: u64) -> Value {
+    json!({
+        "total": counts.total,
+        "ok": counts.ok,
+        "failed": counts.failed,
+        "truncated": counts.truncated,
+        "blocked": counts.blocked,
+        "empty": counts.empty,
+        "skipped": counts.skipped,
+        "kept": counts.kept,
+        "kept_failed": counts.kept_failed,
+        "changed": counts.changed,
+        "retried": counts.retried,
+        "new": counts.new,
+        "gone": counts.gone,
+        "left": left,
+    })
+}
+
+fn round(number: f64) -> f64 {
+    (number * 1000.0).round() / 1000.0
+}

@@ -1,0 +1,219 @@
+//! Every environment variable the program reads, declared once.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A settings file to use instead of the usual ones; `--config` wins.
+pub const CONFIG: &str = "TIDEGATE_CONFIG";
+/// The model for prompts that name none.
+pub const MODEL: &str = "TIDEGATE_MODEL";
+/// Where the API lives.
+pub const BASE_URL: &str = "TIDEGATE_BASE_URL";
+/// Where the API lives, under the name Google's own libraries use; ours wins.
+pub const GOOGLE_BASE_URL: &str = "GOOGLE_GEMINI_BASE_URL";
+/// The preset for pacing and retries.
+pub const PROFILE: &str = "TIDEGATE_PROFILE";
+/// Requests a minute, for every project and model.
+pub const RPM: &str = "TIDEGATE_RPM";
+/// Input tokens a minute, for every project and model.
+pub const TPM: &str = "TIDEGATE_TPM";
+/// Requests a day, for every project and model.
+pub const RPD: &str = "TIDEGATE_RPD";
+/// The most attempts under way at once.
+pub const MAX_CONCURRENCY: &str = "TIDEGATE_MAX_CONCURRENCY";
+/// Least time between any two calls.
+pub const CALL_INTERVAL: &str = "TIDEGATE_CALL_INTERVAL";
+/// The most attempts under way with one key.
+pub const SLOTS_PER_KEY: &str = "TIDEGATE_SLOTS_PER_KEY";
+/// Least time between two starts in one slot.
+pub const SLOT_INTERVAL: &str = "TIDEGATE_SLOT_INTERVAL";
+/// Rest of a key after each use.
+pub const KEY_COOLDOWN: &str = "TIDEGATE_KEY_COOLDOWN";
+/// Rest of a worker after each call.
+pub const WORKER_COOLDOWN: &str = "TIDEGATE_WORKER_COOLDOWN";
+/// Pause before each call.
+pub const DELAY: &str = "TIDEGATE_DELAY";
+/// Attempts that may fail by the prompt's own fault.
+pub const MAX_TASK_ATTEMPTS: &str = "TIDEGATE_MAX_TASK_ATTEMPTS";
+/// Attempts that may fail by the API's or the network's fault.
+pub const MAX_TRANSIENT_ATTEMPTS: &str = "TIDEGATE_MAX_TRANSIENT_ATTEMPTS";
+/// Attempts of any outcome.
+pub const MAX_ATTEMPTS: &str = "TIDEGATE_MAX_ATTEMPTS";
+/// The longest one attempt may take.
+pub const ATTEMPT_TIMEOUT: &str = "TIDEGATE_ATTEMPT_TIMEOUT";
+/// First pause after a fault.
+pub const INITIAL_BACKOFF: &str = "TIDEGATE_INITIAL_BACKOFF";
+/// Longest pause of our own making.
+pub const MAX_BACKOFF: &str = "TIDEGATE_MAX_BACKOFF";
+/// How the server counts a minute.
+pub const WINDOW: &str = "TIDEGATE_WINDOW";
+/// Length of the server's minute.
+pub const MINUTE: &str = "TIDEGATE_MINUTE";
+/// When a quota day ends.
+pub const DAY: &str = "TIDEGATE_DAY";
+/// How late a request may be counted after it was sent.
+pub const GUARD: &str = "TIDEGATE_GUARD";
+/// How much is logged.
+pub const LOG_LEVEL: &str = "TIDEGATE_LOG_LEVEL";
+/// Where the log goes instead of standard error.
+pub const LOG_FILE: &str = "TIDEGATE_LOG_FILE";
+/// The form of log records.
+pub const LOG_FORMAT: &str = "TIDEGATE_LOG_FORMAT";
+/// Colours: auto, always or never.
+pub const COLOR: &str = "TIDEGATE_COLOR";
+/// Any value turns colours off, by a common agreement of command line tools.
+pub const NO_COLOR: &str = "NO_COLOR";
+/// The first variable searched for keys.
+pub const GEMINI_API_KEY: &str = "GEMINI_API_KEY";
+/// The name Google's own libraries read a key from.
+pub const GOOGLE_API_KEY: &str = "GOOGLE_API_KEY";
+/// Variables beginning with this hold further keys: `GEMINI_API_KEY_1`, `GEMINI_API_KEY_TEAM`, ...
+pub const GEMINI_API_KEY_PREFIX: &str = "GEMINI_API_KEY_";
+/// The user's folder for settings on Unix.
+pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
+/// The user's folder for settings on Windows.
+pub const APPDATA: &str = "APPDATA";
+/// The user's home.
+pub const HOME: &str = "HOME";
+
+/// Beginning of our own variables.
+const OWN_PREFIX: &str = "TIDEGATE_";
+
+/// Our own variables, all of them.
+const OWN: &[&str] = &[
+    CONFIG,
+    MODEL,
+    BASE_URL,
+    PROFILE,
+    RPM,
+    TPM,
+    RPD,
+    MAX_CONCURRENCY,
+    CALL_INTERVAL,
+    SLOTS_PER_KEY,
+    SLOT_INTERVAL,
+    KEY_COOLDOWN,
+    WORKER_COOLDOWN,
+    DELAY,
+    MAX_TASK_ATTEMPTS,
+    MAX_TRANSIENT_ATTEMPTS,
+    MAX_ATTEMPTS,
+    ATTEMPT_TIMEOUT,
+    INITIAL_BACKOFF,
+    MAX_BACKOFF,
+    WINDOW,
+    MINUTE,
+    DAY,
+    GUARD,
+    LOG_LEVEL,
+    LOG_FILE,
+    LOG_FORMAT,
+    COLOR,
+];
+
+/// The variables a run sees: the process environment over the `.env` file.
+///
+/// It holds keys, so it has no `Debug`.
+#[derive(Default)]
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+}
+
+impl Environment {
+    /// The real environment, with `.env` of `folder` beneath it.
+    ///
+    /// # Errors
+    /// When `.env` is there and cannot be read; the text of the line is never shown, it may hold a key.
+    pub fn of_process(folder: &Path) -> Result<Environment, String> {
+        let process = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let mut environment = Environment { variables: dotenv(&folder.join(".env"))? };
+        environment.variables.extend(process);
+        Ok(environment)
+    }
+
+    /// An environment made by hand.
+    #[cfg(test)]
+    pub fn of(pairs: &[(&str, &str)]) -> Environment {
+        Environment { variables: pairs.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string())).collect() }
+    }
+
+    /// The value of a variable; a blank one counts as unset.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// Names of all variables that begin with `prefix` and have a value.
+    pub fn names_with(&self, prefix: &str) -> Vec<&str> {
+        self.variables.keys().map(String::as_str).filter(|name| name.starts_with(prefix) && self.get(name).is_some()).collect()
+    }
+
+    /// One warning for each `TIDEGATE_*` variable nobody reads.
+    pub fn unknown(&self) -> Vec<String> {
+        self.names_with(OWN_PREFIX).into_iter().filter(|name| !OWN.contains(name)).map(unknown_variable).collect()
+    }
+}
+
+fn unknown_variable(name: &str) -> String {
+    match crate::settings::nearest(name, OWN.iter().copied()) {
+        Some(near) => format!("environment variable {name} is not known and ignored; did you mean {near}?"),
+        None => format!("environment variable {name} is not known and ignored"),
+    }
+}
+
+fn dotenv(path: &Path) -> Result<BTreeMap<String, String>, String> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(format!("{}: cannot be read: {error}", path.display())),
+    };
+    let parsed: Result<_, dotenvy::Error> = dotenvy::from_read_iter(text.as_bytes()).collect();
+    parsed.map_err(|error| match error {
+        dotenvy::Error::LineParse(line, _) => {
+            let number = text.lines().position(|l| l.trim() == line.trim()).map_or(0, |at| at + 1);
+            format!("{}:{number}: cannot be read: write NAME=VALUE, one on a line", path.display())
+        }
+        _ => format!("{}: cannot be read: write NAME=VALUE, one on a line", path.display()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn a_blank_variable_counts_as_unset() {
+        let environment = Environment::of(&[("GEMINI_API_KEY", "  "), ("GEMINI_API_KEY_1", " k ")]);
+        assert_eq!(environment.get("GEMINI_API_KEY"), None);
+        assert_eq!(environment.get("GEMINI_API_KEY_1"), Some("k"));
+        assert_eq!(environment.names_with(GEMINI_API_KEY_PREFIX), ["GEMINI_API_KEY_1"]);
+    }
+
+    #[test]
+    fn a_mistyped_variable_is_warned_of_with_the_nearest_name() {
+        let environment = Environment::of(&[("TIDEGATE_MODLE", "x"), ("TIDEGATE_MODEL", "y")]);
+        assert_eq!(
+            environment.unknown(),
+            ["environment variable TIDEGATE_MODLE is not known and ignored; did you mean TIDEGATE_MODEL?"]
+        );
+    }
+
+    #[test]
+    fn a_bad_line_of_dotenv_is_named_by_number_and_never_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(".env"), "A=1\n!SECRET value here\n").unwrap();
+        let error = dotenv(&folder.path().join(".env")).unwrap_err();
+        assert!(error.ends_with(".env:2: cannot be read: write NAME=VALUE, one on a line"), "{error}");
+        assert!(!error.contains("SECRET"));
+    }
+
+    #[test]
+    fn dotenv_lines_are_read_with_quotes_exports_and_comments() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(".env"), "# keys\nexport A=1\nB='two words'\nC=\"3\" # third\n").unwrap();
+        let read = dotenv(&folder.path().join(".env")).unwrap();
+        assert_eq!(read["A"], "1");
+        assert_eq!(read["B"], "two words");
+        assert_eq!(read["C"], "3");
+    }
+}

@@ -1,0 +1,64 @@
+//! The `tidegate` program: reads the command line, runs one command, leaves with a documented exit code.
+
+mod args;
+mod commands;
+mod deadline;
+mod duration;
+mod embedded;
+mod env_vars;
+mod exit_code;
+mod keys;
+mod logging;
+mod monitor;
+mod screen;
+mod settings;
+mod signals;
+
+use std::time::Duration;
+
+use clap::Parser;
+
+use args::{Arguments, Command};
+use commands::Context;
+use exit_code::{ExitCode, Failure};
+use screen::Screen;
+
+/// Many small allocations on two or more threads: the system's allocator keeps more memory and takes longer.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long the end may be held up.
+const LAST_MOMENT: Duration = Duration::from_millis(200);
+
+fn main() -> std::process::ExitCode {
+    let Arguments { command, global } = Arguments::parse();
+    if let Command::Completions(wanted) = &command {
+        return commands::completions::print(wanted).into();
+    }
+    let context = match Context::prepare(global) {
+        Ok(context) => context,
+        Err(failure) => return leave(failure, &Screen::default()).into(),
+    };
+    let screen = context.screen.clone();
+    run(command, context).unwrap_or_else(|failure| leave(failure, &screen)).into()
+}
+
+fn run(command: Command, context: Context) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| Failure::new(ExitCode::Unreachable, format!("Failed to initialize client: no threads: {error}")))?;
+    let ended = runtime.block_on(async {
+        match command {
+            Command::Run(wanted) => commands::run::run(*wanted, context).await,
+            Command::Simulate(wanted) => commands::simulate::serve(wanted, context).await,
+            Command::Completions(wanted) => Ok(commands::completions::print(&wanted)),
+        }
+    });
+    // Logs get a moment to be written out; a thread that still reads standard input would hold up the end for ever.
+    runtime.shutdown_timeout(LAST_MOMENT);
+    ended
+}
+
+fn leave(failure: Failure, screen: &Screen) -> ExitCode {
+    screen.error(failure.message);
+    failure.code
+}

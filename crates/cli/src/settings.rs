@@ -1,0 +1,350 @@
+//! Settings: flags over environment over files over profile over defaults, as one typed struct.
+
+pub mod file;
+pub mod layers;
+pub mod profile;
+mod projects;
+pub mod values;
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use tidegate_engine::Project;
+use tidegate_engine::scheduler::{self, Pacing, QuotaRules, Retry};
+
+use crate::env_vars::Environment;
+use layers::{Layer, Source, Stack};
+use profile::Profile;
+use values::{Guard, Written};
+
+/// Google's own host.
+const BASE_URL: &str = "https://generativelanguage.googleapis.com";
+
+/// The longest one attempt may take, when nobody says: some models think for minutes.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Everything a run is told, from all sources. Holds keys, each redacted in `Debug`.
+#[derive(Debug)]
+pub struct Settings {
+    /// The model for prompts that name none.
+    pub model: Option<String>,
+    /// Where the API lives.
+    pub base_url: String,
+    /// Pacing, retries, how the server counts.
+    pub scheduler: scheduler::Settings,
+    /// The longest one attempt may take.
+    pub attempt_timeout: Duration,
+    /// Projects with keys and limits; empty when no key was found.
+    pub projects: Vec<Project>,
+    /// Oddities that do not stop the run.
+    pub warnings: Vec<String>,
+    /// Every setting in force and where it comes from.
+    pub origins: Vec<Origin>,
+}
+
+/// One setting in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Its name in the settings file.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
+    /// Where that comes from.
+    pub source: Source,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {} ({})", self.name, self.value, self.source)
+    }
+}
+
+/// Why there are no settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// A settings file.
+    #[error(transparent)]
+    File(#[from] file::FileError),
+    /// A variable, with its name.
+    #[error("{0}")]
+    Variable(String),
+    /// A tier nobody knows.
+    #[error("project {project:?}: unknown tier {tier:?}{}; known: {known}", hint(.near))]
+    UnknownTier {
+        /// The project.
+        project: String,
+        /// As written.
+        tier: String,
+        /// The nearest known one.
+        near: Option<String>,
+        /// All known ones.
+        known: String,
+    },
+    /// Two projects with one name.
+    #[error("project {0:?} stands twice: give each project its own name")]
+    SameProject(String),
+    /// A value that cannot be worked with.
+    #[error("{name} = {value} cannot be: {reason}")]
+    Impossible {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// Why, and what to write.
+        reason: &'static str,
+    },
+}
+
+fn hint(near: &Option<String>) -> String {
+    near.as_ref().map(|near| format!(" (did you mean {near:?}?)")).unwrap_or_default()
+}
+
+/// What the command line and the embedded simulator add to the other sources.
+#[derive(Debug, Default)]
+pub struct Given {
+    /// The flags.
+    pub flags: Layer,
+    /// The scenario of the embedded simulator; its projects replace all others.
+    pub scenario: Option<Layer>,
+}
+
+impl Settings {
+    /// Reads files and environment, and merges all sources.
+    ///
+    /// # Errors
+    /// When a source is wrong; the error names file and line, or the variable.
+    pub fn load(
+        given: Given,
+        config: Option<&Path>,
+        folder: &Path,
+        environment: &Environment,
+    ) -> Result<Settings, SettingsError> {
+        let of_environment = Layer::of_environment(environment).map_err(SettingsError::Variable)?;
+        let mut stack = vec![(Source::Flags, given.flags)];
+        stack.extend(given.scenario.map(|scenario| (Source::Scenario, scenario)));
+        stack.push((Source::Environment, of_environment));
+        let files = file::layers(config, folder, environment)?;
+        stack.extend(files.into_iter().map(|(path, layer)| (Source::File(path), layer)));
+        let mut settings = resolve(Stack(stack), environment)?;
+        settings.warnings.extend(environment.unknown());
+        Ok(settings)
+    }
+}
+
+fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, SettingsError> {
+    let profile = stack.pick(|layer| layer.profile).map_or(Profile::default(), |(profile, _)| profile);
+    let below_scenario = stack.0.iter().position(|(source, _)| *source == Source::Scenario);
+    stack.0.push((Source::Profile(profile), profile.layer()));
+    let mut resolver = Resolver { stack: &stack, origins: Vec::new() };
+    resolver.value("profile", profile, |layer| layer.profile);
+    let model = resolver.text("model", |layer| layer.model.clone());
+    let base_url = resolver.text("base_url", |layer| layer.base_url.clone()).unwrap_or_else(|| BASE_URL.to_string());
+    let attempt_timeout = resolver.value("retry.attempt_timeout", ATTEMPT_TIMEOUT, |layer| layer.retry.attempt_timeout);
+    let scheduler =
+        scheduler::Settings { pacing: pacing(&mut resolver), retry: retry(&mut resolver), quota: quota(&mut resolver), seed: 0 };
+    let origins = resolver.origins;
+    check(&scheduler, attempt_timeout)?;
+    let mut warnings = Vec::new();
+    let told = below_scenario.map_or(stack.0.as_slice(), |at| &stack.0[..=at]);
+    let projects = projects::resolve(told, model.as_deref(), environment, &mut warnings)?;
+    Ok(Settings { model, base_url, scheduler, attempt_timeout, projects, warnings, origins })
+}
+
+/// Picks settings from a stack and remembers where each came from.
+struct Resolver<'a> {
+    stack: &'a Stack,
+    origins: Vec<Origin>,
+}
+
+impl Resolver<'_> {
+    fn text(&mut self, name: &'static str, of: impl Fn(&Layer) -> Option<String>) -> Option<String> {
+        let (value, source) = self.stack.pick(of)?;
+        self.origins.push(Origin { name, value: value.clone(), source: source.clone() });
+        Some(value)
+    }
+
+    fn value<T: Written>(&mut self, name: &'static str, default: T, of: impl Fn(&Layer) -> Option<T>) -> T {
+        let (value, source) = self.stack.pick(of).unwrap_or((default, &Source::Default));
+        self.origins.push(Origin { name, value: value.show(), source: source.clone() });
+        value
+    }
+}
+
+fn pacing(from: &mut Resolver<'_>) -> Pacing {
+    let usual = Pacing::default();
+    Pacing {
+        max_concurrency: from.value("pacing.max_concurrency", usual.max_concurrency, |l| l.pacing.max_concurrency),
+        call_interval: from.value("pacing.call_interval", usual.call_interval, |l| l.pacing.call_interval),
+        slots_per_key: from.value("pacing.slots_per_key", usual.slots_per_key, |l| l.pacing.slots_per_key),
+        slot_interval: from.value("pacing.slot_interval", usual.slot_interval, |l| l.pacing.slot_interval),
+        key_cooldown: from.value("pacing.key_cooldown", usual.key_cooldown, |l| l.pacing.key_cooldown),
+        worker_cooldown: from.value("pacing.worker_cooldown", usual.worker_cooldown, |l| l.pacing.worker_cooldown),
+        delay: from.value("pacing.delay", usual.delay, |l| l.pacing.delay),
+    }
+}
+
+fn retry(from: &mut Resolver<'_>) -> Retry {
+    let usual = Retry::default();
+    Retry {
+        max_task_attempts: from.value("retry.max_task_attempts", usual.max_task_attempts, |l| l.retry.max_task_attempts),
+        max_transient_attempts: from
+            .value("retry.max_transient_attempts", usual.max_transient_attempts, |l| l.retry.max_transient_attempts),
+        max_attempts: from.value("retry.max_attempts", usual.max_attempts, |l| l.retry.max_attempts),
+        initial_backoff: from.value("retry.initial_backoff", usual.initial_backoff, |l| l.retry.initial_backoff),
+        max_backoff: from.value("retry.max_backoff", usual.max_backoff, |l| l.retry.max_backoff),
+    }
+}
+
+fn quota(from: &mut Resolver<'_>) -> QuotaRules {
+    let usual = QuotaRules::default();
+    from.value("quota.tpm_counts", values::TpmCounts::default(), |l| l.quota.tpm_counts);
+    QuotaRules {
+        window: from.value("quota.window", usual.window, |l| l.quota.window),
+        minute: from.value("quota.minute", usual.minute, |l| l.quota.minute),
+        day: from.value("quota.day", usual.day, |l| l.quota.day),
+        guard: from.value("quota.guard", Guard(usual.guard), |l| l.quota.guard).0,
+        ..usual
+    }
+}
+
+/// Values that are well written and still cannot work.
+fn check(settings: &scheduler::Settings, attempt_timeout: Duration) -> Result<(), SettingsError> {
+    let at_least_one = "it must be at least 1";
+    let not_zero = "it must be longer than nothing";
+    let impossible = |name, value: String, reason| Err(SettingsError::Impossible { name, value, reason });
+    let retry = &settings.retry;
+    if retry.max_task_attempts == 0 {
+        return impossible("retry.max_task_attempts", "0".into(), at_least_one);
+    }
+    if retry.max_transient_attempts == 0 {
+        return impossible("retry.max_transient_attempts", "0".into(), at_least_one);
+    }
+    if settings.quota.minute.is_zero() {
+        return impossible("quota.minute", "0s".into(), not_zero);
+    }
+    if attempt_timeout.is_zero() {
+        return impossible("retry.attempt_timeout", "0s".into(), not_zero);
+    }
+    if retry.max_backoff < retry.initial_backoff {
+        return impossible(
+            "retry.max_backoff",
+            format!("{:?}", retry.max_backoff),
+            "it must not be less than retry.initial_backoff",
+        );
+    }
+    Ok(())
+}
+
+/// The known word nearest to a mistyped one, if one is near enough to be meant.
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let allowed = (word.chars().count() / 3).max(2);
+    known
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::layers::PacingLayer;
+    use super::*;
+
+    fn with_model(model: &str) -> Layer {
+        Layer { model: Some(model.into()), ..Layer::default() }
+    }
+
+    fn load(toml: &str, variables: &[(&str, &str)], given: Given) -> Result<Settings, SettingsError> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(file::NAME), toml).unwrap();
+        Settings::load(given, None, folder.path(), &Environment::of(variables))
+    }
+
+    #[test]
+    fn flags_win_over_environment_over_file_over_profile_over_default() {
+        let model = |toml: &str, variables: &[(&str, &str)], flags: Layer| {
+            let settings = load(toml, variables, Given { flags, scenario: None }).unwrap();
+            let origin = settings.origins.iter().find(|origin| origin.name == "model").map(|origin| origin.source.to_string());
+            (settings.model.unwrap_or_default(), origin.unwrap_or_default())
+        };
+        let (file, variable) = ("model = \"file\"", [("TIDEGATE_MODEL", "env")]);
+        assert_eq!(model(file, &variable, with_model("flag")), ("flag".into(), "command line".into()));
+        assert_eq!(model(file, &variable, Layer::default()), ("env".into(), "environment".into()));
+        assert_eq!(model(file, &[], Layer::default()), ("file".into(), "tidegate.toml".into()));
+        assert_eq!(model("", &[], Layer::default()), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn a_profile_fills_only_what_nobody_else_says() {
+        let settings = load("profile = \"slots\"\n[pacing]\nslot_interval = \"6s\"", &[], Given::default()).unwrap();
+        assert_eq!(settings.scheduler.pacing.slots_per_key, 4);
+        assert_eq!(settings.scheduler.pacing.slot_interval, Duration::from_secs(6));
+    }
+
+    #[test]
+    fn the_classic_profile_has_the_known_rests() {
+        let pacing = load("profile = \"classic\"", &[], Given::default()).unwrap().scheduler.pacing;
+        assert_eq!(pacing.key_cooldown, Duration::from_secs(30));
+        assert_eq!(pacing.worker_cooldown, Duration::from_secs(5));
+        assert_eq!(pacing.call_interval, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_scenario_stands_above_files_and_below_flags() {
+        let scenario = Layer {
+            pacing: PacingLayer { max_concurrency: Some(7), ..PacingLayer::default() },
+            projects: Some(Vec::new()),
+            ..with_model("scenario")
+        };
+        let given = Given { flags: with_model("flag"), scenario: Some(scenario) };
+        let settings = load("[pacing]\nmax_concurrency = 3", &[("GEMINI_API_KEY", "real-key")], given).unwrap();
+        assert_eq!(settings.model.as_deref(), Some("flag"));
+        assert_eq!(settings.scheduler.pacing.max_concurrency, 7);
+        assert!(settings.projects.is_empty(), "a real key never reaches the simulator");
+    }
+
+    #[test]
+    fn both_names_of_the_base_url_are_read_and_ours_wins() {
+        let of = |variables: &[(&str, &str)]| load("", variables, Given::default()).unwrap().base_url;
+        assert_eq!(of(&[("GOOGLE_GEMINI_BASE_URL", "http://google")]), "http://google");
+        assert_eq!(of(&[("GOOGLE_GEMINI_BASE_URL", "http://google"), ("TIDEGATE_BASE_URL", "http://ours")]), "http://ours");
+        assert_eq!(of(&[]), BASE_URL);
+    }
+
+    #[test]
+    fn a_bad_variable_is_named_with_what_was_expected() {
+        let error = load("", &[("TIDEGATE_RPM", "lots")], Given::default()).unwrap_err();
+        assert_eq!(error.to_string(), "environment variable TIDEGATE_RPM: \"lots\" is not a whole number");
+    }
+
+    #[test]
+    fn values_that_cannot_work_are_refused_with_a_reason() {
+        for (toml, message) in [
+            ("[retry]\nmax_task_attempts = 0", "retry.max_task_attempts = 0 cannot be: it must be at least 1"),
+            ("[quota]\nminute = \"0s\"", "quota.minute = 0s cannot be: it must be longer than nothing"),
+            (
+                "[retry]\nmax_backoff = \"100ms\"",
+                "retry.max_backoff = 100ms cannot be: it must not be less than retry.initial_backoff",
+            ),
+        ] {
+            assert_eq!(load(toml, &[], Given::default()).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn the_shipped_example_is_a_settings_file() {
+        let example = include_str!("../../../tidegate.example.toml");
+        let settings = load(example, &[("GEMINI_API_KEY_1", "one"), ("GEMINI_API_KEY_2", "two")], Given::default()).unwrap();
+        assert_eq!(settings.projects.len(), 1);
+        assert!(settings.warnings.is_empty(), "{:?}", settings.warnings);
+    }
+
+    #[test]
+    fn debug_output_of_settings_holds_no_key() {
+        let settings = load("", &[("GEMINI_API_KEY", "AIza-do-not-show-this")], Given::default()).unwrap();
+        assert_eq!(settings.projects.len(), 1);
+        assert!(!format!("{settings:?}").contains("do-not-show"));
+    }
+}

@@ -1,0 +1,240 @@
+//! Settings as one source gives them, and the stack in which higher sources win.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tidegate_engine::scheduler::{Day, WindowKind};
+
+use super::profile::Profile;
+use super::values::{Guard, TpmCounts, Written, written};
+use crate::env_vars::{self, Environment};
+use crate::keys::{KeySource, key_list};
+
+/// What one source says; `None` where it says nothing. The shape is that of the settings file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Layer {
+    /// The model for prompts that name none.
+    pub model: Option<String>,
+    /// Where the API lives.
+    pub base_url: Option<String>,
+    /// The preset.
+    #[serde(deserialize_with = "written")]
+    pub profile: Option<Profile>,
+    /// `[pacing]`.
+    pub pacing: PacingLayer,
+    /// `[retry]`.
+    pub retry: RetryLayer,
+    /// `[quota]`.
+    pub quota: QuotaLayer,
+    /// `[[projects]]`.
+    pub projects: Option<Vec<ProjectEntry>>,
+    /// Limits for every project and model; flags and variables only.
+    #[serde(skip)]
+    pub limits: LimitsLayer,
+    /// Folder that `file:` keys are relative to.
+    #[serde(skip)]
+    pub folder: PathBuf,
+}
+
+/// `[pacing]`: how fast calls may follow each other, apart from quotas.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PacingLayer {
+    /// The most attempts under way at once; 0 = up to 4096.
+    #[serde(deserialize_with = "written")]
+    pub max_concurrency: Option<usize>,
+    /// Least time between the starts of any two calls.
+    #[serde(deserialize_with = "written")]
+    pub call_interval: Option<Duration>,
+    /// The most attempts under way with one key; 0 = no bound.
+    #[serde(deserialize_with = "written")]
+    pub slots_per_key: Option<usize>,
+    /// Least time between two starts in one slot.
+    #[serde(deserialize_with = "written")]
+    pub slot_interval: Option<Duration>,
+    /// Rest of a key after each use.
+    #[serde(deserialize_with = "written")]
+    pub key_cooldown: Option<Duration>,
+    /// Rest of a worker after each call.
+    #[serde(deserialize_with = "written")]
+    pub worker_cooldown: Option<Duration>,
+    /// Pause of a prompt before each of its attempts.
+    #[serde(deserialize_with = "written")]
+    pub delay: Option<Duration>,
+}
+
+/// `[retry]`: how often a prompt is asked.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetryLayer {
+    /// Attempts that may fail by the prompt's own fault.
+    #[serde(deserialize_with = "written")]
+    pub max_task_attempts: Option<u32>,
+    /// Attempts that may fail by the API's or the network's fault.
+    #[serde(deserialize_with = "written")]
+    pub max_transient_attempts: Option<u32>,
+    /// Attempts of any outcome; 0 = no bound.
+    #[serde(deserialize_with = "written")]
+    pub max_attempts: Option<u32>,
+    /// The longest one attempt may take.
+    #[serde(deserialize_with = "written")]
+    pub attempt_timeout: Option<Duration>,
+    /// First pause after a fault.
+    #[serde(deserialize_with = "written")]
+    pub initial_backoff: Option<Duration>,
+    /// Longest pause of our own making.
+    #[serde(deserialize_with = "written")]
+    pub max_backoff: Option<Duration>,
+}
+
+/// `[quota]`: how the server counts.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuotaLayer {
+    /// The kind of window behind a per-minute limit.
+    #[serde(deserialize_with = "written")]
+    pub window: Option<WindowKind>,
+    /// Length of the server's minute.
+    #[serde(deserialize_with = "written")]
+    pub minute: Option<Duration>,
+    /// When a quota day ends.
+    #[serde(deserialize_with = "written")]
+    pub day: Option<Day>,
+    /// How late a request may be counted after it was sent.
+    #[serde(deserialize_with = "written")]
+    pub guard: Option<Guard>,
+    /// Which tokens a TPM limit counts.
+    #[serde(deserialize_with = "written")]
+    pub tpm_counts: Option<TpmCounts>,
+}
+
+/// One of `[[projects]]`: an owner of quotas with its keys.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectEntry {
+    /// Its name in displays.
+    pub name: String,
+    /// Preset limits to start from.
+    #[serde(default)]
+    pub tier: Option<String>,
+    /// Its keys.
+    #[serde(deserialize_with = "key_list")]
+    pub keys: Vec<KeySource>,
+    /// Limits by model, or `*` for every model.
+    #[serde(default)]
+    pub limits: BTreeMap<String, LimitsLayer>,
+}
+
+/// Limits of a project for a model; a missing one leaves what stands below.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsLayer {
+    /// Requests a minute.
+    #[serde(deserialize_with = "written")]
+    pub rpm: Option<u64>,
+    /// Input tokens a minute.
+    #[serde(deserialize_with = "written")]
+    pub tpm: Option<u64>,
+    /// Requests a day.
+    #[serde(deserialize_with = "written")]
+    pub rpd: Option<u64>,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The command line.
+    Flags,
+    /// The scenario of the embedded simulator.
+    Scenario,
+    /// `TIDEGATE_*` variables.
+    Environment,
+    /// A settings file.
+    File(PathBuf),
+    /// A profile.
+    Profile(Profile),
+    /// Built in.
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Flags => f.write_str("command line"),
+            Source::Scenario => f.write_str("simulator scenario"),
+            Source::Environment => f.write_str("environment"),
+            Source::File(path) => write!(f, "{}", path.display()),
+            Source::Profile(profile) => write!(f, "profile {}", profile.name()),
+            Source::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// Sources from the highest to the lowest.
+#[derive(Debug, Default)]
+pub struct Stack(pub Vec<(Source, Layer)>);
+
+impl Stack {
+    /// The value of the highest source that has one, and which source that is.
+    pub fn pick<T>(&self, of: impl Fn(&Layer) -> Option<T>) -> Option<(T, &Source)> {
+        self.0.iter().find_map(|(source, layer)| of(layer).map(|value| (value, source)))
+    }
+}
+
+impl Layer {
+    /// What the environment says.
+    ///
+    /// # Errors
+    /// Names the variable, its value, and what was expected.
+    pub fn of_environment(environment: &Environment) -> Result<Layer, String> {
+        let env = Variables(environment);
+        Ok(Layer {
+            model: env.text(env_vars::MODEL),
+            base_url: env.text(env_vars::BASE_URL).or_else(|| env.text(env_vars::GOOGLE_BASE_URL)),
+            profile: env.read(env_vars::PROFILE)?,
+            pacing: PacingLayer {
+                max_concurrency: env.read(env_vars::MAX_CONCURRENCY)?,
+                call_interval: env.read(env_vars::CALL_INTERVAL)?,
+                slots_per_key: env.read(env_vars::SLOTS_PER_KEY)?,
+                slot_interval: env.read(env_vars::SLOT_INTERVAL)?,
+                key_cooldown: env.read(env_vars::KEY_COOLDOWN)?,
+                worker_cooldown: env.read(env_vars::WORKER_COOLDOWN)?,
+                delay: env.read(env_vars::DELAY)?,
+            },
+            retry: RetryLayer {
+                max_task_attempts: env.read(env_vars::MAX_TASK_ATTEMPTS)?,
+                max_transient_attempts: env.read(env_vars::MAX_TRANSIENT_ATTEMPTS)?,
+                max_attempts: env.read(env_vars::MAX_ATTEMPTS)?,
+                attempt_timeout: env.read(env_vars::ATTEMPT_TIMEOUT)?,
+                initial_backoff: env.read(env_vars::INITIAL_BACKOFF)?,
+                max_backoff: env.read(env_vars::MAX_BACKOFF)?,
+            },
+            quota: QuotaLayer {
+                window: env.read(env_vars::WINDOW)?,
+                minute: env.read(env_vars::MINUTE)?,
+                day: env.read(env_vars::DAY)?,
+                guard: env.read(env_vars::GUARD)?,
+                tpm_counts: None,
+            },
+            limits: LimitsLayer { rpm: env.read(env_vars::RPM)?, tpm: env.read(env_vars::TPM)?, rpd: env.read(env_vars::RPD)? },
+            ..Layer::default()
+        })
+    }
+}
+
+struct Variables<'a>(&'a Environment);
+
+impl Variables<'_> {
+    fn text(&self, name: &str) -> Option<String> {
+        self.0.get(name).map(str::to_string)
+    }
+
+    fn read<T: Written>(&self, name: &str) -> Result<Option<T>, String> {
+        let Some(text) = self.0.get(name) else { return Ok(None) };
+        T::read(text).map(Some).ok_or_else(|| format!("environment variable {name}: {text:?} is not {}", T::EXPECTED))
+    }
+}

@@ -1,0 +1,145 @@
+//! Values as people write them in the settings file and in environment variables.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserializer;
+use serde::de::{Error, Unexpected, Visitor};
+use tidegate_engine::scheduler::{Day, WindowKind};
+
+use crate::duration;
+
+/// A type that is written as one word or number.
+pub trait Written: Sized {
+    /// What a right value looks like, to complete "expected ...".
+    const EXPECTED: &'static str;
+    /// Reads a value; `None` when it is not one.
+    fn read(text: &str) -> Option<Self>;
+    /// The value as it would be written.
+    fn show(&self) -> String;
+}
+
+/// Reads one setting of a file: a string or a number, whichever the type understands.
+pub fn written<'de, D: Deserializer<'de>, T: Written>(deserializer: D) -> Result<Option<T>, D::Error> {
+    deserializer.deserialize_any(Reader(std::marker::PhantomData)).map(Some)
+}
+
+struct Reader<T>(std::marker::PhantomData<T>);
+
+impl<T: Written> Visitor<'_> for Reader<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        T::read(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
+        T::read(&number.to_string()).ok_or_else(|| E::invalid_value(Unexpected::Signed(number), &self))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
+        T::read(&number.to_string()).ok_or_else(|| E::invalid_value(Unexpected::Float(number), &self))
+    }
+}
+
+macro_rules! whole_numbers {
+    ($($number:ty),*) => {$(
+        impl Written for $number {
+            const EXPECTED: &'static str = "a whole number";
+            fn read(text: &str) -> Option<$number> {
+                text.trim().replace('_', "").parse().ok()
+            }
+            fn show(&self) -> String {
+                self.to_string()
+            }
+        }
+    )*};
+}
+whole_numbers!(u32, u64, usize);
+
+impl Written for Duration {
+    const EXPECTED: &'static str = "a duration such as \"30s\"";
+    fn read(text: &str) -> Option<Duration> {
+        duration::parse(text).ok()
+    }
+    fn show(&self) -> String {
+        duration::written(*self)
+    }
+}
+
+impl Written for WindowKind {
+    const EXPECTED: &'static str = "\"auto\", \"sliding\", \"fixed\" or \"bucket\"";
+    fn read(text: &str) -> Option<WindowKind> {
+        match text.trim() {
+            "auto" => Some(WindowKind::Auto),
+            "sliding" => Some(WindowKind::Sliding),
+            "fixed" => Some(WindowKind::Fixed),
+            "bucket" => Some(WindowKind::Bucket),
+            _ => None,
+        }
+    }
+    fn show(&self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+}
+
+impl Written for Day {
+    const EXPECTED: &'static str = "\"pacific\" or a duration such as \"24h\"";
+    fn read(text: &str) -> Option<Day> {
+        match text.trim() {
+            "pacific" => Some(Day::Pacific),
+            other => duration::parse(other).ok().filter(|day| !day.is_zero()).map(Day::Every),
+        }
+    }
+    fn show(&self) -> String {
+        match self {
+            Day::Pacific => "pacific".to_string(),
+            Day::Every(length) => duration::written(*length),
+        }
+    }
+}
+
+/// The jitter guard: `None` = chosen from the length of the minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guard(pub Option<Duration>);
+
+impl Written for Guard {
+    const EXPECTED: &'static str = "\"auto\" or a duration such as \"500ms\"";
+    fn read(text: &str) -> Option<Guard> {
+        match text.trim() {
+            "auto" => Some(Guard(None)),
+            other => duration::parse(other).ok().map(|guard| Guard(Some(guard))),
+        }
+    }
+    fn show(&self) -> String {
+        self.0.map_or("auto".to_string(), duration::written)
+    }
+}
+
+/// Which tokens a tokens-per-minute limit counts. Both words mean the prompt's own tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TpmCounts {
+    /// As the API documents it: tokens of the prompt.
+    #[default]
+    Auto,
+    /// Tokens of the prompt.
+    Input,
+}
+
+impl Written for TpmCounts {
+    const EXPECTED: &'static str = "\"auto\" or \"input\"";
+    fn read(text: &str) -> Option<TpmCounts> {
+        match text.trim() {
+            "auto" => Some(TpmCounts::Auto),
+            "input" => Some(TpmCounts::Input),
+            _ => None,
+        }
+    }
+    fn show(&self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+}
