@@ -1,5 +1,6 @@
 //! From a row to a request, and to what the row is known by.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -23,7 +24,7 @@ pub(crate) struct Compiler {
 pub(crate) struct Compiled {
     pub(crate) prompt: Prompt,
     pub(crate) request: Request,
-    pub(crate) fingerprint: Fingerprint,
+    fingerprint: OnceCell<Fingerprint>,
 }
 
 /// A row that cannot.
@@ -35,6 +36,13 @@ pub(crate) struct BadRow {
     pub(crate) fingerprint: Fingerprint,
 }
 
+impl Compiled {
+    /// What is asked, in short. Worked out when first needed: a check of new rows with ids of their own never does.
+    pub(crate) fn fingerprint(&self) -> &Fingerprint {
+        self.fingerprint.get_or_init(|| Fingerprint::of(&self.request.canonical()))
+    }
+}
+
 impl Compiler {
     pub(crate) fn new(options: &Options) -> Result<Compiler, TemplateError> {
         let template = options.template.as_deref().map(Template::new).transpose()?.map(Arc::new);
@@ -44,8 +52,7 @@ impl Compiler {
     pub(crate) fn compile(&self, row: &Row) -> Result<Compiled, BadRow> {
         let prompt = self.prompt(row)?;
         let request = request::build(&prompt, &self.defaults).map_err(|error| bad(row, None, &error))?;
-        let fingerprint = Fingerprint::of(&request.canonical());
-        Ok(Compiled { prompt, request, fingerprint })
+        Ok(Compiled { prompt, request, fingerprint: OnceCell::new() })
     }
 
     fn prompt(&self, row: &Row) -> Result<Prompt, BadRow> {
@@ -181,7 +188,7 @@ mod tests {
             fields(json!({"prompt": "hi", "other": "x"})),
             Row { line: 1, body: Body::Text("hi".to_owned()) },
         ];
-        let prints: Vec<Fingerprint> = rows.iter().map(|row| compiler.compile(row).unwrap().fingerprint).collect();
+        let prints: Vec<Fingerprint> = rows.iter().map(|row| *compiler.compile(row).unwrap().fingerprint()).collect();
         assert!(prints.iter().all(|print| *print == prints[0]));
         assert_eq!(asked(&compiler, &rows[0]), asked(&compiler, &rows[3]));
     }

@@ -108,10 +108,11 @@ impl Feed {
     }
 
     fn ask(&self, id: String, at: &Located, compiled: Compiled) -> Fed {
-        let Compiled { prompt, request, fingerprint } = compiled;
+        let fingerprint = compiled.fingerprint().to_string();
+        let Compiled { prompt, request, .. } = compiled;
         let asked = Asked {
             index: at.index,
-            fingerprint: fingerprint.to_string(),
+            fingerprint,
             model: request.model.clone(),
             metadata: prompt.metadata,
             extra: prompt.extra,
@@ -186,23 +187,17 @@ impl<'a> Walk<'a> {
     }
 
     /// Id, fingerprint and occurrence number of a row; an error when its explicit id stands twice.
-    pub(crate) fn identify(
-        &self,
-        compiled: &Compiled,
-        at: &Located,
-        ids: &mut Identities,
-    ) -> Result<(String, String, u32), InputError> {
-        let fingerprint = compiled.fingerprint.to_string();
+    pub(crate) fn identify(&self, compiled: &Compiled, at: &Located, ids: &mut Identities) -> Result<(String, u32), InputError> {
         let Some(id) = &compiled.prompt.id else {
-            let occurrence = ids.occurrence(&compiled.fingerprint);
-            return Ok((compiled.id(occurrence), fingerprint, occurrence));
+            let occurrence = ids.occurrence(compiled.fingerprint());
+            return Ok((compiled.id(occurrence), occurrence));
         };
         ids.claim(id, at.ordinal).map_err(|earlier| InputError::Duplicate {
             id: id.clone(),
             first: self.line(earlier),
             second: self.line(at.ordinal),
         })?;
-        Ok((id.clone(), fingerprint, 1))
+        Ok((id.clone(), 1))
     }
 
     /// The error for a row that cannot be asked.

@@ -189,7 +189,7 @@ impl Check<'_> {
         while let Some(located) = walk.next() {
             let located = located?;
             let compiled = self.compiler.compile(&located.row);
-            let (id, fingerprint, occurrence) = match &compiled {
+            let (id, occurrence) = match &compiled {
                 Ok(compiled) => walk.identify(compiled, &located, &mut ids)?,
                 Err(bad) if self.options.skip_invalid => identify_bad(bad, &mut ids),
                 Err(bad) => return Err(walk.malformed(bad).into()),
@@ -198,7 +198,11 @@ impl Check<'_> {
                 plan.occurrences.insert(located.index, occurrence);
             }
             let may_ask = self.options.limit.is_none_or(|limit| plan.to_ask < limit);
-            let judged = self.index.judge((&id, &fingerprint), located.index, self.options.retry_failed, may_ask);
+            let fingerprint = || match &compiled {
+                Ok(compiled) => compiled.fingerprint().to_string(),
+                Err(bad) => bad.fingerprint.to_string(),
+            };
+            let judged = self.index.judge((&id, fingerprint), located.index, self.options.retry_failed, may_ask);
             self.count(judged, may_ask);
             if judged.verdict == Verdict::Keep
                 && !judged.succeeded
@@ -235,14 +239,14 @@ impl Check<'_> {
 }
 
 /// What a bad line is known by: its bytes.
-pub(crate) fn identify_bad(bad: &BadRow, ids: &mut Identities) -> (String, String, u32) {
+pub(crate) fn identify_bad(bad: &BadRow, ids: &mut Identities) -> (String, u32) {
     let occurrence = ids.occurrence(&bad.fingerprint);
-    (bad.fingerprint.derived_id(occurrence), bad.fingerprint.to_string(), occurrence)
+    (bad.fingerprint.derived_id(occurrence), occurrence)
 }
 
 impl Compiled {
     /// Its own id, or one derived from what it asks.
     pub(crate) fn id(&self, occurrence: u32) -> String {
-        self.prompt.id.clone().unwrap_or_else(|| self.fingerprint.derived_id(occurrence))
+        self.prompt.id.clone().unwrap_or_else(|| self.fingerprint().derived_id(occurrence))
     }
 }

@@ -113,11 +113,17 @@ impl Index {
 
     /// Judges the row at position `index` of the input, and settles what becomes of its record. Without room for a
     /// further question (`may_ask` false) a record stays where it is, whatever the verdict.
-    pub(crate) fn judge(&mut self, row: (&str, &str), index: u64, retry_failed: bool, may_ask: bool) -> Judged {
-        let fingerprint = Digest::of(row.1);
+    pub(crate) fn judge(
+        &mut self,
+        row: (&str, impl FnOnce() -> String),
+        index: u64,
+        retry_failed: bool,
+        may_ask: bool,
+    ) -> Judged {
         let Some(record) = self.find(Digest::of(row.0)) else {
             return Judged { verdict: Verdict::New, succeeded: false };
         };
+        let fingerprint = Digest::of(&(row.1)());
         let verdict = verdict(Some((record.outcome, record.fingerprint)), fingerprint, retry_failed);
         record.fate = match verdict {
             Verdict::Changed | Verdict::Retry if may_ask => Fate::Leaves,
@@ -229,7 +235,7 @@ mod tests {
                 let known = journal.get(id);
                 let expected = oracle(known.map(|k| k.1), known.is_some_and(|k| k.0 == *content), retry_failed);
                 let may_ask = asked < limit;
-                let judged = index.judge((&id.to_string(), &content.to_string()), position as u64, retry_failed, may_ask);
+                let judged = index.judge((&id.to_string(), || content.to_string()), position as u64, retry_failed, may_ask);
                 prop_assert_eq!(judged.verdict, expected);
                 let leaves = matches!(expected, Verdict::Changed | Verdict::Retry) && may_ask;
                 asked += usize::from(expected != Verdict::Keep && may_ask);

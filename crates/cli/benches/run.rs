@@ -34,7 +34,10 @@ fn main() {
 
 fn compare() {
     println!("upstream on the same two cores; CPU is the client's own (user + system)");
-    println!("{:<22} {:>8} {:>6} {:>11} {:>12} {:>10} {:>10}", "client", "latency", "calls", "requests/s", "of the loop", "us/request", "peak MB");
+    println!(
+        "{:<22} {:>8} {:>6} {:>11} {:>12} {:>10} {:>10}",
+        "client", "latency", "calls", "requests/s", "of the loop", "us/request", "peak MB"
+    );
     for latency in [0, 50] {
         for (concurrency, requests) in [(64, 60_000), (512, 100_000)] {
             let requests = if latency == 0 { requests } else { concurrency * 300 };
@@ -115,7 +118,9 @@ fn plain_loop(url: &str, requests: usize, concurrency: usize) {
     let address = url.trim_start_matches("http://").to_string();
     runtime().block_on(async move {
         let workers: Vec<_> = (0..concurrency)
-            .map(|worker| tokio::spawn(plain_worker(address.clone(), requests / concurrency + usize::from(worker < requests % concurrency))))
+            .map(|worker| {
+                tokio::spawn(plain_worker(address.clone(), requests / concurrency + usize::from(worker < requests % concurrency)))
+            })
             .collect();
         for worker in workers {
             worker.await.unwrap();

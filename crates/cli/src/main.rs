@@ -46,12 +46,19 @@ fn main() -> std::process::ExitCode {
 fn run(command: Command, context: Context) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::new(ExitCode::Unreachable, format!("Failed to initialize client: no threads: {error}")))?;
+    // The command is a task like any other: on the main thread each of its steps would cost two thread switches.
     let ended = runtime.block_on(async {
-        match command {
-            Command::Run(wanted) => commands::run::run(*wanted, context).await,
-            Command::Simulate(wanted) => commands::simulate::serve(wanted, context).await,
-            Command::Completions(wanted) => Ok(commands::completions::print(&wanted)),
-        }
+        let command = tokio::spawn(async {
+            match command {
+                Command::Run(wanted) => commands::run::run(*wanted, context).await,
+                Command::Simulate(wanted) => commands::simulate::serve(wanted, context).await,
+                Command::Completions(wanted) => Ok(commands::completions::print(&wanted)),
+            }
+        });
+        command.await.unwrap_or_else(|fault| match fault.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(fault) => Err(Failure::new(ExitCode::Unreachable, format!("Failed to initialize client: {fault}"))),
+        })
     });
     // Logs get a moment to be written out; a thread that still reads standard input would hold up the end for ever.
     runtime.shutdown_timeout(LAST_MOMENT);

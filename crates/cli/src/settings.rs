@@ -18,6 +18,9 @@ use layers::{Layer, Source, Stack};
 use profile::Profile;
 use values::{Guard, Written};
 
+/// The model for prompts that name none, when nobody says: the newest generally available Flash in November 2026.
+const MODEL: &str = "gemini-3.8-flash";
+
 /// Google's own host.
 const BASE_URL: &str = "https://generativelanguage.googleapis.com";
 
@@ -28,7 +31,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub struct Settings {
     /// The model for prompts that name none.
-    pub model: Option<String>,
+    pub model: String,
     /// Where the API lives.
     pub base_url: String,
     /// Pacing, retries, how the server counts.
@@ -138,7 +141,7 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
     stack.0.push((Source::Profile(profile), profile.layer()));
     let mut resolver = Resolver { stack: &stack, origins: Vec::new() };
     resolver.value("profile", profile, |layer| layer.profile);
-    let model = resolver.text("model", |layer| layer.model.clone());
+    let model = resolver.text("model", |layer| layer.model.clone()).unwrap_or_else(|| MODEL.to_string());
     let base_url = resolver.text("base_url", |layer| layer.base_url.clone()).unwrap_or_else(|| BASE_URL.to_string());
     let attempt_timeout = resolver.value("retry.attempt_timeout", ATTEMPT_TIMEOUT, |layer| layer.retry.attempt_timeout);
     let scheduler =
@@ -147,7 +150,7 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
     check(&scheduler, attempt_timeout)?;
     let mut warnings = Vec::new();
     let told = below_scenario.map_or(stack.0.as_slice(), |at| &stack.0[..=at]);
-    let projects = projects::resolve(told, model.as_deref(), environment, &mut warnings)?;
+    let projects = projects::resolve(told, &model, environment, &mut warnings)?;
     Ok(Settings { model, base_url, scheduler, attempt_timeout, projects, warnings, origins })
 }
 
@@ -267,13 +270,13 @@ mod tests {
         let model = |toml: &str, variables: &[(&str, &str)], flags: Layer| {
             let settings = load(toml, variables, Given { flags, scenario: None }).unwrap();
             let origin = settings.origins.iter().find(|origin| origin.name == "model").map(|origin| origin.source.to_string());
-            (settings.model.unwrap_or_default(), origin.unwrap_or_default())
+            (settings.model, origin.unwrap_or_default())
         };
         let (file, variable) = ("model = \"file\"", [("TIDEGATE_MODEL", "env")]);
         assert_eq!(model(file, &variable, with_model("flag")), ("flag".into(), "command line".into()));
         assert_eq!(model(file, &variable, Layer::default()), ("env".into(), "environment".into()));
         assert_eq!(model(file, &[], Layer::default()), ("file".into(), "tidegate.toml".into()));
-        assert_eq!(model("", &[], Layer::default()), (String::new(), String::new()));
+        assert_eq!(model("", &[], Layer::default()), (MODEL.into(), String::new()));
     }
 
     #[test]
@@ -300,7 +303,7 @@ mod tests {
         };
         let given = Given { flags: with_model("flag"), scenario: Some(scenario) };
         let settings = load("[pacing]\nmax_concurrency = 3", &[("GEMINI_API_KEY", "real-key")], given).unwrap();
-        assert_eq!(settings.model.as_deref(), Some("flag"));
+        assert_eq!(settings.model, "flag");
         assert_eq!(settings.scheduler.pacing.max_concurrency, 7);
         assert!(settings.projects.is_empty(), "a real key never reaches the simulator");
     }

@@ -134,14 +134,6 @@ fn a_bad_key_ends_in_three_with_its_name_and_the_apis_reason() {
 }
 
 #[test]
-fn without_a_model_the_remedy_is_told() {
-    let dir = quick();
-    end(dir.command(["run", "in.jsonl", "-o", "out.jsonl"]).env("GEMINI_API_KEY", KEY))
-        .expect(2)
-        .mentions("error: in.jsonl:1: no model: set one for the run or give \"model\" in the record");
-}
-
-#[test]
 fn a_prompt_larger_than_the_minutes_tokens_fails_alone_and_at_once() {
     let dir = quick();
     let long = "word ".repeat(2_000);

@@ -271,7 +271,8 @@ mod tests {
 
     #[test]
     fn an_answer_that_says_resource_exhausted_is_an_answer() {
-        let body = r#"{"candidates":[{"content":{"parts":[{"text":"429 RESOURCE_EXHAUSTED API_KEY_INVALID"}]},"finishReason":"STOP"}]}"#;
+        let body =
+            r#"{"candidates":[{"content":{"parts":[{"text":"429 RESOURCE_EXHAUSTED API_KEY_INVALID"}]},"finishReason":"STOP"}]}"#;
         let reply = Reply { status: 200, content_type: None, retry_after: None, body: body.into() };
         assert_eq!(classify(&Ok(reply)).outcome, Outcome::Done { used: None });
     }

@@ -258,9 +258,9 @@ impl Engine {
         let driver = &self.inner.driver;
         let (until, reason) = match &view.state {
             KeyState::Available => (None, None),
-            KeyState::Cooldown { until }
-            | KeyState::TemporarilyExhausted { until }
-            | KeyState::FullyExhausted { until } => (Some(*until).filter(|until| !until.is_never()), None),
+            KeyState::Cooldown { until } | KeyState::TemporarilyExhausted { until } | KeyState::FullyExhausted { until } => {
+                (Some(*until).filter(|until| !until.is_never()), None)
+            }
             KeyState::FailedInit { reason } => (None, Some(reason.to_string())),
         };
         KeyStatus {

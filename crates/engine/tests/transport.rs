@@ -37,7 +37,11 @@ async fn canned(answer: &'static str) -> String {
 fn builder(url: &str) -> Builder {
     let mut settings = tidegate_engine::scheduler::Settings::default();
     settings.retry.max_attempts = 1;
-    Engine::builder().base_url(url).settings(settings).project(project("main", 1, Limits { rpm: Some(1_000_000), ..Limits::default() }))
+    Engine::builder().base_url(url).settings(settings).project(project(
+        "main",
+        1,
+        Limits { rpm: Some(1_000_000), ..Limits::default() },
+    ))
 }
 
 async fn fault(url: &str) -> Error {
@@ -129,7 +133,9 @@ async fn a_key_that_http_cannot_carry_is_not_printed() {
 
 #[tokio::test]
 async fn an_unusable_address_is_refused_before_anything_is_sent() {
-    for (url, reason) in [("ftp://host", "it must begin with https:// or http://"), ("host", "it must begin with https:// or http://")] {
+    for (url, reason) in
+        [("ftp://host", "it must begin with https:// or http://"), ("host", "it must begin with https:// or http://")]
+    {
         let error = builder(url).build().err().unwrap();
         assert_eq!(error.to_string(), format!("base URL {url:?}: {reason}"));
     }

@@ -50,6 +50,11 @@ pub enum Content {
 }
 
 impl Prompt {
+    /// The system instruction, where it is a plain text that says something.
+    pub(crate) fn system_text(&self) -> Option<&str> {
+        self.system_instruction.as_ref().and_then(Value::as_str)
+    }
+
     /// A prompt of one text and nothing else.
     pub fn text(text: impl Into<String>) -> Prompt {
         Prompt::of(Content::Text(vec![text.into()]))

@@ -1,7 +1,7 @@
 //! Builds the body that goes over the wire, and its canonical text for fingerprints.
 
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value, json};
 
 use crate::fields::{self, Fields};
@@ -46,7 +46,7 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// Neither the prompt nor the settings name a model.
-    #[error("no model: set one for the run or give \"model\" in the record")]
+    #[error("no model: add --model NAME, set model in tidegate.toml, or give \"model\" in the record")]
     NoModel,
     /// A model name that would change the address of the call.
     #[error("{0:?} is no model name: use an id such as \"gemini-3.8-flash\"")]
@@ -90,8 +90,17 @@ pub fn build(prompt: &Prompt, defaults: &Defaults) -> Result<Request, RequestErr
         Content::Request(raw) => completed(raw, defaults)?,
         content => assembled(prompt, content, defaults)?,
     };
-    let estimated_tokens = estimate::tokens(&body, &model);
+    let estimated_tokens = match &prompt.content {
+        Content::Text(texts) if is_plain(prompt) => estimate::texts(texts, prompt.system_text().or(defaults.system())),
+        _ => estimate::tokens(&body, &model),
+    };
     Ok(Request { model, body: body.into_bytes(), estimated_tokens })
+}
+
+/// Nothing but texts: most prompts are, and need no second reading of their body.
+fn is_plain(prompt: &Prompt) -> bool {
+    let system_is_text = prompt.system_instruction.as_ref().is_none_or(Value::is_string);
+    system_is_text && prompt.generation_config.is_none() && prompt.tools.is_none() && prompt.tool_config.is_none()
 }
 
 impl Request {
@@ -106,7 +115,7 @@ impl Request {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Body<'a> {
-    contents: Box<RawValue>,
+    contents: Contents<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     system_instruction: Option<Value>,
     #[serde(skip_serializing_if = "Map::is_empty")]
@@ -117,6 +126,24 @@ struct Body<'a> {
     tools: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_config: Option<&'a Value>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Contents<'a> {
+    Text([Turn<'a>; 1]),
+    Raw(Box<RawValue>),
+}
+
+#[derive(Serialize)]
+struct Turn<'a> {
+    role: &'static str,
+    parts: Vec<Part<'a>>,
+}
+
+#[derive(Serialize)]
+struct Part<'a> {
+    text: &'a str,
 }
 
 fn assembled(prompt: &Prompt, content: &Content, defaults: &Defaults) -> Result<String, RequestError> {
@@ -138,17 +165,17 @@ fn assembled(prompt: &Prompt, content: &Content, defaults: &Defaults) -> Result<
     serde_json::to_string(&body).map_err(not_json)
 }
 
-fn contents(content: &Content) -> Result<Box<RawValue>, RequestError> {
+fn contents(content: &Content) -> Result<Contents<'_>, RequestError> {
     match content {
         Content::Text(texts) if texts.iter().all(|text| text.trim().is_empty()) => Err(RequestError::Empty),
         Content::Text(texts) => {
-            let parts: Vec<Value> = texts.iter().map(|text| json!({ "text": text })).collect();
-            to_raw_value(&json!([{"role": "user", "parts": parts}])).map_err(not_json)
+            let parts = texts.iter().map(|text| Part { text }).collect();
+            Ok(Contents::Text([Turn { role: "user", parts }]))
         }
         Content::Contents(raw) if fields::kind(raw.get()) == "an object" => {
-            RawValue::from_string(format!("[{}]", raw.get())).map_err(not_json)
+            RawValue::from_string(format!("[{}]", raw.get())).map(Contents::Raw).map_err(not_json)
         }
-        Content::Contents(raw) | Content::Request(raw) => Ok(raw.clone()),
+        Content::Contents(raw) | Content::Request(raw) => Ok(Contents::Raw(raw.clone())),
     }
 }
 
@@ -251,6 +278,17 @@ mod tests {
 
     fn defaults() -> Defaults {
         Defaults { model: Some("models/gemini-3.8-flash".to_owned()), ..Defaults::default() }
+    }
+
+    #[test]
+    fn a_plain_prompt_is_estimated_as_its_whole_body_would_be() {
+        let plain = Defaults { system_instruction: Some("Réponds: 1, 2 ou 3".to_owned()), temperature: Some(0.5), ..defaults() };
+        for line in ["\"Name a wader.\"", r#"["not", "this"]"#, r#"{"prompt":["a 12","Брат","日本語"],"system_instruction":"Kurz."}"#] {
+            let Ok(prompt) = Prompt::from_json(line) else { continue };
+            let request = build(&prompt, &plain).unwrap();
+            let body = String::from_utf8(request.body).unwrap();
+            assert_eq!(request.estimated_tokens, estimate::tokens(&body, &request.model), "{line}");
+        }
     }
 
     fn of(line: &str, defaults: &Defaults) -> Result<Request, RequestError> {

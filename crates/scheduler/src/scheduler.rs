@@ -321,11 +321,11 @@ impl Scheduler {
     fn key_limited(&mut self, now: Timestamp, id: JobId, running: &Running, denied: Denied, actions: &mut Vec<Action>) {
         let day = self.calendar.day(now);
         let quota = &mut self.quotas[running.bucket as usize];
-        let (project, model) = (quota.project, quota.model);
+        let (project, model, tpm) = (quota.project, quota.model, quota.bucket.limits.tpm);
         let Hold { until, dimension } = quota.bucket.refused(now, running.permit, denied, day, &self.rules);
         actions.push(Action::Held { project, model: self.lanes[model.0 as usize].name.clone(), dimension, until });
         self.relist(running.bucket, now);
-        if until.is_never() || dimension == Some(Dimension::Tpm) {
+        if until.is_never() || self.quotas[running.bucket as usize].bucket.limits.tpm != tpm {
             self.recount_and_end(model, actions);
         }
         self.again(now, id, actions);

@@ -20,7 +20,7 @@ const EVERY_MODEL: &str = "*";
 /// For an unknown tier and for two projects of one name.
 pub fn resolve(
     stack: &[(Source, Layer)],
-    model: Option<&str>,
+    model: &str,
     environment: &Environment,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Project>, SettingsError> {
@@ -66,12 +66,12 @@ fn same_name(entries: &[ProjectEntry]) -> Result<(), SettingsError> {
 }
 
 /// Limits of each model: the tier's, then `*`, then the model's own, then the forced ones.
-fn limits(entry: &ProjectEntry, model: Option<&str>, forced: LimitsLayer) -> Result<Vec<(String, Limits)>, SettingsError> {
+fn limits(entry: &ProjectEntry, model: &str, forced: LimitsLayer) -> Result<Vec<(String, Limits)>, SettingsError> {
     if let Some(tier) = &entry.tier {
         known_tier(&entry.name, tier)?;
     }
     let every = entry.limits.get(EVERY_MODEL).copied().unwrap_or_default();
-    let named = entry.limits.keys().map(String::as_str).chain(model).chain(models::known());
+    let named = entry.limits.keys().map(String::as_str).chain([model]).chain(models::known());
     let named: BTreeSet<&str> = named.filter(|name| *name != EVERY_MODEL).collect();
     let mut limits = BTreeMap::from([(EVERY_MODEL, over(over(Limits::default(), every), forced))]);
     for name in named {
@@ -136,7 +136,7 @@ mod tests {
         let layer: Layer = toml::from_str(toml).unwrap();
         let mut warnings = Vec::new();
         let stack = [(Source::Default, layer)];
-        let projects = resolve(&stack, Some("gemini-3.8-flash"), &Environment::of(variables), &mut warnings);
+        let projects = resolve(&stack, "gemini-3.8-flash", &Environment::of(variables), &mut warnings);
         (projects, warnings)
     }
 

@@ -1,10 +1,14 @@
 //! One text for all bodies that mean the same, whatever the order and the case style of their keys.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 /// The model on the first line, the folded body on the second.
 pub(super) fn text(model: &str, body: &[u8]) -> String {
-    let mut out = format!("{model}\n");
+    let mut out = String::with_capacity(model.len() + body.len() + 16);
+    out.push_str(model);
+    out.push('\n');
     match serde_json::from_slice::<Value>(body) {
         Ok(Value::Object(mut members)) => {
             // The path of the call names the model; a copy of it inside the body changes nothing.
@@ -48,10 +52,10 @@ impl Names {
         }
     }
 
-    fn fold(self, key: &str) -> String {
+    fn fold(self, key: &str) -> Cow<'_, str> {
         match self {
-            Names::Api | Names::Schema => camel(key),
-            Names::Properties | Names::User => key.to_owned(),
+            Names::Api | Names::Schema if key.contains('_') => Cow::Owned(camel(key)),
+            _ => Cow::Borrowed(key),
         }
     }
 }
@@ -69,30 +73,29 @@ fn write(value: &Value, names: Names, out: &mut String) {
             }
             out.push(']');
         }
-        leaf => out.push_str(&leaf.to_string()),
+        leaf => write_leaf(leaf, out),
     }
 }
 
 fn write_object(members: &Map<String, Value>, names: Names, out: &mut String) {
-    let folded = members.iter().map(|(key, value)| (names.fold(key), value));
-    let mut written: Vec<(String, String)> = folded
-        .map(|(key, value)| {
-            let mut text = String::new();
-            write(value, names.under(&key), &mut text);
-            (key, text)
-        })
-        .collect();
-    written.sort();
+    let mut sorted: Vec<(Cow<'_, str>, &Value)> = members.iter().map(|(key, value)| (names.fold(key), value)).collect();
+    sorted.sort_by(|(a, left), (b, right)| a.cmp(b).then_with(|| left.to_string().cmp(&right.to_string())));
     out.push('{');
-    for (at, (key, text)) in written.iter().enumerate() {
+    for (at, (key, value)) in sorted.iter().enumerate() {
         if at > 0 {
             out.push(',');
         }
-        out.push_str(&Value::from(key.as_str()).to_string());
+        write_leaf(&Value::from(key.as_ref()), out);
         out.push(':');
-        out.push_str(text);
+        write(value, names.under(key), out);
     }
     out.push('}');
+}
+
+fn write_leaf(leaf: &Value, out: &mut String) {
+    use std::fmt::Write as _;
+    // Writing to a string does not fail.
+    let _ = write!(out, "{leaf}");
 }
 
 /// `max_output_tokens` as `maxOutputTokens`. Underscores at the front belong to the name.

@@ -14,6 +14,11 @@ const UNKNOWN_FILE: u64 = 8_000;
 /// Bytes of compressed sound or film that one token stands for, from 128 kbit/s sound at 25 tokens a second.
 const BYTES_PER_TOKEN: u64 = 640;
 
+/// The same as [`tokens`] for a body of one turn of texts and a system instruction, without reading it again.
+pub(super) fn texts(texts: &[String], system: Option<&str>) -> u64 {
+    texts.iter().map(|text| estimate_text(text)).sum::<u64>() + system.map_or(0, estimate_text) + 1
+}
+
 /// Estimated input tokens of `body`, with one more for every turn and one for the frame.
 pub(super) fn tokens(body: &str, model: &str) -> u64 {
     let Ok(body) = serde_json::from_str::<Value>(body) else { return estimate_text(body) };

@@ -30,7 +30,7 @@ pub fn options(wanted: &RunArgs, settings: &Settings) -> Result<Options, Failure
     let now = jiff::Zoned::now();
     Ok(Options {
         defaults: Defaults {
-            model: settings.model.clone(),
+            model: Some(settings.model.clone()),
             system_instruction: wanted.system.as_deref().map(system_instruction).transpose()?,
             temperature: wanted.temperature,
             max_output_tokens: wanted.max_output_tokens,
