@@ -135,8 +135,9 @@ impl Driver {
         let family = models::family(&request.model);
         let model = state.scheduler.model(family);
         let tokens = state.calibration.apply(family, request.estimated_tokens);
-        let submission =
-            Submission { job, model, tokens, priority: request.priority, deadline: request.deadline.map(|span| now + span) };
+        let spread = state.calibration.spread(family, tokens);
+        let deadline = request.deadline.map(|span| now + span);
+        let submission = Submission { job, model, tokens, spread, priority: request.priority, deadline };
         let model = Arc::from(request.model.as_str());
         let (trace, last) = (Trace::default(), Last::default());
         let ticket =

@@ -15,6 +15,7 @@ pub mod error;
 mod fields;
 pub mod models;
 mod openai;
+pub mod prices;
 pub mod prompt;
 mod redact;
 pub mod request;

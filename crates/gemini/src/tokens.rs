@@ -59,7 +59,17 @@ pub struct Calibration {
 struct Sums {
     estimated: f64,
     actual: f64,
+    /// Squares of the relative errors left after the ratio, and how many there were.
+    #[serde(default)]
+    squares: f64,
+    #[serde(default)]
+    count: f64,
 }
+
+/// How far a calibrated estimate is taken to be off (one standard deviation, relative) before answers have told.
+const FIRST_SPREAD: f64 = 0.3;
+/// How many answers that first guess weighs as much as.
+const FIRST_WEIGHT: f64 = 4.0;
 
 impl Calibration {
     /// Learns from one answer. Observations without a count on either side are ignored.
@@ -71,6 +81,13 @@ impl Calibration {
             Some(sums) => sums,
             None => self.models.entry(model.to_owned()).or_default(),
         };
+        if sums.estimated > 0.0 {
+            let expected = estimated as f64 * sums.actual / sums.estimated;
+            let error = (actual as f64 - expected) / expected.max(1.0);
+            // One wild answer must not stop the traffic: what is off by more than its whole counts as that.
+            sums.squares = sums.squares * MEMORY + (error * error).min(1.0);
+            sums.count = sums.count * MEMORY + 1.0;
+        }
         sums.estimated = sums.estimated * MEMORY + estimated as f64;
         sums.actual = sums.actual * MEMORY + actual as f64;
     }
@@ -79,6 +96,13 @@ impl Calibration {
     pub fn ratio(&self, model: &str) -> f64 {
         let known = self.models.get(model).filter(|sums| sums.estimated > 0.0 && sums.actual > 0.0);
         known.map_or(1.0, |sums| sums.actual / sums.estimated)
+    }
+
+    /// How far a calibrated estimate of `tokens` is usually off: one standard deviation, in tokens.
+    pub fn spread(&self, model: &str, tokens: u64) -> u64 {
+        let (squares, count) = self.models.get(model).map_or((0.0, 0.0), |sums| (sums.squares, sums.count));
+        let first = FIRST_SPREAD * FIRST_SPREAD * FIRST_WEIGHT;
+        (tokens as f64 * ((squares + first) / (count + FIRST_WEIGHT)).sqrt()).ceil() as u64
     }
 
     /// The estimate as this model would count it, rounded up, at least 1.
@@ -105,6 +129,19 @@ fn weight(c: char) -> u64 {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+
+    #[test]
+    fn the_spread_shrinks_as_estimates_prove_exact_and_grows_as_they_do_not() {
+        let mut exact = Calibration::default();
+        let mut rough = Calibration::default();
+        assert_eq!(exact.spread("m", 1_000), 300);
+        for n in 0..200 {
+            exact.observe("m", 1_000, 1_300);
+            rough.observe("m", 1_000, if n % 2 == 0 { 800 } else { 1_200 });
+        }
+        assert!(exact.spread("m", 1_000) < 80, "{}", exact.spread("m", 1_000));
+        assert!((150..260).contains(&rough.spread("m", 1_000)), "{}", rough.spread("m", 1_000));
+    }
 
     #[test]
     fn latin_text_is_never_estimated_below_four_characters_a_token() {

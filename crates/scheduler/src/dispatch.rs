@@ -87,7 +87,7 @@ impl Scheduler {
         let Some(job) = self.jobs.get_mut(&entry.job) else { return };
         let day = self.calendar.day(now);
         let quota = &mut self.quotas[bucket as usize];
-        let permit = quota.bucket.take(now, entry.tokens, day, &self.rules);
+        let permit = quota.bucket.take(now, entry.weight, day, &self.rules);
         let ring = &mut self.projects[quota.project as usize].ring;
         let seat = ring.start(key, &mut self.keys[key.0 as usize], now, &self.settings.pacing);
         let worker = self.workers.start();

@@ -3,6 +3,7 @@
 use crate::key::KeyId;
 use crate::quota::Permit;
 use crate::time::Timestamp;
+use crate::window::Weight;
 
 /// A prompt's number, chosen by whoever submits it; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +22,8 @@ pub struct Submission {
     pub model: ModelId,
     /// Input tokens, estimated.
     pub tokens: u64,
+    /// How far such an estimate is usually off (one standard deviation); 0 for an exact count.
+    pub spread: u64,
     /// Higher goes first.
     pub priority: i32,
     /// When its caller gives up.
@@ -34,7 +37,7 @@ pub(crate) type Place = (std::cmp::Reverse<i32>, u64);
 pub(crate) struct Job {
     pub model: ModelId,
     pub place: Place,
-    pub tokens: u64,
+    pub weight: Weight,
     pub deadline: Option<Timestamp>,
     pub attempts: u32,
     pub task_faults: u32,

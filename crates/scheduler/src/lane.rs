@@ -9,6 +9,7 @@ use crate::key::KeyId;
 use crate::outcome::{Blocked, Dimension, Reason};
 use crate::quota::{Bucket, Rules};
 use crate::time::Timestamp;
+use crate::window::Weight;
 
 /// How far behind the head of the queue a prompt may be picked to fill a hole that the head does not fit.
 pub(crate) const LOOK_AHEAD: usize = 64;
@@ -17,7 +18,7 @@ pub(crate) const LOOK_AHEAD: usize = 64;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry {
     pub job: JobId,
-    pub tokens: u64,
+    pub weight: Weight,
     pub avoid: Option<(KeyId, Timestamp)>,
     /// Since when smaller prompts pass it.
     passed_since: Option<Timestamp>,
@@ -26,8 +27,8 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn new(job: JobId, tokens: u64, avoid: Option<(KeyId, Timestamp)>) -> Entry {
-        Entry { job, tokens, avoid, passed_since: None, kept_by: None }
+    pub(crate) fn new(job: JobId, weight: Weight, avoid: Option<(KeyId, Timestamp)>) -> Entry {
+        Entry { job, weight, avoid, passed_since: None, kept_by: None }
     }
 }
 
@@ -144,7 +145,7 @@ impl Lane {
         let mut head: Option<(u64, bool)> = None;
         let mut filler: Option<(u64, Place, KeyId)> = None;
         let mut wait = Blocked { reason: Reason::Quota(Dimension::Tpm), until: Timestamp::NEVER };
-        let mut smallest = u64::MAX;
+        let mut smallest: Option<Weight> = None;
         for (place, entry) in self.queue.iter_mut().take(LOOK_AHEAD) {
             if entry.kept_by.is_some_and(|keeper| keeper != id && kept(keeper)) {
                 continue;
@@ -153,15 +154,15 @@ impl Lane {
                 wait = sooner(wait, Reason::Backoff, entry.avoid.map_or(Timestamp::NEVER, |(_, until)| until));
                 continue;
             };
-            if bucket.fits(now, entry.tokens, rules) {
+            if bucket.fits(now, entry.weight, rules) {
                 let Some((slack, strict)) = head else { return Choice::Take(*place, key) };
-                if (!strict || entry.tokens <= slack) && filler.is_none_or(|(tokens, ..)| entry.tokens > tokens) {
-                    filler = Some((entry.tokens, *place, key));
+                if (!strict || entry.weight.tokens <= slack) && filler.is_none_or(|(tokens, ..)| entry.weight.tokens > tokens) {
+                    filler = Some((entry.weight.tokens, *place, key));
                 }
                 continue;
             }
             if head.is_none() {
-                let (at, slack) = bucket.room_for_tokens(now, entry.tokens, rules);
+                let (at, slack) = bucket.room_for_tokens(now, entry.weight, rules);
                 if at.is_never() {
                     continue;
                 }
@@ -171,14 +172,14 @@ impl Lane {
                 }
                 head = Some((slack, strict));
                 wait = sooner(wait, Reason::Quota(Dimension::Tpm), at);
-            } else if head.is_some_and(|(slack, strict)| !strict || entry.tokens <= slack) {
-                smallest = smallest.min(entry.tokens);
+            } else if head.is_some_and(|(slack, strict)| !strict || entry.weight.tokens <= slack) {
+                smallest = smallest.filter(|least| least.tokens <= entry.weight.tokens).or(Some(entry.weight));
             }
         }
         if let Some((_, place, key)) = filler {
             return Choice::Take(place, key);
         }
-        if smallest != u64::MAX {
+        if let Some(smallest) = smallest {
             wait = sooner(wait, Reason::Quota(Dimension::Tpm), bucket.room_for_tokens(now, smallest, rules).0);
         }
         Choice::Wait(wait)

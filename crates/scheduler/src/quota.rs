@@ -7,7 +7,7 @@ use crate::outcome::{Blocked, Denied, Dimension, Reason};
 use crate::pacer::{Pace, Pacer};
 use crate::settings::{QuotaRules, WindowKind};
 use crate::time::Timestamp;
-use crate::window::{Shape, SlotIndex, Window};
+use crate::window::{Shape, SlotIndex, Weight, Window};
 
 /// Limits of one (project, model family); `None` is unlimited as far as we know.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Rules {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Permit {
     pub at: Timestamp,
-    pub tokens: u64,
+    pub weight: Weight,
     slot: SlotIndex,
     day_end: Timestamp,
 }
@@ -187,25 +187,25 @@ impl Bucket {
         worst
     }
 
-    /// When `tokens` fit, and how many more would fit beside them then.
-    pub(crate) fn room_for_tokens(&self, now: Timestamp, tokens: u64, rules: &Rules) -> (Timestamp, u64) {
+    /// When `weight` fits, and how many more would fit beside them then.
+    pub(crate) fn room_for_tokens(&self, now: Timestamp, weight: Weight, rules: &Rules) -> (Timestamp, u64) {
         let Some(limit) = self.limits.tpm else { return (now, u64::MAX) };
-        let room = self.window.room_for_tokens(now, tokens, limit, rules.shape);
+        let room = self.window.room_for_tokens(now, weight, limit, rules.shape);
         if self.bursts[TOKENS] >= 1.0 || room.at.is_never() {
             return (room.at, room.slack);
         }
-        let paced = self.pacers[TOKENS].ready(now, tokens, pace(rules, limit, self.bursts[TOKENS]));
+        let paced = self.pacers[TOKENS].ready(now, weight.tokens, pace(rules, limit, self.bursts[TOKENS]));
         // While it waits for the pacer, anything that passes takes from what it waits for.
         let slack = if paced > room.at { 0 } else { room.slack };
         (room.at.max(paced), slack)
     }
 
-    /// True when `tokens` may go now.
-    pub(crate) fn fits(&self, now: Timestamp, tokens: u64, rules: &Rules) -> bool {
+    /// True when `weight` may go now.
+    pub(crate) fn fits(&self, now: Timestamp, weight: Weight, rules: &Rules) -> bool {
         let Some(limit) = self.limits.tpm else { return true };
-        self.window.tokens() + tokens <= limit
-            && (self.bursts[TOKENS] >= 1.0
-                || self.pacers[TOKENS].ready(now, tokens, pace(rules, limit, self.bursts[TOKENS])) <= now)
+        let pace = pace(rules, limit, self.bursts[TOKENS]);
+        self.window.fits(weight, limit)
+            && (self.bursts[TOKENS] >= 1.0 || self.pacers[TOKENS].ready(now, weight.tokens, pace) <= now)
     }
 
     /// Tokens that could go at once.
@@ -243,13 +243,13 @@ impl Bucket {
 
     // === changes ===
 
-    /// Takes one request of `tokens` out of every dimension.
-    pub(crate) fn take(&mut self, now: Timestamp, tokens: u64, day: Span, rules: &Rules) -> Permit {
-        let slot = self.window.charge(now, tokens, rules.shape);
+    /// Takes one request out of every dimension.
+    pub(crate) fn take(&mut self, now: Timestamp, weight: Weight, day: Span, rules: &Rules) -> Permit {
+        let slot = self.window.charge(now, weight, rules.shape);
         self.day.charge(now, day, rules.guard);
-        for (kind, limit, weight) in [(REQUESTS, self.limits.rpm, 1), (TOKENS, self.limits.tpm, tokens)] {
+        for (kind, limit, amount) in [(REQUESTS, self.limits.rpm, 1), (TOKENS, self.limits.tpm, weight.tokens)] {
             if let (Some(limit), true) = (limit, self.bursts[kind] < 1.0) {
-                self.pacers[kind].charge(now, weight, pace(rules, limit, self.bursts[kind]));
+                self.pacers[kind].charge(now, amount, pace(rules, limit, self.bursts[kind]));
             }
         }
         self.clean_since.get_or_insert(now);
@@ -259,16 +259,16 @@ impl Bucket {
             Probe::Due => Probe::Sent(now),
             Probe::Sent(_) | Probe::NotNeeded => Probe::NotNeeded,
         };
-        Permit { at: now, tokens, slot, day_end: day.end }
+        Permit { at: now, weight, slot, day_end: day.end }
     }
 
     /// An answer came: charges what was really used.
     pub(crate) fn settle(&mut self, permit: Permit, used: Option<u64>) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        let used = used.unwrap_or(permit.tokens);
-        self.window.settle(permit.slot, permit.tokens, used);
+        let used = used.unwrap_or(permit.weight.tokens);
+        self.window.settle(permit.slot, permit.weight, used);
         if self.bursts[TOKENS] < 1.0 {
-            self.pacers[TOKENS].settle(permit.tokens, used);
+            self.pacers[TOKENS].settle(permit.weight.tokens, used);
         }
     }
 
@@ -286,12 +286,12 @@ impl Bucket {
     /// The server counted nothing: gives a permit back whole.
     pub(crate) fn refund(&mut self, permit: Permit, day: Span) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.window.refund(permit.slot, permit.tokens);
+        self.window.refund(permit.slot, permit.weight);
         if permit.day_end == day.end {
             self.day.refund();
         }
         if self.bursts[TOKENS] < 1.0 {
-            self.pacers[TOKENS].settle(permit.tokens, 0);
+            self.pacers[TOKENS].settle(permit.weight.tokens, 0);
         }
         if self.bursts[REQUESTS] < 1.0 {
             self.pacers[REQUESTS].settle(1, 0);
@@ -386,6 +386,7 @@ mod tests {
 
     const DAY: Span = Span { start: Timestamp::ZERO, end: Timestamp::from_secs(86_400) };
     const NOW: Timestamp = Timestamp::from_secs(1_000);
+    const ONE: Weight = Weight { tokens: 1, spread: 0 };
 
     fn rules(kind: WindowKind) -> Rules {
         Rules::new(&QuotaRules { window: kind, ..QuotaRules::default() })
@@ -405,8 +406,8 @@ mod tests {
     fn the_binding_limit_is_named_with_the_exact_instant() {
         let rules = rules(WindowKind::Sliding);
         let mut bucket = bucket(Limits { rpm: Some(2), tpm: None, rpd: Some(10) }, &rules);
-        bucket.take(NOW, 1, DAY, &rules);
-        bucket.take(NOW, 1, DAY, &rules);
+        bucket.take(NOW, ONE, DAY, &rules);
+        bucket.take(NOW, ONE, DAY, &rules);
         let blocked = bucket.blocked(NOW, DAY, &rules);
         let until = Timestamp::from_micros(1_000_100_000 + 60_500_000);
         assert_eq!(blocked, Some(Blocked { reason: Reason::Quota(Dimension::Rpm), until }));
@@ -416,7 +417,7 @@ mod tests {
     fn a_full_day_waits_for_its_end() {
         let rules = rules(WindowKind::Sliding);
         let mut bucket = bucket(Limits { rpm: Some(100), tpm: None, rpd: Some(1) }, &rules);
-        bucket.take(NOW, 1, DAY, &rules);
+        bucket.take(NOW, ONE, DAY, &rules);
         let blocked = bucket.blocked(NOW + Duration::from_secs(120), DAY, &rules);
         assert_eq!(blocked, Some(Blocked { reason: Reason::Quota(Dimension::Rpd), until: DAY.end }));
     }
@@ -425,12 +426,12 @@ mod tests {
     fn sends_keep_apart_until_a_whole_window_passed_without_refusal() {
         let rules = rules(WindowKind::Sliding);
         let mut bucket = bucket(Limits { rpm: Some(1_000), ..Limits::default() }, &rules);
-        bucket.take(NOW, 1, DAY, &rules);
+        bucket.take(NOW, ONE, DAY, &rules);
         let next = bucket.blocked(NOW, DAY, &rules);
         assert_eq!(next, Some(Blocked { reason: Reason::Pacing, until: NOW + Duration::from_millis(1) }));
         let later = NOW + Duration::from_millis(60_500);
         bucket.advance(later, DAY, &rules);
-        bucket.take(later, 1, DAY, &rules);
+        bucket.take(later, ONE, DAY, &rules);
         assert_eq!(bucket.blocked(later, DAY, &rules), None);
     }
 
@@ -438,13 +439,13 @@ mod tests {
     fn a_refusal_holds_until_told_then_lets_one_request_try() {
         let rules = rules(WindowKind::Sliding);
         let mut bucket = bucket(Limits { rpm: Some(10), ..Limits::default() }, &rules);
-        let permit = bucket.take(NOW, 1, DAY, &rules);
+        let permit = bucket.take(NOW, ONE, DAY, &rules);
         let hold = bucket.refused(NOW, permit, refusal(Dimension::Rpm, 17), DAY, &rules);
         let after = NOW + Duration::from_secs(17);
         assert_eq!(hold.until, after);
         bucket.advance(after, DAY, &rules);
         assert_eq!(bucket.blocked(after, DAY, &rules), None);
-        let probe = bucket.take(after, 1, DAY, &rules);
+        let probe = bucket.take(after, ONE, DAY, &rules);
         let soon = after + Duration::from_millis(20);
         assert!(matches!(bucket.blocked(soon, DAY, &rules), Some(Blocked { reason: Reason::Probing, .. })));
         bucket.settle(probe, None);
@@ -456,7 +457,7 @@ mod tests {
     fn a_daily_refusal_with_a_short_delay_waits_for_midnight() {
         let rules = rules(WindowKind::Sliding);
         let mut bucket = bucket(Limits::default(), &rules);
-        let permit = bucket.take(NOW, 1, DAY, &rules);
+        let permit = bucket.take(NOW, ONE, DAY, &rules);
         assert_eq!(bucket.refused(NOW, permit, refusal(Dimension::Rpd, 30), DAY, &rules).until, DAY.end);
     }
 
@@ -464,7 +465,7 @@ mod tests {
     fn a_limit_of_zero_parks_for_good() {
         let rules = rules(WindowKind::Sliding);
         let mut bucket = bucket(Limits::default(), &rules);
-        let permit = bucket.take(NOW, 1, DAY, &rules);
+        let permit = bucket.take(NOW, ONE, DAY, &rules);
         bucket.refused(NOW, permit, Denied { limit: Some(0), ..Denied::default() }, DAY, &rules);
         assert!(bucket.parked);
     }
@@ -473,7 +474,7 @@ mod tests {
     fn a_refusal_that_tells_a_smaller_limit_is_believed() {
         let rules = rules(WindowKind::Auto);
         let mut bucket = bucket(Limits { rpm: Some(60), ..Limits::default() }, &rules);
-        let permit = bucket.take(NOW, 1, DAY, &rules);
+        let permit = bucket.take(NOW, ONE, DAY, &rules);
         bucket.refused(NOW, permit, Denied { limit: Some(20), ..refusal(Dimension::Rpm, 1) }, DAY, &rules);
         assert_eq!(bucket.limits.rpm, Some(20));
     }
@@ -482,7 +483,7 @@ mod tests {
     fn one_burst_of_refusals_halves_the_burst_once() {
         let rules = rules(WindowKind::Auto);
         let mut bucket = bucket(Limits { rpm: Some(100), ..Limits::default() }, &rules);
-        let permits: Vec<_> = (0..5).map(|_| bucket.take(NOW, 1, DAY, &rules)).collect();
+        let permits: Vec<_> = (0..5).map(|_| bucket.take(NOW, ONE, DAY, &rules)).collect();
         for permit in permits {
             bucket.refused(NOW + Duration::from_millis(50), permit, refusal(Dimension::Rpm, 1), DAY, &rules);
         }
@@ -494,7 +495,7 @@ mod tests {
     fn a_halved_burst_grows_again_after_quiet_windows() {
         let rules = rules(WindowKind::Auto);
         let mut bucket = bucket(Limits { rpm: Some(100), ..Limits::default() }, &rules);
-        let permit = bucket.take(NOW, 1, DAY, &rules);
+        let permit = bucket.take(NOW, ONE, DAY, &rules);
         bucket.refused(NOW, permit, refusal(Dimension::Rpm, 1), DAY, &rules);
         bucket.advance(NOW + Duration::from_millis(60_500) * 16, DAY, &rules);
         assert_eq!(bucket.bursts[REQUESTS], 0.625);
@@ -504,7 +505,7 @@ mod tests {
     fn an_unknown_limit_starts_with_four_in_flight_and_doubles_by_successes() {
         let rules = rules(WindowKind::Auto);
         let mut bucket = bucket(Limits::default(), &rules);
-        let permits: Vec<_> = (0..4).map(|_| bucket.take(NOW, 1, DAY, &rules)).collect();
+        let permits: Vec<_> = (0..4).map(|_| bucket.take(NOW, ONE, DAY, &rules)).collect();
         assert!(matches!(bucket.blocked(NOW, DAY, &rules), Some(Blocked { reason: Reason::Probing, .. })));
         for permit in permits {
             bucket.settle(permit, None);
@@ -512,7 +513,7 @@ mod tests {
         }
         for _ in 0..8 {
             assert_eq!(bucket.blocked(NOW, DAY, &rules), None);
-            bucket.take(NOW, 1, DAY, &rules);
+            bucket.take(NOW, ONE, DAY, &rules);
         }
         assert!(bucket.blocked(NOW, DAY, &rules).is_some());
     }

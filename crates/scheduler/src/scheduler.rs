@@ -21,6 +21,7 @@ use crate::outcome::{Denied, Dimension, KeyFault, Outcome, Reason, Scope, TaskFa
 use crate::quota::{Bucket, Hold, Limits, Rules};
 use crate::settings::Settings;
 use crate::time::Timestamp;
+use crate::window::Weight;
 use crate::worker::Workers;
 
 /// A project: an owner of quotas, with some keys.
@@ -125,7 +126,7 @@ pub(crate) struct Project {
 /// let now = Timestamp::from_secs(1_000_000);
 /// let mut actions = Vec::new();
 /// for n in 0..2 {
-///     let submission = Submission { job: JobId(n), model, tokens: 10, priority: 0, deadline: None };
+///     let submission = Submission { job: JobId(n), model, tokens: 10, spread: 0, priority: 0, deadline: None };
 ///     scheduler.handle(now, Event::Submitted(submission), &mut actions);
 /// }
 /// assert!(matches!(actions[..], [Action::Start { job: JobId(0), .. }]));
@@ -246,12 +247,12 @@ impl Scheduler {
                 self.next_call = now + self.settings.pacing.delay;
             }
         }
-        let Submission { job: id, model, tokens, priority, deadline } = submission;
+        let Submission { job: id, model, tokens, spread, priority, deadline } = submission;
         self.sequence += 1;
         let job = Job {
             model,
             place: (Reverse(priority), self.sequence),
-            tokens,
+            weight: Weight { tokens, spread },
             deadline,
             attempts: 0,
             task_faults: 0,
@@ -273,15 +274,15 @@ impl Scheduler {
         if lane.live == 0 {
             return self.complete(id, Verdict::NoKey, actions);
         }
-        if let Some(limit) = lane.most_tokens.filter(|&most| job.tokens > most) {
-            let verdict = Verdict::TooLarge { tokens: job.tokens, limit };
+        if let Some(limit) = lane.most_tokens.filter(|&most| job.weight.tokens > most) {
+            let verdict = Verdict::TooLarge { tokens: job.weight.tokens, limit };
             return self.complete(id, verdict, actions);
         }
         job.state = State::Queued;
-        lane.queue.insert(job.place, Entry::new(id, job.tokens, job.avoid));
+        lane.queue.insert(job.place, Entry::new(id, job.weight, job.avoid));
         let in_reach =
             lane.queue.len() <= LOOK_AHEAD || lane.queue.first_key_value().is_some_and(|(place, _)| *place == job.place);
-        if let Some(bucket) = lane.starved_for(job.tokens).filter(|_| in_reach) {
+        if let Some(bucket) = lane.starved_for(job.weight.tokens).filter(|_| in_reach) {
             lane.list(bucket, &mut self.quotas[bucket as usize].standing, now, None);
         }
     }
@@ -506,7 +507,7 @@ impl Scheduler {
         let paused = self.paused.iter().map(|&(_, id)| id).filter(|id| self.jobs.get(id).is_some_and(|job| job.model == model));
         let all: Vec<JobId> = queued.chain(paused).collect();
         for id in all {
-            let tokens = self.jobs.get(&id).map_or(0, |job| job.tokens);
+            let tokens = self.jobs.get(&id).map_or(0, |job| job.weight.tokens);
             if live == 0 {
                 self.complete(id, Verdict::NoKey, actions);
             } else if tokens > most {

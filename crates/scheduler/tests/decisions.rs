@@ -29,7 +29,7 @@ impl Bench {
 
     fn submit(&mut self, job: u64, tokens: u64, priority: i32) -> Vec<Action> {
         let model = self.model;
-        self.event(Event::Submitted(Submission { job: JobId(job), model, tokens, priority, deadline: None }))
+        self.event(Event::Submitted(Submission { job: JobId(job), model, tokens, spread: 0, priority, deadline: None }))
     }
 
     fn finish(&mut self, job: u64, outcome: Outcome) -> Vec<Action> {
@@ -272,7 +272,7 @@ fn a_deadline_ends_a_waiting_and_a_running_prompt() {
     let model = bench.model;
     for job in [1, 2] {
         let deadline = Some(NOW + Duration::from_secs(5));
-        bench.event(Event::Submitted(Submission { job: JobId(job), model, tokens: 1, priority: 0, deadline }));
+        bench.event(Event::Submitted(Submission { job: JobId(job), model, tokens: 1, spread: 0, priority: 0, deadline }));
     }
     let mut verdicts = ended(&bench.wake());
     verdicts.sort_by_key(|(job, _)| *job);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use tidegate_gemini::tokens::Calibration;
 use tidegate_scheduler::{
     Action, Denied, Dimension, Event, JobId, Limits, ModelId, Outcome, ProjectSpec, QuotaRules, Scheduler, Settings, Submission,
     Timestamp, Verdict, WindowKind,
@@ -38,6 +39,10 @@ pub struct Plan {
     pub on_off: Option<(Duration, Duration)>,
     /// Chance of a 503 per call.
     pub overload: f64,
+    /// Estimates are off by a factor: e to the power of a normal draw of this mean and deviation; the client learns.
+    pub error: Option<(f64, f64)>,
+    /// Refusals and use are counted from then on.
+    pub count_after: Duration,
 }
 
 impl Default for Plan {
@@ -55,6 +60,8 @@ impl Default for Plan {
             seed: 1,
             on_off: None,
             overload: 0.0,
+            error: None,
+            count_after: Duration::ZERO,
         }
     }
 }
@@ -98,6 +105,8 @@ pub struct World<F> {
     happenings: HashMap<u64, Happening>,
     sequence: u64,
     tokens: HashMap<JobId, u64>,
+    estimates: HashMap<JobId, u64>,
+    calibration: Calibration,
     attempts: HashMap<JobId, u32>,
     keys: Vec<usize>,
     last_job: u64,
@@ -137,6 +146,8 @@ impl<F: FnMut(&mut SmallRng) -> u64> World<F> {
             happenings: HashMap::new(),
             sequence: 0,
             tokens: HashMap::new(),
+            estimates: HashMap::new(),
+            calibration: Calibration::default(),
             attempts: HashMap::new(),
             keys,
             last_job: 0,
@@ -203,7 +214,16 @@ impl<F: FnMut(&mut SmallRng) -> u64> World<F> {
         let job = JobId(self.last_job);
         self.tokens.insert(job, tokens);
         self.out.submitted += 1;
-        self.decide(Event::Submitted(Submission { job, model: self.model, tokens, priority: 0, deadline: None }));
+        let (tokens, spread) = self.estimate(job, tokens);
+        self.decide(Event::Submitted(Submission { job, model: self.model, tokens, spread, priority: 0, deadline: None }));
+    }
+
+    fn estimate(&mut self, job: JobId, tokens: u64) -> (u64, u64) {
+        let Some((bias, deviation)) = self.plan.error else { return (tokens, 0) };
+        let raw = (tokens as f64 * (bias + deviation * normal(&mut self.rng)).exp()).round().max(1.0) as u64;
+        self.estimates.insert(job, raw);
+        let estimate = self.calibration.apply(MODEL, raw);
+        (estimate, self.calibration.spread(MODEL, estimate))
     }
 
     fn decide(&mut self, event: Event) {
@@ -248,7 +268,7 @@ impl<F: FnMut(&mut SmallRng) -> u64> World<F> {
                 (Duration::from_micros(trip), Outcome::Done { used: Some(tokens) })
             }
             Err(violations) => {
-                self.out.refused += 1;
+                self.out.refused += u64::from(self.now >= START + self.plan.count_after);
                 if sent <= self.refusal_seen[project] || self.refusal_seen[project] == Timestamp::ZERO {
                     self.out.refused_unaware += 1;
                 }
@@ -263,6 +283,9 @@ impl<F: FnMut(&mut SmallRng) -> u64> World<F> {
 
     fn answered(&mut self, job: JobId, attempt: u32, outcome: Outcome) {
         self.in_flight -= 1;
+        if let (Outcome::Done { used: Some(used) }, Some(&raw)) = (&outcome, self.estimates.get(&job)) {
+            self.calibration.observe(MODEL, raw, *used);
+        }
         if self.attempts[&job] == attempt {
             self.decide(Event::Finished { job, outcome });
         }
@@ -308,6 +331,13 @@ impl Outcomes {
         assert!(self.worst_requests <= 1.0, "worst minute held {} of the request limit", self.worst_requests);
         assert!(self.worst_tokens <= 1.0, "worst minute held {} of the token limit", self.worst_tokens);
     }
+}
+
+/// A draw from the normal distribution of mean 0 and deviation 1.
+pub fn normal(rng: &mut SmallRng) -> f64 {
+    let uniform: f64 = rng.random_range(1e-12..1.0);
+    let angle: f64 = rng.random_range(0.0..std::f64::consts::TAU);
+    (-2.0 * uniform.ln()).sqrt() * angle.cos()
 }
 
 fn denied(violations: &[model::Violation]) -> Denied {
