@@ -22,6 +22,7 @@ pub(crate) struct Reading {
 pub(crate) struct FaultWords {
     pub blame: Blame,
     pub http_status: Option<u16>,
+    pub status: Option<String>,
     pub code: String,
     pub message: String,
     pub quota_id: Option<String>,
@@ -55,7 +56,7 @@ fn answered(answer: Answer) -> Reading {
     }
     let code = answer.reason.clone().unwrap_or_else(|| "EMPTY".to_string());
     let message = answer.message.clone().unwrap_or_else(|| no_text(answer.status).to_string());
-    let words = FaultWords { blame: Blame::Task, http_status: Some(200), code, message, quota_id: None };
+    let words = FaultWords { blame: Blame::Task, http_status: Some(200), status: None, code, message, quota_id: None };
     // A block may be chance and is worth the attempts a prompt has; the next run will not ask again by itself.
     let retry = answer.status == AnswerStatus::Blocked || answer.retry_may_help();
     let outcome = Outcome::TaskFailed(TaskFault { retry, used });
@@ -114,6 +115,7 @@ fn failed(fault: &Fault) -> Reading {
     let words = FaultWords {
         blame: blame(&outcome),
         http_status: Some(fault.http_status),
+        status: fault.status.clone(),
         code: code(fault),
         message: fault.message.clone(),
         quota_id: worst(fault).and_then(|violation| violation.quota_id.clone()),
@@ -179,7 +181,8 @@ fn code(fault: &Fault) -> String {
 }
 
 fn transient(http_status: Option<u16>, code: &str, message: String) -> Reading {
-    let words = FaultWords { blame: Blame::Upstream, http_status, code: code.to_string(), message, quota_id: None };
+    let code = code.to_string();
+    let words = FaultWords { blame: Blame::Upstream, http_status, status: None, code, message, quota_id: None };
     Reading { outcome: Outcome::Transient { retry_after: None }, answer: None, usage: Usage::default(), fault: Some(words) }
 }
 

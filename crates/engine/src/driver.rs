@@ -22,6 +22,7 @@ use tokio::task::AbortHandle;
 use crate::backend::{Backend, Call, Reply, TransportError};
 use crate::classify::{FaultWords, Reading, classify};
 use crate::clock::Clock;
+use crate::redact;
 use crate::event::{Attempt, AttemptFault, Blame, Event, EventKind, Observer, Seat};
 use crate::request::{Error, ErrorClass, Request, Response, Trace};
 use crate::stats::Stats;
@@ -314,6 +315,7 @@ impl Driver {
         let fault = AttemptFault {
             blame: Blame::Upstream,
             http_status: None,
+            status: None,
             code: "cancelled".to_string(),
             message: "dropped before an answer came".to_string(),
             quota_id: None,
@@ -339,7 +341,9 @@ impl Driver {
 
 async fn attempt_once(driver: Arc<Driver>, job: JobId, attempt: u32, call: Call) {
     let bound = driver.attempt_timeout;
+    let key = call.key.clone();
     let result = tokio::time::timeout(bound, driver.backend.call(call)).await;
+    let result = result.map(|answered| answered.map(|reply| redact::hide(reply, &key)));
     let result = result.unwrap_or(Err(TransportError::Timeout { seconds: bound.as_secs() }));
     driver.finish(job, attempt, result);
 }
@@ -370,8 +374,8 @@ fn told(words: FaultWords, now: Timestamp, job: JobId, actions: &[Action]) -> At
             _ => {}
         }
     }
-    let FaultWords { blame, http_status, code, message, quota_id } = words;
-    AttemptFault { blame, http_status, code, message, quota_id, retry_in, permanent }
+    let FaultWords { blame, http_status, status, code, message, quota_id } = words;
+    AttemptFault { blame, http_status, status, code, message, quota_id, retry_in, permanent }
 }
 
 // === endings ===

@@ -119,7 +119,9 @@ pub struct AttemptFault {
     pub blame: Blame,
     /// `None` when no HTTP answer came.
     pub http_status: Option<u16>,
-    /// A stable word: the RPC status (`RESOURCE_EXHAUSTED`), a reason (`API_KEY_INVALID`), a finish reason or `timeout`, `connect`, `reset`, ...
+    /// The API's own status (`RESOURCE_EXHAUSTED`), when its answer named one.
+    pub status: Option<String>,
+    /// A stable word, as specific as can be: the RPC status (`RESOURCE_EXHAUSTED`), a reason (`API_KEY_INVALID`), a finish reason or `timeout`, `connect`, `reset`, ...
     pub code: String,
     /// One line for people; never holds a key.
     pub message: String,

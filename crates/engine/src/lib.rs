@@ -9,6 +9,8 @@ mod clock;
 mod driver;
 mod engine;
 mod event;
+mod redact;
+pub mod rehearsal;
 mod request;
 mod stats;
 mod transport;
