@@ -104,9 +104,9 @@ fn failed(fault: &Fault) -> Reading {
         | K::Overloaded
         | K::DeadlineExceeded
         | K::BadGateway
-        | K::SorryPage
         | K::HtmlPage
         | K::Unreadable => Outcome::Transient { retry_after: fault.retry_after },
+        K::SorryPage => Outcome::HostRefused,
         K::Unknown if (400..500).contains(&fault.http_status) && fault.http_status != 408 => {
             Outcome::TaskFailed(TaskFault { retry: false, used: None })
         }
@@ -131,7 +131,7 @@ fn blame(outcome: &Outcome) -> Blame {
     match outcome {
         Outcome::KeyLimited(_) | Outcome::KeyRejected(_) => Blame::Key,
         Outcome::TaskFailed(_) | Outcome::Done { .. } => Blame::Task,
-        Outcome::Transient { .. } => Blame::Upstream,
+        Outcome::HostRefused | Outcome::Transient { .. } => Blame::Upstream,
     }
 }
 
@@ -214,6 +214,7 @@ mod tests {
             }
             Outcome::KeyRejected(fault) => format!("{:?} dead: {}", fault.scope, fault.reason),
             Outcome::TaskFailed(fault) => format!("task, {}", if fault.retry { "again" } else { "final" }),
+            Outcome::HostRefused => "host pause".into(),
             Outcome::Transient { .. } => "transient".into(),
         }
     }

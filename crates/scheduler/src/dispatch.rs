@@ -2,7 +2,7 @@
 
 use crate::job::{Place, Running, State};
 use crate::key::KeyId;
-use crate::lane::{Choice, obstacle};
+use crate::lane::{Choice, Lane, obstacle};
 use crate::outcome::{Blocked, Reason};
 use crate::scheduler::{Action, Scheduler};
 use crate::time::Timestamp;
@@ -12,16 +12,16 @@ impl Scheduler {
     pub fn next_wake(&self) -> Option<Timestamp> {
         let paused = self.paused.first().map(|&(at, _)| at);
         let deadline = self.deadlines.first().map(|&(at, _)| at);
-        let start =
-            self.lanes.iter().filter(|lane| !lane.queue.is_empty()).filter_map(|lane| lane.first()).map(|(at, _)| at).min();
+        let start = self.lanes.iter().filter(|lane| !lane.queue.is_empty()).filter_map(open_at).min();
         let start = start.map(|at| self.gate().map_or(at, |gate| at.max(gate.until)));
         [paused, deadline, start].into_iter().flatten().filter(|at| !at.is_never()).min()
     }
 
     /// What keeps every prompt from going, whatever its model.
     pub(crate) fn gate(&self) -> Option<Blocked> {
-        let interval = Blocked { reason: Reason::CallInterval, until: self.next_call };
-        Blocked::later(self.workers.blocked(), (self.next_call > Timestamp::ZERO).then_some(interval))
+        let bound = |reason, until: Timestamp| (until > Timestamp::ZERO).then_some(Blocked { reason, until });
+        let time = Blocked::later(bound(Reason::CallInterval, self.next_call), bound(Reason::Host, self.host.until()));
+        Blocked::later(self.workers.blocked(), time)
     }
 
     pub(crate) fn dispatch(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
@@ -37,7 +37,7 @@ impl Scheduler {
         let turn = self.turn;
         let open = (0..count).map(|n| (n + turn) % count).filter(|&n| {
             let lane = &self.lanes[n];
-            !lane.queue.is_empty() && lane.first().is_some_and(|(at, _)| at <= now)
+            !lane.queue.is_empty() && open_at(lane).is_some_and(|at| at <= now)
         });
         let best = open.min_by_key(|&n| self.lanes[n].queue.first_key_value().map(|(&(priority, _), _)| priority))?;
         self.turn = best + 1;
@@ -94,6 +94,7 @@ impl Scheduler {
         if !self.settings.pacing.call_interval.is_zero() {
             self.next_call = now + self.settings.pacing.call_interval;
         }
+        self.lanes[number].breaker.started(now);
         job.attempts += 1;
         job.state = State::Running(Box::new(Running { bucket, key, permit, seat, worker }));
         actions.push(Action::Start { job: entry.job, key, slot: seat.unwrap_or(worker), attempt: job.attempts });
@@ -107,4 +108,10 @@ impl Scheduler {
             self.relist(blind, now);
         }
     }
+}
+
+/// When a lane may be served again, as far as time alone decides.
+fn open_at(lane: &Lane) -> Option<Timestamp> {
+    let (at, _) = lane.first()?;
+    Some(lane.gate().map_or(at, |gate| at.max(gate.until)))
 }

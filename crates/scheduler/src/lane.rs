@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::breaker::{Breaker, RetryBudget};
 use crate::day::Span;
 use crate::job::{JobId, Place};
 use crate::key::KeyId;
@@ -45,6 +46,8 @@ pub(crate) struct Standing {
 pub(crate) struct Lane {
     pub name: Arc<str>,
     pub queue: BTreeMap<Place, Entry>,
+    pub breaker: Breaker,
+    pub budget: RetryBudget,
     /// Buckets that can still serve, ever.
     pub live: usize,
     /// The most tokens a prompt may have; `None` when some bucket has no such limit.
@@ -75,6 +78,8 @@ impl Lane {
         Lane {
             name,
             queue: BTreeMap::new(),
+            breaker: Breaker::default(),
+            budget: RetryBudget::default(),
             live: 0,
             most_tokens: Some(0),
             ready: BTreeSet::new(),
@@ -82,6 +87,11 @@ impl Lane {
             blind: BTreeSet::new(),
             stamp: 0,
         }
+    }
+
+    /// What keeps all buckets from serving: the breaker of the model.
+    pub(crate) fn gate(&self) -> Option<Blocked> {
+        self.breaker.holds_until().map(|until| Blocked { reason: Reason::Breaker, until })
     }
 
     /// The bucket that may serve first, and when.

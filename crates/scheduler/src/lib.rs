@@ -5,6 +5,7 @@
 //! lanes of queued prompts, pauses after faults.
 
 mod backoff;
+mod breaker;
 mod day;
 mod dispatch;
 mod job;

@@ -87,6 +87,8 @@ pub enum Outcome {
     KeyRejected(KeyFault),
     /// The prompt's own fault: counted.
     TaskFailed(TaskFault),
+    /// The host's front door answered with a page for robots: nobody's fault here, and uncounted.
+    HostRefused,
     /// The API's or the network's fault.
     Transient {
         /// The pause the server asks for.
@@ -143,6 +145,10 @@ pub enum Reason {
     Backoff,
     /// The project was parked by the API.
     Parked,
+    /// The model fails over and over; one call probes.
+    Breaker,
+    /// The host's front door refuses everybody from here.
+    Host,
 }
 
 impl Reason {
@@ -161,6 +167,8 @@ impl Reason {
             Reason::CallInterval => "call interval",
             Reason::Backoff => "backoff",
             Reason::Parked => "parked",
+            Reason::Breaker => "failing model",
+            Reason::Host => "host pause",
         }
     }
 }

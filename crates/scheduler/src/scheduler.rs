@@ -13,6 +13,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use crate::backoff::Backoff;
+use crate::breaker::HostPause;
 use crate::day::Calendar;
 use crate::job::{Job, JobId, ModelId, Running, State, Submission};
 use crate::key::{Key, KeyId, KeyRing};
@@ -148,6 +149,7 @@ pub struct Scheduler {
     pub(crate) workers: Workers,
     /// No call starts before then: the least time between two calls.
     pub(crate) next_call: Timestamp,
+    pub(crate) host: HostPause,
     started: bool,
     sequence: u64,
     pub(crate) turn: usize,
@@ -177,6 +179,7 @@ impl Scheduler {
             deadlines: BTreeSet::new(),
             workers: Workers::new(most, pacing.worker_cooldown + pacing.delay),
             next_call: Timestamp::ZERO,
+            host: HostPause::default(),
             started: false,
             sequence: 0,
             turn: 0,
@@ -294,29 +297,64 @@ impl Scheduler {
 
     fn finished(&mut self, now: Timestamp, id: JobId, outcome: Outcome, actions: &mut Vec<Action>) {
         let Some(running) = self.stop_running(now, id) else { return };
-        let quota = &mut self.quotas[running.bucket as usize];
+        self.note_health(now, &running, &outcome);
+        let bucket = &mut self.quotas[running.bucket as usize].bucket;
         match outcome {
             Outcome::Done { used } => {
-                quota.bucket.settle(running.permit, used);
-                quota.bucket.succeeded(running.permit);
+                bucket.settle(running.permit, used);
+                bucket.succeeded(running.permit);
                 self.relist(running.bucket, now);
                 self.complete(id, Verdict::Done, actions);
             }
             Outcome::KeyLimited(denied) => self.key_limited(now, id, &running, denied, actions),
             Outcome::KeyRejected(fault) => self.key_rejected(now, id, &running, &fault, actions),
             Outcome::TaskFailed(fault) => self.task_failed(now, id, &running, fault, actions),
-            Outcome::Transient { retry_after } => {
-                quota.bucket.settle(running.permit, None);
+            Outcome::HostRefused => {
+                let day = self.calendar.day(now);
+                self.quotas[running.bucket as usize].bucket.refund(running.permit, day);
                 self.relist(running.bucket, now);
-                let Some(job) = self.jobs.get_mut(&id) else { return };
-                job.transient_faults += 1;
-                let faults = job.transient_faults;
-                if faults >= self.settings.retry.max_transient_attempts {
-                    return self.complete(id, Verdict::Upstream, actions);
-                }
-                self.pause(now, id, running.key, faults, retry_after, actions);
+                self.again(now, id, actions);
+            }
+            Outcome::Transient { retry_after } => self.transient(now, id, &running, retry_after, actions),
+        }
+    }
+
+    /// What an outcome says of the host and of the model.
+    fn note_health(&mut self, now: Timestamp, running: &Running, outcome: &Outcome) {
+        let model = self.quotas[running.bucket as usize].model;
+        let lane = &mut self.lanes[model.0 as usize];
+        match outcome {
+            Outcome::HostRefused => self.host.refused(now, running.permit.at),
+            Outcome::Transient { .. } => lane.breaker.failed(now),
+            Outcome::Done { .. } | Outcome::KeyLimited(_) | Outcome::KeyRejected(_) | Outcome::TaskFailed(_) => {
+                self.host.answered();
+                lane.breaker.answered();
+                lane.budget.earn();
             }
         }
+    }
+
+    fn transient(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        running: &Running,
+        retry_after: Option<Duration>,
+        actions: &mut Vec<Action>,
+    ) {
+        let quota = &mut self.quotas[running.bucket as usize];
+        quota.bucket.settle(running.permit, None);
+        let lane = quota.model.0 as usize;
+        self.relist(running.bucket, now);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.transient_faults += 1;
+        let faults = job.transient_faults;
+        if faults >= self.settings.retry.max_transient_attempts {
+            return self.complete(id, Verdict::Upstream, actions);
+        }
+        // Without a repetition left in the budget the prompt waits as long as any may.
+        let nth = if self.lanes[lane].budget.spend() { faults } else { u32::MAX };
+        self.pause(now, id, running.key, nth, retry_after, actions);
     }
 
     fn key_limited(&mut self, now: Timestamp, id: JobId, running: &Running, denied: Denied, actions: &mut Vec<Action>) {

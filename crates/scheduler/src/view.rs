@@ -110,6 +110,12 @@ impl Scheduler {
         if let Some(blocked) = self.gate().filter(|gate| gate.until > now) {
             return Some(Limiting { blocked, project: None });
         }
+        let open = |lane: &&crate::lane::Lane| !lane.queue.is_empty();
+        let gates: Option<Vec<Blocked>> =
+            self.lanes.iter().filter(open).map(|lane| lane.gate().filter(|gate| gate.until > now)).collect();
+        if let Some(blocked) = gates.and_then(|gates| gates.into_iter().min_by_key(|gate| gate.until)) {
+            return Some(Limiting { blocked, project: None });
+        }
         let waiting = self.quotas.iter().filter(|quota| !self.lanes[quota.model.0 as usize].queue.is_empty());
         let live = waiting.filter(|quota| self.projects[quota.project as usize].ring.live > 0 && !quota.bucket.parked);
         let first =

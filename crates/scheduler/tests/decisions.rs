@@ -336,3 +336,76 @@ fn two_models_of_a_project_have_quotas_of_their_own() {
     bench.model = bench.scheduler.model("gemini-3.5-flash-lite");
     assert_eq!(jobs(&bench.submit(2, 1, 0)), [2]);
 }
+
+const OUTAGE: Outcome = Outcome::Transient { retry_after: None };
+
+/// Five prompts that all come back with a 503 open the breaker of their model.
+fn outage(waiting: u64) -> Bench {
+    let pacing = Pacing { max_concurrency: 5, ..Pacing::default() };
+    let mut bench = Bench::new(&[(1, rpm(1_000_000))], settings(pacing));
+    for job in 0..5 + waiting {
+        bench.submit(job, 1, 0);
+    }
+    while bench.scheduler.active().0 < 5 {
+        bench.wake();
+    }
+    for job in 0..4 {
+        bench.finish(job, OUTAGE);
+    }
+    bench.event(Event::Cancelled(JobId(5)));
+    bench
+}
+
+#[test]
+fn a_model_that_fails_over_and_over_is_asked_by_one_probe_at_a_time() {
+    let mut bench = outage(20);
+    let running: Vec<u64> = (4..10).collect();
+    for job in running {
+        bench.finish(job, OUTAGE);
+    }
+    assert_eq!(bench.scheduler.active().0, 0);
+    assert_eq!(bench.scheduler.limiting(bench.now).map(|limiting| limiting.blocked.reason), Some(Reason::Breaker));
+    let mut probe = Vec::new();
+    while probe.is_empty() {
+        probe = jobs(&bench.wake());
+    }
+    assert_eq!(probe.len(), 1);
+    let answered = bench.now;
+    bench.finish(probe[0], DONE);
+    while bench.scheduler.active().0 < 5 {
+        bench.wake();
+    }
+    assert!(bench.now - answered < Duration::from_millis(1), "an answer closes the breaker");
+}
+
+#[test]
+fn an_open_breaker_holds_a_prompt_for_half_a_minute_at_most() {
+    let mut bench = outage(20);
+    let opened = bench.now;
+    for job in 4..10 {
+        bench.finish(job, OUTAGE);
+    }
+    let mut first = Vec::new();
+    while bench.scheduler.next_wake().is_some_and(|at| at - opened < Duration::from_secs(31)) {
+        for job in jobs(&bench.wake()) {
+            first.push(job);
+            bench.finish(job, OUTAGE);
+        }
+    }
+    let unasked: Vec<u64> = (10..25).filter(|job| !first.contains(job)).collect();
+    assert!(unasked.is_empty(), "still waiting after 31 s: {unasked:?}");
+}
+
+#[test]
+fn a_page_for_robots_pauses_every_key_and_costs_no_prompt_an_attempt() {
+    let mut bench = Bench::new(&[(1, Limits::default()), (1, Limits::default())], settings(Pacing::default()));
+    bench.submit(1, 1, 0);
+    for pause in [1, 2, 4, 8] {
+        let before = bench.now;
+        assert!(jobs(&bench.finish(1, Outcome::HostRefused)).is_empty());
+        assert_eq!(bench.scheduler.limiting(bench.now).map(|limiting| limiting.blocked.reason), Some(Reason::Host));
+        assert_eq!(jobs(&bench.wake()), [1]);
+        assert_eq!(bench.now - before, Duration::from_secs(pause));
+    }
+    assert_eq!(ended(&bench.finish(1, DONE)), [(1, Verdict::Done)]);
+}
