@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::day::{DayCount, Span};
+use crate::learned::Learned;
 use crate::outcome::{Blocked, Denied, Dimension, Reason};
 use crate::pacer::{Pace, Pacer};
-use crate::settings::{QuotaRules, WindowKind};
+use crate::settings::{KeyRules, QuotaRules, WindowKind};
 use crate::time::Timestamp;
 use crate::window::{Shape, SlotIndex, Weight, Window};
 
@@ -31,7 +32,7 @@ const PART_OF_BUCKET: f64 = 0.84;
 const WINDOWS_BEFORE_GROWTH: u32 = 8;
 
 /// How the server counts, in the form the arithmetic needs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Rules {
     pub shape: Shape,
     pub guard: Duration,
@@ -39,10 +40,11 @@ pub(crate) struct Rules {
     pub kind: WindowKind,
     /// Part of the limit that the server's bucket holds.
     pub bucket: f64,
+    pub keys: KeyRules,
 }
 
 impl Rules {
-    pub(crate) fn new(rules: &QuotaRules) -> Rules {
+    pub(crate) fn new(rules: &QuotaRules, keys: KeyRules) -> Rules {
         let guard = rules.guard_in_force();
         Rules {
             shape: Shape::new(rules.minute, guard),
@@ -50,6 +52,7 @@ impl Rules {
             minute: rules.minute,
             kind: rules.window,
             bucket: rules.bucket.clamp(0.0, 1.0),
+            keys,
         }
     }
 
@@ -86,6 +89,8 @@ enum Probe {
 pub(crate) struct Hold {
     pub until: Timestamp,
     pub dimension: Option<Dimension>,
+    /// Used up for the day, or refused so often that it counts as that.
+    pub fully: bool,
 }
 
 /// The state of one (project, model family).
@@ -94,6 +99,7 @@ pub(crate) struct Bucket {
     pub limits: Limits,
     /// The project never had a quota for this model.
     pub parked: bool,
+    learned: [Learned; 2],
     window: Window,
     day: DayCount,
     pacers: [Pacer; 2],
@@ -121,6 +127,7 @@ impl Bucket {
         Bucket {
             limits,
             parked: [limits.rpm, limits.tpm, limits.rpd].contains(&Some(0)),
+            learned: [Learned::new(limits.rpm), Learned::new(limits.tpm)],
             window: Window::default(),
             day: DayCount::default(),
             pacers: [full(limits.rpm), full(limits.tpm)],
@@ -144,6 +151,13 @@ impl Bucket {
         self.day.advance(now, day);
         if self.hold.is_some_and(|hold| hold.until <= now) {
             self.hold = None;
+        }
+        let span = rules.shape.span();
+        if let Some(limit) = &mut self.limits.rpm {
+            *limit = self.learned[REQUESTS].raised(now, *limit, span);
+        }
+        if let Some(limit) = &mut self.limits.tpm {
+            *limit = self.learned[TOKENS].raised(now, *limit, span);
         }
         if now >= self.grow_at {
             for burst in &mut self.bursts {
@@ -224,12 +238,13 @@ impl Bucket {
     }
 
     /// A refusal's pause, or a day that is used up: what makes a key of this quota count as exhausted.
-    pub(crate) fn exhausted(&self) -> Option<Blocked> {
-        let held = self.hold.map(|hold| Blocked { reason: Reason::Held(hold.dimension), until: hold.until });
+    pub(crate) fn exhausted(&self) -> Option<(Blocked, bool)> {
+        let blocked = |reason, until, fully| (Blocked { reason, until }, fully);
+        let held = self.hold.map(|hold| blocked(Reason::Held(hold.dimension), hold.until, hold.fully));
         let spent = self.limits.rpd.is_some_and(|limit| self.day.today() >= limit);
-        let spent = spent.then(|| Blocked { reason: Reason::Quota(Dimension::Rpd), until: self.day.end() });
-        let parked = self.parked.then_some(Blocked { reason: Reason::Parked, until: Timestamp::NEVER });
-        Blocked::later(Blocked::later(held, spent), parked)
+        let spent = spent.then(|| blocked(Reason::Quota(Dimension::Rpd), self.day.end(), true));
+        let parked = self.parked.then_some(blocked(Reason::Parked, Timestamp::NEVER, true));
+        [held, spent, parked].into_iter().flatten().max_by_key(|(pause, _)| pause.until)
     }
 
     /// Sends keep min(10 ms, 1 s / L) apart until a whole window has passed without a refusal.
@@ -250,6 +265,13 @@ impl Bucket {
         for (kind, limit, amount) in [(REQUESTS, self.limits.rpm, 1), (TOKENS, self.limits.tpm, weight.tokens)] {
             if let (Some(limit), true) = (limit, self.bursts[kind] < 1.0) {
                 self.pacers[kind].charge(now, amount, pace(rules, limit, self.bursts[kind]));
+            }
+        }
+        for (kind, limit, used) in
+            [(REQUESTS, self.limits.rpm, self.window.requests()), (TOKENS, self.limits.tpm, self.window.tokens())]
+        {
+            if let Some(limit) = limit {
+                self.learned[kind].charged(used, limit);
             }
         }
         self.clean_since.get_or_insert(now);
@@ -305,10 +327,10 @@ impl Bucket {
         self.refund(permit, day);
         if denied.limit == Some(0) {
             self.parked = true;
-            return Hold { until: Timestamp::NEVER, dimension: denied.dimension };
+            return Hold { until: Timestamp::NEVER, dimension: denied.dimension, fully: true };
         }
-        self.learn(denied);
         let news = permit.at > self.refused_at || self.refused_at == Timestamp::ZERO;
+        self.learn(now, denied, news, rules);
         if news {
             self.strikes += 1;
             self.refused_at = now;
@@ -317,24 +339,30 @@ impl Bucket {
         }
         self.clean_since = None;
         self.probe = Probe::Due;
-        let told = self.pause_end(now, denied, day, rules);
+        let (until, fully) = self.pause_end(now, denied, day, rules);
         let hold = match self.hold {
-            Some(hold) if hold.until >= told => hold,
-            _ => Hold { until: told, dimension: denied.dimension },
+            Some(hold) if hold.until >= until => hold,
+            _ => Hold { until, dimension: denied.dimension, fully },
         };
         self.hold = Some(hold);
         hold
     }
 
-    fn learn(&mut self, denied: Denied) {
-        let Some(told) = denied.limit else { return };
-        let known = match denied.dimension {
-            Some(Dimension::Rpm) => &mut self.limits.rpm,
-            Some(Dimension::Tpm) => &mut self.limits.tpm,
-            Some(Dimension::Rpd) => &mut self.limits.rpd,
-            Some(Dimension::Tpd) | None => return,
-        };
-        *known = Some(known.map_or(told, |limit| limit.min(told)));
+    fn learn(&mut self, now: Timestamp, denied: Denied, news: bool, rules: &Rules) {
+        let span = rules.shape.span();
+        let (requests, tokens) = (self.window.requests(), self.window.tokens());
+        match denied.dimension {
+            Some(Dimension::Rpm) => {
+                let known = self.limits.rpm;
+                self.limits.rpm = self.learned[REQUESTS].refused(now, known, denied.limit, requests, news, span);
+            }
+            Some(Dimension::Tpm) => {
+                let known = self.limits.tpm;
+                self.limits.tpm = self.learned[TOKENS].refused(now, known, denied.limit, tokens, news, span);
+            }
+            Some(Dimension::Rpd) => self.limits.rpd = self.limits.rpd.into_iter().chain(denied.limit).min(),
+            Some(Dimension::Tpd) | None => {}
+        }
     }
 
     /// A refusal below our own count shows that the server takes less at once than a window's worth.
@@ -361,18 +389,22 @@ impl Bucket {
         self.grow_at = if halved { now + rules.shape.span() * windows } else { Timestamp::NEVER };
     }
 
-    /// When the server's pause ends: its own word, the quota day for daily limits, a doubling pause when it said nothing.
-    fn pause_end(&self, now: Timestamp, denied: Denied, day: Span, rules: &Rules) -> Timestamp {
+    /// When the pause ends, and whether the quota counts as fully exhausted: the server's own word first, the quota day for
+    /// daily limits, a doubling pause when it said nothing.
+    fn pause_end(&self, now: Timestamp, denied: Denied, day: Span, rules: &Rules) -> (Timestamp, bool) {
+        let keys = &rules.keys;
+        let fully = keys.fully_exhausted_wait.map_or(day.end, |wait| now + wait);
         let told = denied.retry_after.map(|pause| now + pause);
         if denied.dimension.is_some_and(Dimension::is_daily) {
             // A daily refusal may carry a pause of seconds; only one beyond an hour tells more than the calendar.
             let long = denied.retry_after.filter(|pause| *pause > rules.minute * 60).map(|pause| now + pause);
-            return long.map_or(day.end, |until| until.max(day.end));
+            return (long.map_or(fully, |until| until.max(fully)), true);
         }
-        told.unwrap_or_else(|| {
-            let doubled = (rules.minute / 60).saturating_mul(1 << self.strikes.saturating_sub(1).min(10));
-            now + doubled.min(rules.minute)
-        })
+        if keys.max_exhausted_retries.is_some_and(|most| self.strikes > most) {
+            return (told.map_or(fully, |told| told.max(fully)), true);
+        }
+        let doubled = (rules.minute / 60).saturating_mul(1 << self.strikes.saturating_sub(1).min(10)).min(rules.minute);
+        (told.unwrap_or(now + keys.exhausted_wait.unwrap_or(doubled)), false)
     }
 }
 
@@ -389,7 +421,7 @@ mod tests {
     const ONE: Weight = Weight { tokens: 1, spread: 0 };
 
     fn rules(kind: WindowKind) -> Rules {
-        Rules::new(&QuotaRules { window: kind, ..QuotaRules::default() })
+        Rules::new(&QuotaRules { window: kind, ..QuotaRules::default() }, KeyRules::default())
     }
 
     fn bucket(limits: Limits, rules: &Rules) -> Bucket {
@@ -459,6 +491,31 @@ mod tests {
         let mut bucket = bucket(Limits::default(), &rules);
         let permit = bucket.take(NOW, ONE, DAY, &rules);
         assert_eq!(bucket.refused(NOW, permit, refusal(Dimension::Rpd, 30), DAY, &rules).until, DAY.end);
+    }
+
+    #[test]
+    fn the_classic_timers_hold_where_the_server_says_nothing() {
+        let rules = Rules::new(&QuotaRules::default(), KeyRules::classic());
+        let mut bucket = bucket(Limits::default(), &rules);
+        let mut now = NOW;
+        for strike in 1..=4 {
+            bucket.advance(now, DAY, &rules);
+            let permit = bucket.take(now, ONE, DAY, &rules);
+            let hold = bucket.refused(now + Duration::from_millis(1), permit, Denied::default(), DAY, &rules);
+            let wait = hold.until - (now + Duration::from_millis(1));
+            let expected = if strike <= 3 { (Duration::from_secs(120), false) } else { (Duration::from_secs(43_200), true) };
+            assert_eq!((wait, hold.fully), expected, "strike {strike}");
+            now = hold.until;
+        }
+    }
+
+    #[test]
+    fn a_told_delay_rules_over_the_classic_timers() {
+        let rules = Rules::new(&QuotaRules::default(), KeyRules::classic());
+        let mut bucket = bucket(Limits::default(), &rules);
+        let permit = bucket.take(NOW, ONE, DAY, &rules);
+        let hold = bucket.refused(NOW, permit, refusal(Dimension::Rpm, 7), DAY, &rules);
+        assert_eq!(hold.until, NOW + Duration::from_secs(7));
     }
 
     #[test]

@@ -167,7 +167,7 @@ impl Scheduler {
         let pacing = &settings.pacing;
         let most = if pacing.max_concurrency == 0 { MOST_CALLS } else { pacing.max_concurrency };
         let mut scheduler = Scheduler {
-            rules: Rules::new(&settings.quota),
+            rules: Rules::new(&settings.quota, settings.keys.clone()),
             calendar: Calendar::new(settings.quota.day),
             projects: Vec::new(),
             keys: Vec::new(),
@@ -361,7 +361,7 @@ impl Scheduler {
         let day = self.calendar.day(now);
         let quota = &mut self.quotas[running.bucket as usize];
         let (project, model, tpm) = (quota.project, quota.model, quota.bucket.limits.tpm);
-        let Hold { until, dimension } = quota.bucket.refused(now, running.permit, denied, day, &self.rules);
+        let Hold { until, dimension, .. } = quota.bucket.refused(now, running.permit, denied, day, &self.rules);
         actions.push(Action::Held { project, model: self.lanes[model.0 as usize].name.clone(), dimension, until });
         self.relist(running.bucket, now);
         if until.is_never() || self.quotas[running.bucket as usize].bucket.limits.tpm != tpm {

@@ -9,6 +9,8 @@ pub struct Settings {
     pub pacing: Pacing,
     /// How often a prompt is asked, and after which pauses.
     pub retry: Retry,
+    /// What a refusal does to a quota where the server does not say.
+    pub keys: KeyRules,
     /// How the server counts a minute and a day.
     pub quota: QuotaRules,
     /// Seed of the generator that jitters pauses; same seed, same decisions.
@@ -57,6 +59,28 @@ impl Default for Retry {
             max_attempts: 0,
             initial_backoff: Duration::from_secs(1),
             max_backoff: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Pauses after refusals. What a refusal itself tells (its delay, its dimension) comes first; `None` trusts the evidence.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyRules {
+    /// Pause when no delay was told; `None` = a 60th of the minute, doubling up to a minute, reset by a success.
+    pub exhausted_wait: Option<Duration>,
+    /// Pause of a quota that is used up for the day, or refused too often in a row; `None` = until the next quota day.
+    pub fully_exhausted_wait: Option<Duration>,
+    /// Refusals in a row after which a quota counts as fully exhausted; `None` = never by count alone.
+    pub max_exhausted_retries: Option<u32>,
+}
+
+impl KeyRules {
+    /// The timers of the `classic` preset: 120 s, 12 h, three in a row.
+    pub fn classic() -> KeyRules {
+        KeyRules {
+            exhausted_wait: Some(Duration::from_secs(120)),
+            fully_exhausted_wait: Some(Duration::from_secs(12 * 3_600)),
+            max_exhausted_retries: Some(3),
         }
     }
 }

@@ -140,13 +140,13 @@ impl Scheduler {
             return KeyState::FailedInit { reason: reason.clone() };
         }
         let buckets = &self.projects[key.project as usize].buckets;
-        let pauses: Option<Vec<Blocked>> = buckets.iter().map(|&id| self.quotas[id as usize].bucket.exhausted()).collect();
-        if let Some(first) = pauses.and_then(|pauses| pauses.into_iter().min_by_key(|pause| pause.until)) {
-            return match first.reason {
-                Reason::Quota(dimension) | Reason::Held(Some(dimension)) if dimension.is_daily() => {
-                    KeyState::FullyExhausted { until: first.until }
-                }
-                _ => KeyState::TemporarilyExhausted { until: first.until },
+        let pauses: Option<Vec<(Blocked, bool)>> =
+            buckets.iter().map(|&id| self.quotas[id as usize].bucket.exhausted()).collect();
+        if let Some((first, fully)) = pauses.and_then(|pauses| pauses.into_iter().min_by_key(|(pause, _)| pause.until)) {
+            return if fully {
+                KeyState::FullyExhausted { until: first.until }
+            } else {
+                KeyState::TemporarilyExhausted { until: first.until }
             };
         }
         key.rests_until(now).map_or(KeyState::Available, |until| KeyState::Cooldown { until })
