@@ -59,14 +59,21 @@ fn a_wrong_limit_of_several_projects_costs_each_only_its_first_burst() {
 
 #[test]
 fn limits_nobody_told_are_found_and_used() {
-    let plan = Plan {
-        projects: vec![(rpm(100), 1)],
-        told: Some(Limits::default()),
-        kind: WindowKind::Auto,
-        jitter: Duration::from_millis(20),
-        ..Plan::default()
-    };
-    let out = World::new(plan, |_| 1).run();
-    out.assert_exactly_once();
-    assert!(out.used_requests >= 0.95, "used {}", out.used_requests);
+    for (limit, silent) in [(20, false), (100, false), (1_000, false), (20, true), (100, true), (1_000, true)] {
+        let plan = Plan {
+            projects: vec![(rpm(limit), 1)],
+            told: Some(Limits::default()),
+            kind: WindowKind::Auto,
+            jitter: Duration::from_millis(20),
+            silent,
+            ..Plan::default()
+        };
+        let out = World::new(plan, |_| 1).run();
+        out.assert_exactly_once();
+        let aware = out.refused - out.refused_unaware;
+        println!("{limit} silent {silent}: used {:.3}, {aware} refusals of {}", out.used_requests, out.refused);
+        assert!(out.used_requests >= 0.95, "{limit} {silent}: used {}", out.used_requests);
+        // Told, three at most; else the way up is felt for all the hour, each time at the cost of one burst's edge.
+        assert!(aware <= if silent { 15 } else { 3 }, "{limit} {silent}: {aware} refusals");
+    }
 }

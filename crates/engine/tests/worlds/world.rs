@@ -41,6 +41,8 @@ pub struct Plan {
     pub overload: f64,
     /// Estimates are off by a factor: e to the power of a normal draw of this mean and deviation; the client learns.
     pub error: Option<(f64, f64)>,
+    /// Refusals name no value.
+    pub silent: bool,
     /// Refusals and use are counted from then on.
     pub count_after: Duration,
 }
@@ -61,6 +63,7 @@ impl Default for Plan {
             on_off: None,
             overload: 0.0,
             error: None,
+            silent: false,
             count_after: Duration::ZERO,
         }
     }
@@ -272,7 +275,9 @@ impl<F: FnMut(&mut SmallRng) -> u64> World<F> {
                 if sent <= self.refusal_seen[project] || self.refusal_seen[project] == Timestamp::ZERO {
                     self.out.refused_unaware += 1;
                 }
-                (self.plan.refusal_trip, Outcome::KeyLimited(denied(&violations)))
+                let mut denied = denied(&violations);
+                denied.limit = denied.limit.filter(|_| !self.plan.silent);
+                (self.plan.refusal_trip, Outcome::KeyLimited(denied))
             }
         };
         if matches!(outcome, Outcome::KeyLimited(_)) && sent > self.refusal_seen[project] {
