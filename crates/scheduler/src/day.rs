@@ -31,6 +31,12 @@ impl Calendar {
         Calendar { rule, zone, anchor: None, today: None }
     }
 
+    /// Counts days of a fixed length from `anchor`.
+    pub(crate) fn anchor(&mut self, anchor: Timestamp) {
+        self.anchor = Some(anchor);
+        self.today = None;
+    }
+
     /// The quota day that holds `now`.
     pub(crate) fn day(&mut self, now: Timestamp) -> Span {
         match self.today {
@@ -93,6 +99,11 @@ impl DayCount {
     /// Requests counted today.
     pub(crate) fn today(&self) -> u64 {
         self.today
+    }
+
+    /// Sets what is counted today.
+    pub(crate) fn set_today(&mut self, today: u64) {
+        self.today = today;
     }
 
     /// When today ends.

@@ -6,6 +6,7 @@ use crate::day::{DayCount, Span};
 use crate::learned::Learned;
 use crate::outcome::{Blocked, Denied, Dimension, Reason};
 use crate::pacer::{Pace, Pacer};
+use crate::remember::Remembered;
 use crate::settings::{KeyRules, QuotaRules, WindowKind};
 use crate::time::Timestamp;
 use crate::window::{Shape, SlotIndex, Weight, Window};
@@ -165,6 +166,29 @@ impl Bucket {
             }
             self.schedule_growth(now, rules);
         }
+    }
+
+    /// Goes on from what an earlier process left.
+    pub(crate) fn restore(&mut self, now: Timestamp, remembered: &Remembered, day: Span, rules: &Rules) {
+        for &(start, requests, tokens) in &remembered.slots {
+            self.window.remember(start, requests, tokens, rules.shape);
+        }
+        let lower = |known: Option<u64>, told: Option<u64>| known.into_iter().chain(told).min();
+        let Limits { rpm, tpm, rpd } = remembered.learned;
+        self.limits =
+            Limits { rpm: lower(self.limits.rpm, rpm), tpm: lower(self.limits.tpm, tpm), rpd: lower(self.limits.rpd, rpd) };
+        self.parked |= remembered.parked;
+        self.advance(now, day, rules);
+        self.day.set_today(remembered.today);
+        if let Some((until, fully)) = remembered.held.filter(|(until, _)| *until > now) {
+            self.hold = Some(Hold { until, dimension: None, fully });
+            self.probe = Probe::Due;
+        }
+    }
+
+    /// Sets the requests of the day that are taken, by whomever.
+    pub(crate) fn count_today(&mut self, today: u64) {
+        self.day.set_today(today);
     }
 
     // === questions, without effect ===

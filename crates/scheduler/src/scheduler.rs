@@ -516,7 +516,7 @@ impl Scheduler {
     }
 
     /// Counts again which buckets of a model can ever serve, and the largest prompt they take.
-    fn recount(&mut self, model: ModelId) {
+    pub(crate) fn recount(&mut self, model: ModelId) {
         let lane = &mut self.lanes[model.0 as usize];
         lane.live = 0;
         lane.most_tokens = Some(0);

@@ -129,6 +129,20 @@ impl Window {
         index
     }
 
+    /// Takes in what an earlier process sent in the slot that begins at `start`; slots come oldest first, before any charge.
+    pub(crate) fn remember(&mut self, start: Timestamp, requests: u64, tokens: u64, shape: Shape) {
+        let index = shape.index(start).max(self.slots.back().map_or(0, |slot| slot.index));
+        match self.slots.back_mut() {
+            Some(slot) if slot.index == index => {
+                slot.requests += requests;
+                slot.tokens += tokens;
+            }
+            _ => self.slots.push_back(Slot { index, requests, tokens, risk: 0 }),
+        }
+        self.requests += requests;
+        self.tokens += tokens;
+    }
+
     /// Replaces a charge of `charged` tokens by `used`; nothing happens when its slot has left.
     pub(crate) fn settle(&mut self, index: SlotIndex, charged: Weight, used: u64) {
         if let Ok(at) = self.slots.binary_search_by_key(&index, |slot| slot.index) {

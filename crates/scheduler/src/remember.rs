@@ -1,0 +1,149 @@
+//! What a restart must not forget, in and out: the last minute, the day's count, learned limits, pauses, dead keys.
+
+use std::sync::Arc;
+
+use crate::job::ModelId;
+use crate::key::KeyId;
+use crate::quota::Limits;
+use crate::scheduler::Scheduler;
+use crate::time::Timestamp;
+
+/// What is remembered of one (project, model family).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Remembered {
+    /// Number of the project, in the order given.
+    pub project: u32,
+    /// The model family.
+    pub model: String,
+    /// What was sent within the last minute: start of a slot, requests, tokens; the oldest first.
+    pub slots: Vec<(Timestamp, u64, u64)>,
+    /// Requests of the quota day so far, of all processes.
+    pub today: u64,
+    /// Limits that refusals told; they never lift what the settings say.
+    pub learned: Limits,
+    /// A pause that may not be over, and whether it counts as fully exhausted.
+    pub held: Option<(Timestamp, bool)>,
+    /// The project has no quota for this model at all.
+    pub parked: bool,
+}
+
+impl Scheduler {
+    /// Goes on from what is remembered; to be called before the first prompt of the model.
+    pub fn restore(&mut self, now: Timestamp, remembered: &Remembered) {
+        let model = self.model(&remembered.model);
+        let Some(project) = self.projects.get(remembered.project as usize) else { return };
+        let id = project.buckets[model.0 as usize];
+        let day = self.calendar.day(now);
+        let bucket = &mut self.quotas[id as usize].bucket;
+        bucket.restore(now, remembered, day, &self.rules);
+        self.recount(model);
+    }
+
+    /// A key that is known to be dead is not asked again.
+    pub fn bury(&mut self, key: KeyId, reason: &str) {
+        let Some(dead) = self.keys.get_mut(key.0 as usize) else { return };
+        let ring = &mut self.projects[dead.project as usize].ring;
+        ring.bury(key, dead, Arc::from(reason), &self.settings.pacing);
+        for model in 0..self.lanes.len() {
+            self.recount(ModelId(u32::try_from(model).unwrap_or(u32::MAX)));
+        }
+    }
+
+    /// Sets how many requests of the day are taken, by whomever: what other processes took counts too.
+    pub fn count_today(&mut self, now: Timestamp, project: u32, model: ModelId, today: u64) {
+        let day = self.calendar.day(now);
+        let id = self.projects[project as usize].buckets[model.0 as usize];
+        let bucket = &mut self.quotas[id as usize].bucket;
+        bucket.advance(now, day, &self.rules);
+        bucket.count_today(today);
+    }
+
+    /// When the quota day that holds `now` ends.
+    pub fn day_end(&mut self, now: Timestamp) -> Timestamp {
+        self.calendar.day(now).end
+    }
+
+    /// Days of a fixed length are counted from `anchor`.
+    pub fn anchor_days(&mut self, anchor: Timestamp) {
+        self.calendar.anchor(anchor);
+    }
+
+    /// The limits in force of a project for a model, learned ones included.
+    pub fn limits(&self, project: u32, model: ModelId) -> Limits {
+        let id = self.projects[project as usize].buckets[model.0 as usize];
+        self.quotas[id as usize].bucket.limits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Action, Event, JobId, ProjectSpec, Settings, Submission};
+    use std::time::Duration;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_795_000_000);
+
+    fn scheduler(limits: Limits) -> Scheduler {
+        Scheduler::new(vec![ProjectSpec { keys: 1, limits: vec![("*".into(), limits)] }], Settings::default())
+    }
+
+    fn first_start(scheduler: &mut Scheduler) -> Timestamp {
+        let model = scheduler.model("m");
+        let submission = Submission { job: JobId(1), model, tokens: 10, spread: 0, priority: 0, deadline: None };
+        let mut actions = Vec::new();
+        let mut now = NOW;
+        scheduler.handle(now, Event::Submitted(submission), &mut actions);
+        while !actions.iter().any(|action| matches!(action, Action::Start { .. })) {
+            now = scheduler.next_wake().unwrap_or(Timestamp::NEVER);
+            assert!(!now.is_never(), "it never starts");
+            scheduler.handle(now, Event::Woke, &mut actions);
+        }
+        now
+    }
+
+    fn remembered() -> Remembered {
+        Remembered { model: "m".into(), ..Remembered::default() }
+    }
+
+    #[test]
+    fn a_full_last_minute_is_waited_out() {
+        let mut scheduler = scheduler(Limits { rpm: Some(2), ..Limits::default() });
+        let sent = Timestamp::from_micros(NOW.as_micros() - 20_000_000);
+        scheduler.restore(NOW, &Remembered { slots: vec![(sent, 2, 20)], ..remembered() });
+        assert_eq!(first_start(&mut scheduler), sent + Duration::from_millis(60_600));
+    }
+
+    #[test]
+    fn a_spent_day_is_waited_out() {
+        let mut scheduler = scheduler(Limits { rpd: Some(20), ..Limits::default() });
+        scheduler.restore(NOW, &Remembered { today: 20, ..remembered() });
+        let midnight = scheduler.day_end(NOW);
+        assert!(first_start(&mut scheduler) >= midnight);
+    }
+
+    #[test]
+    fn learned_limits_hold_and_never_lift_the_settings() {
+        let mut scheduler = scheduler(Limits { rpm: Some(10), ..Limits::default() });
+        let learned = Limits { rpm: Some(5), tpm: Some(1_000), ..Limits::default() };
+        scheduler.restore(NOW, &Remembered { learned, ..remembered() });
+        let model = scheduler.model("m");
+        assert_eq!(scheduler.limits(0, model), Limits { rpm: Some(5), tpm: Some(1_000), rpd: None });
+        scheduler.restore(NOW, &Remembered { learned: Limits { rpm: Some(50), ..Limits::default() }, ..remembered() });
+        assert_eq!(scheduler.limits(0, model).rpm, Some(5));
+    }
+
+    #[test]
+    fn a_pause_goes_on_and_a_dead_key_stays_dead() {
+        let mut paused = scheduler(Limits::default());
+        paused.restore(NOW, &Remembered { held: Some((NOW + Duration::from_secs(9), false)), ..remembered() });
+        assert_eq!(first_start(&mut paused), NOW + Duration::from_secs(9));
+
+        let mut dead = scheduler(Limits::default());
+        let model = dead.model("m");
+        dead.bury(KeyId(0), "API_KEY_INVALID");
+        let mut actions = Vec::new();
+        let submission = Submission { job: JobId(1), model, tokens: 1, spread: 0, priority: 0, deadline: None };
+        dead.handle(NOW, Event::Submitted(submission), &mut actions);
+        assert!(matches!(actions[..], [Action::Complete { verdict: crate::Verdict::NoKey, .. }]));
+    }
+}
