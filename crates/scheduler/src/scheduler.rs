@@ -90,6 +90,8 @@ pub enum Action {
         dimension: Option<Dimension>,
         /// [`Timestamp::NEVER`] when the project has no quota for this model at all.
         until: Timestamp,
+        /// It counts as fully exhausted: for the day, or refused too often in a row.
+        fully: bool,
     },
     /// A key was put aside for good; for displays and logs.
     KeyDead {
@@ -361,8 +363,8 @@ impl Scheduler {
         let day = self.calendar.day(now);
         let quota = &mut self.quotas[running.bucket as usize];
         let (project, model, tpm) = (quota.project, quota.model, quota.bucket.limits.tpm);
-        let Hold { until, dimension, .. } = quota.bucket.refused(now, running.permit, denied, day, &self.rules);
-        actions.push(Action::Held { project, model: self.lanes[model.0 as usize].name.clone(), dimension, until });
+        let Hold { until, dimension, fully } = quota.bucket.refused(now, running.permit, denied, day, &self.rules);
+        actions.push(Action::Held { project, model: self.lanes[model.0 as usize].name.clone(), dimension, until, fully });
         self.relist(running.bucket, now);
         if until.is_never() || self.quotas[running.bucket as usize].bucket.limits.tpm != tpm {
             self.recount_and_end(model, actions);
