@@ -60,7 +60,7 @@ struct World {
 impl World {
     fn submit(&mut self, model: ModelId, tokens: u64) {
         self.next += 1;
-        let submission = Submission { job: JobId(self.next), model, tokens, spread: tokens / 10, priority: 0, deadline: None };
+        let submission = Submission { job: JobId(self.next), model, tokens, least: tokens, spread: tokens / 10, priority: 0, deadline: None };
         self.handle(Event::Submitted(submission));
     }
 

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use rand::Rng;
 
+/// No pause of our own making is longer than a year.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+
 /// Growth of a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
@@ -18,10 +21,10 @@ impl Backoff {
     /// at most `max`, at least `hint`.
     pub fn pause(self, nth: u32, hint: Option<Duration>, rng: &mut impl Rng) -> Duration {
         let doublings = nth.saturating_sub(1).min(30);
-        let whole = self.initial.saturating_mul(1 << doublings).min(self.max);
+        let whole = self.initial.saturating_mul(1 << doublings).min(self.max).min(LONGEST);
         let jittered = whole.mul_f64(rng.random_range(0.5..=1.0));
         // A hint is met with the same jitter on top, so that prompts told the same instant do not meet again.
-        hint.map_or(jittered, |told| jittered.max(told + whole.mul_f64(rng.random_range(0.0..=0.1))))
+        hint.map_or(jittered, |told| jittered.max(told.saturating_add(whole.mul_f64(rng.random_range(0.0..=0.1)))))
     }
 }
 

@@ -86,6 +86,8 @@ pub(crate) struct HostPause {
     pauses: u32,
 }
 
+/// Pauses in a row (1 + 2 + ... + 60 s) after which a refusal counts against prompts.
+const LASTING: u32 = 7;
 /// Longest pause for the host.
 const LONGEST_HOST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -104,6 +106,11 @@ impl HostPause {
         self.pauses += 1;
         self.since = now;
         self.until = now + pause;
+    }
+
+    /// It has refused for minutes: prompts should not wait for it for ever.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.pauses > LASTING
     }
 
     /// The API itself answered.

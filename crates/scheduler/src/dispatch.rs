@@ -2,10 +2,11 @@
 
 use crate::job::{Place, Running, State};
 use crate::key::KeyId;
-use crate::lane::{Choice, Lane, obstacle};
+use crate::lane::{Choice, Keys, LOOK_AHEAD, Lane, obstacle};
 use crate::outcome::{Blocked, Reason};
-use crate::scheduler::{Action, Scheduler};
+use crate::scheduler::{Action, Quota, Scheduler};
 use crate::time::Timestamp;
+use crate::window::Weight;
 
 impl Scheduler {
     /// The earliest instant at which a decision could change by the mere passing of time.
@@ -13,7 +14,7 @@ impl Scheduler {
         let paused = self.paused.first().map(|&(at, _)| at);
         let deadline = self.deadlines.first().map(|&(at, _)| at);
         let start = self.lanes.iter().filter(|lane| !lane.queue.is_empty()).filter_map(open_at).min();
-        let start = start.map(|at| self.gate().map_or(at, |gate| at.max(gate.until)));
+        let start = start.filter(|_| !self.closed).map(|at| self.gate().map_or(at, |gate| at.max(gate.until)));
         [paused, deadline, start].into_iter().flatten().filter(|at| !at.is_never()).min()
     }
 
@@ -25,6 +26,9 @@ impl Scheduler {
     }
 
     pub(crate) fn dispatch(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
+        if self.closed {
+            return;
+        }
         while self.gate().is_none_or(|gate| gate.until <= now) {
             let Some(lane) = self.next_lane(now) else { return };
             self.serve(lane, now, actions);
@@ -55,31 +59,33 @@ impl Scheduler {
         if let Some(why) = obstacle(&quota.bucket, keys, now, day, &self.rules) {
             return self.lanes[number].list(id, &mut quota.standing, why.until, Some(why));
         }
+        let second_at = project.ring.second_at();
         let ready = match project.ring.ready(now) {
             // With a single key left nothing is gained by sparing it.
-            (Some(only), None) if self.lanes[number].live == 1 && project.ring.live == 1 => (Some(only), Some(only)),
-            keys => keys,
+            (Some(only), None) if self.lanes[number].live == 1 && project.ring.live == 1 => {
+                Keys { first: Some(only), second: Some(only), second_at }
+            }
+            (first, second) => Keys { first, second, second_at },
         };
         match self.choose(number, now, id, ready) {
             Choice::Take(place, key) => self.start(number, now, id, place, key, actions),
             Choice::Wait(why) => {
-                let quota = &mut self.quotas[id as usize];
-                let room = quota.bucket.free_tokens();
                 let lane = &mut self.lanes[number];
-                lane.list(id, &mut quota.standing, why.until, Some(why));
-                lane.starve(id, &mut quota.standing, room, why.until.is_never());
+                lane.list(id, &mut self.quotas[id as usize].standing, why.until, Some(why));
+                lane.starve(id);
             }
         }
     }
 
-    fn choose(&mut self, number: usize, now: Timestamp, id: u32, keys: (Option<KeyId>, Option<KeyId>)) -> Choice {
-        let quotas = &self.quotas;
+    fn choose(&mut self, number: usize, now: Timestamp, id: u32, keys: Keys) -> Choice {
+        let (quotas, projects) = (&self.quotas, &self.projects);
         let bucket = &quotas[id as usize].bucket;
-        let able = |keeper: u32| {
-            let keeper = &quotas[keeper as usize].bucket;
-            !keeper.parked && keeper.hold().is_none_or(|hold| hold.until <= now)
+        let keeps = |keeper: u32, tokens: u64| {
+            let Quota { project, bucket: keeper, .. } = &quotas[keeper as usize];
+            let serves = projects[*project as usize].ring.live > 0 && !keeper.parked;
+            serves && keeper.limits.tpm.is_none_or(|limit| tokens <= limit) && keeper.hold().is_none_or(|hold| hold.until <= now)
         };
-        self.lanes[number].choose(now, id, bucket, keys, &self.rules, able)
+        self.lanes[number].choose(now, id, bucket, keys, &self.rules, keeps)
     }
 
     fn start(&mut self, number: usize, now: Timestamp, bucket: u32, place: Place, key: KeyId, actions: &mut Vec<Action>) {
@@ -99,13 +105,34 @@ impl Scheduler {
         job.state = State::Running(Box::new(Running { bucket, key, permit, seat, worker }));
         actions.push(Action::Start { job: entry.job, key, slot: seat.unwrap_or(worker), attempt: job.attempts });
         self.relist(bucket, now);
-        self.wake_blind(number, now);
+        self.left_queue(number, now, entry.kept_by.filter(|&keeper| keeper != bucket));
+        let arrived = self.lanes[number].queue.values().nth(LOOK_AHEAD - 1).map(|entry| entry.weight);
+        if let Some(arrived) = arrived {
+            self.look_again(number, now, arrived);
+        }
     }
 
-    /// The queue moved: a bucket for which everything in reach was too large may find something now.
-    fn wake_blind(&mut self, number: usize, now: Timestamp) {
-        if let Some(blind) = self.lanes[number].blind() {
-            self.relist(blind, now);
+    /// A prompt left the queue: who kept room for it may serve others.
+    pub(crate) fn left_queue(&mut self, number: usize, now: Timestamp, keeper: Option<u32>) {
+        if let Some(keeper) = keeper {
+            self.relist(keeper, now);
+        }
+        if self.lanes[number].queue.len() == LOOK_AHEAD {
+            for id in self.lanes[number].starved() {
+                self.relist(id, now);
+            }
+        }
+    }
+
+    /// A prompt came into reach: starved buckets that can take it before they meant to look are listed for that instant.
+    pub(crate) fn look_again(&mut self, number: usize, now: Timestamp, weight: Weight) {
+        let day = self.calendar.day(now);
+        for id in self.lanes[number].starved() {
+            let quota = &mut self.quotas[id as usize];
+            quota.bucket.advance(now, day, &self.rules);
+            if quota.bucket.room_for_tokens(now, weight, &self.rules).0 < quota.standing.listed_at() {
+                self.relist(id, now);
+            }
         }
     }
 }

@@ -20,8 +20,10 @@ pub struct Submission {
     pub job: JobId,
     /// Whose quota it uses.
     pub model: ModelId,
-    /// Input tokens, estimated.
+    /// Input tokens, estimated as well as can be.
     pub tokens: u64,
+    /// Input tokens it needs at least; only by this figure is a prompt ever too large for a minute.
+    pub least: u64,
     /// How far such an estimate is usually off (one standard deviation); 0 for an exact count.
     pub spread: u64,
     /// Higher goes first.
@@ -38,6 +40,7 @@ pub(crate) struct Job {
     pub model: ModelId,
     pub place: Place,
     pub weight: Weight,
+    pub least: u64,
     pub deadline: Option<Timestamp>,
     pub attempts: u32,
     pub task_faults: u32,

@@ -11,6 +11,9 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub u32);
 
+/// More seats than any key can use.
+const MOST_SEATS: usize = 4_096;
+
 /// One seat of a key: serves a call at a time and keeps its interval from start to start.
 #[derive(Debug, Clone, Copy)]
 struct Seat {
@@ -34,7 +37,7 @@ pub(crate) struct Key {
 
 impl Key {
     pub(crate) fn new(project: u32, number: u32, pacing: &Pacing) -> Key {
-        let seats = pacing.slots_per_key;
+        let seats = pacing.slots_per_key.min(MOST_SEATS);
         Key {
             project,
             active: 0,
@@ -74,7 +77,9 @@ impl Key {
 
     fn end(&mut self, now: Timestamp, seat: Option<u32>, pacing: &Pacing) {
         self.active = self.active.saturating_sub(1);
-        self.rest_until = now + pacing.key_cooldown;
+        if !pacing.key_cooldown.is_zero() {
+            self.rest_until = now + pacing.key_cooldown;
+        }
         let local = seat.and_then(|seat| usize::try_from(seat.saturating_sub(self.first_seat)).ok());
         if let Some(seat) = local.and_then(|local| self.seats.get_mut(local)) {
             seat.busy = false;
@@ -119,6 +124,11 @@ impl KeyRing {
     pub(crate) fn ready(&self, now: Timestamp) -> (Option<KeyId>, Option<KeyId>) {
         let mut keys = self.order.iter().take_while(|(at, _, _)| *at <= now).map(|(_, _, id)| *id);
         (keys.next(), keys.next())
+    }
+
+    /// When a second key can carry a call, whichever is first.
+    pub(crate) fn second_at(&self) -> Timestamp {
+        self.order.iter().nth(1).map_or(Timestamp::NEVER, |(at, _, _)| *at)
     }
 
     /// What keeps every key of the project from carrying a call.

@@ -24,7 +24,7 @@ pub(crate) struct Entry {
     /// Since when smaller prompts pass it.
     passed_since: Option<Timestamp>,
     /// The quota that keeps room for it.
-    kept_by: Option<u32>,
+    pub kept_by: Option<u32>,
 }
 
 impl Entry {
@@ -37,9 +37,15 @@ impl Entry {
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Standing {
     listed: Option<(Timestamp, u64)>,
-    starved: Option<u64>,
     /// Why it cannot serve now.
     pub why: Option<Blocked>,
+}
+
+impl Standing {
+    /// When it is to be looked at again.
+    pub(crate) fn listed_at(&self) -> Timestamp {
+        self.listed.map_or(Timestamp::NEVER, |(at, _)| at)
+    }
 }
 
 #[derive(Debug)]
@@ -54,10 +60,8 @@ pub(crate) struct Lane {
     pub most_tokens: Option<u64>,
     /// Buckets by the instant at which they may serve again.
     ready: BTreeSet<(Timestamp, u64, u32)>,
-    /// Buckets that found nothing small enough, by the tokens they had left.
-    starved: BTreeSet<(u64, u32)>,
-    /// Those of them for which everything in reach was too large for ever.
-    blind: BTreeSet<u32>,
+    /// Buckets that found nothing to take in their reach.
+    starved: BTreeSet<u32>,
     stamp: u64,
 }
 
@@ -71,7 +75,13 @@ pub(crate) enum Choice {
 }
 
 /// The two readiest keys of a bucket's project.
-pub(crate) type Keys = (Option<KeyId>, Option<KeyId>);
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keys {
+    pub first: Option<KeyId>,
+    pub second: Option<KeyId>,
+    /// When there will be a second.
+    pub second_at: Timestamp,
+}
 
 impl Lane {
     pub(crate) fn new(name: Arc<str>) -> Lane {
@@ -84,7 +94,6 @@ impl Lane {
             most_tokens: Some(0),
             ready: BTreeSet::new(),
             starved: BTreeSet::new(),
-            blind: BTreeSet::new(),
             stamp: 0,
         }
     }
@@ -110,33 +119,21 @@ impl Lane {
         }
     }
 
-    /// Notes that a bucket has `room` tokens left that nothing in reach of it fits; `blind` when nothing there ever will.
-    pub(crate) fn starve(&mut self, bucket: u32, standing: &mut Standing, room: u64, blind: bool) {
-        if blind {
-            self.blind.insert(bucket);
-        }
-        self.starved.insert((room, bucket));
-        standing.starved = Some(room);
+    /// Notes that a bucket found nothing in its reach.
+    pub(crate) fn starve(&mut self, bucket: u32) {
+        self.starved.insert(bucket);
     }
 
     fn unlist(&mut self, bucket: u32, standing: &mut Standing) {
         if let Some((at, stamp)) = standing.listed.take() {
             self.ready.remove(&(at, stamp, bucket));
         }
-        if let Some(room) = standing.starved.take() {
-            self.starved.remove(&(room, bucket));
-            self.blind.remove(&bucket);
-        }
+        self.starved.remove(&bucket);
     }
 
-    /// A starved bucket with room for `tokens`, the roomiest.
-    pub(crate) fn starved_for(&self, tokens: u64) -> Option<u32> {
-        self.starved.last().filter(|(room, _)| *room >= tokens).map(|&(_, bucket)| bucket)
-    }
-
-    /// A bucket that may find something now that the queue has moved.
-    pub(crate) fn blind(&self) -> Option<u32> {
-        self.blind.first().copied()
+    /// Some buckets that found nothing in their reach: as many as are worth a look when the queue changes.
+    pub(crate) fn starved(&self) -> Vec<u32> {
+        self.starved.iter().copied().take(LOOK_AHEAD).collect()
     }
 
     /// The next prompt for a free bucket.
@@ -150,18 +147,17 @@ impl Lane {
         bucket: &Bucket,
         keys: Keys,
         rules: &Rules,
-        kept: impl Fn(u32) -> bool,
+        keeps: impl Fn(u32, u64) -> bool,
     ) -> Choice {
         let mut head: Option<(u64, bool)> = None;
         let mut filler: Option<(u64, Place, KeyId)> = None;
         let mut wait = Blocked { reason: Reason::Quota(Dimension::Tpm), until: Timestamp::NEVER };
         let mut smallest: Option<Weight> = None;
         for (place, entry) in self.queue.iter_mut().take(LOOK_AHEAD) {
-            if entry.kept_by.is_some_and(|keeper| keeper != id && kept(keeper)) {
-                continue;
-            }
+            let elsewhere = entry.kept_by.is_some_and(|keeper| keeper != id && keeps(keeper, entry.weight.tokens));
             let Some(key) = pick_key(entry, keys, now) else {
-                wait = sooner(wait, Reason::Backoff, entry.avoid.map_or(Timestamp::NEVER, |(_, until)| until));
+                let spared = entry.avoid.map_or(Timestamp::NEVER, |(_, until)| until);
+                wait = sooner(wait, Reason::Backoff, spared.min(keys.second_at));
                 continue;
             };
             if bucket.fits(now, entry.weight, rules) {
@@ -171,7 +167,7 @@ impl Lane {
                 }
                 continue;
             }
-            if head.is_none() {
+            if head.is_none() && !elsewhere {
                 let (at, slack) = bucket.room_for_tokens(now, entry.weight, rules);
                 if at.is_never() {
                     continue;
@@ -182,7 +178,7 @@ impl Lane {
                 }
                 head = Some((slack, strict));
                 wait = sooner(wait, Reason::Quota(Dimension::Tpm), at);
-            } else if head.is_some_and(|(slack, strict)| !strict || entry.weight.tokens <= slack) {
+            } else if head.is_none_or(|(slack, strict)| !strict || entry.weight.tokens <= slack) {
                 smallest = smallest.filter(|least| least.tokens <= entry.weight.tokens).or(Some(entry.weight));
             }
         }
@@ -201,7 +197,7 @@ fn sooner(wait: Blocked, reason: Reason, until: Timestamp) -> Blocked {
 }
 
 /// The readiest key, or the one after it when the prompt has just failed with the first.
-fn pick_key(entry: &Entry, (first, second): Keys, now: Timestamp) -> Option<KeyId> {
+fn pick_key(entry: &Entry, Keys { first, second, .. }: Keys, now: Timestamp) -> Option<KeyId> {
     match entry.avoid {
         Some((avoid, until)) if Some(avoid) == first && now < until => second,
         _ => first,

@@ -60,7 +60,7 @@ impl Learned {
             self.windows
         };
         (self.active, self.guessed, self.was_full) = (true, guess, false);
-        self.raise_at = now + window * self.windows;
+        self.raise_at = now + window.saturating_mul(self.windows);
         Some(value)
     }
 
@@ -74,7 +74,7 @@ impl Learned {
         if !self.active || now < self.raise_at {
             return limit;
         }
-        self.raise_at = now + window * self.windows;
+        self.raise_at = now + window.saturating_mul(self.windows);
         if !std::mem::take(&mut self.was_full) {
             return limit;
         }

@@ -75,6 +75,10 @@ pub(crate) struct Permit {
     pub weight: Weight,
     slot: SlotIndex,
     day_end: Timestamp,
+    /// Which pacers it was taken out of.
+    paced: [bool; 2],
+    /// Requests and tokens in the window when it was sent, itself included.
+    seen: (u64, u64),
 }
 
 /// The request that tries whether a refusal is over.
@@ -246,11 +250,6 @@ impl Bucket {
             && (self.bursts[TOKENS] >= 1.0 || self.pacers[TOKENS].ready(now, weight.tokens, pace) <= now)
     }
 
-    /// Tokens that could go at once.
-    pub(crate) fn free_tokens(&self) -> u64 {
-        self.limits.tpm.map_or(u64::MAX, |limit| limit.saturating_sub(self.window.tokens()))
-    }
-
     /// Use of the window and the day: requests, tokens, requests today.
     pub(crate) fn used(&self) -> (u64, u64, u64) {
         (self.window.requests(), self.window.tokens(), self.day.today())
@@ -286,8 +285,10 @@ impl Bucket {
     pub(crate) fn take(&mut self, now: Timestamp, weight: Weight, day: Span, rules: &Rules) -> Permit {
         let slot = self.window.charge(now, weight, rules.shape);
         self.day.charge(now, day, rules.guard);
+        let mut paced = [false; 2];
         for (kind, limit, amount) in [(REQUESTS, self.limits.rpm, 1), (TOKENS, self.limits.tpm, weight.tokens)] {
             if let (Some(limit), true) = (limit, self.bursts[kind] < 1.0) {
+                paced[kind] = true;
                 self.pacers[kind].charge(now, amount, pace(rules, limit, self.bursts[kind]));
             }
         }
@@ -305,7 +306,7 @@ impl Bucket {
             Probe::Due => Probe::Sent(now),
             Probe::Sent(_) | Probe::NotNeeded => Probe::NotNeeded,
         };
-        Permit { at: now, weight, slot, day_end: day.end }
+        Permit { at: now, weight, slot, day_end: day.end, paced, seen: (self.window.requests(), self.window.tokens()) }
     }
 
     /// An answer came: charges what was really used.
@@ -313,7 +314,7 @@ impl Bucket {
         self.in_flight = self.in_flight.saturating_sub(1);
         let used = used.unwrap_or(permit.weight.tokens);
         self.window.settle(permit.slot, permit.weight, used);
-        if self.bursts[TOKENS] < 1.0 {
+        if permit.paced[TOKENS] {
             self.pacers[TOKENS].settle(permit.weight.tokens, used);
         }
     }
@@ -336,10 +337,10 @@ impl Bucket {
         if permit.day_end == day.end {
             self.day.refund();
         }
-        if self.bursts[TOKENS] < 1.0 {
+        if permit.paced[TOKENS] {
             self.pacers[TOKENS].settle(permit.weight.tokens, 0);
         }
-        if self.bursts[REQUESTS] < 1.0 {
+        if permit.paced[REQUESTS] {
             self.pacers[REQUESTS].settle(1, 0);
         }
     }
@@ -353,17 +354,17 @@ impl Bucket {
             self.parked = true;
             return Hold { until: Timestamp::NEVER, dimension: denied.dimension, fully: true };
         }
-        let news = permit.at > self.refused_at || self.refused_at == Timestamp::ZERO;
+        let news = permit.at >= self.refused_at;
         self.learn(now, denied, news, rules);
         if news {
             self.strikes += 1;
             self.refused_at = now;
             self.most_in_flight = (self.most_in_flight / 2).max(1);
-            self.shrink_burst(now, denied.dimension, rules);
+            self.shrink_burst(now, denied.dimension, permit.seen, rules);
         }
         self.clean_since = None;
         self.probe = Probe::Due;
-        let (until, fully) = self.pause_end(now, denied, day, rules);
+        let (until, fully) = self.pause_end(now, permit, denied, day, rules);
         let hold = match self.hold {
             Some(hold) if hold.until >= until => hold,
             _ => Hold { until, dimension: denied.dimension, fully },
@@ -389,14 +390,14 @@ impl Bucket {
         }
     }
 
-    /// A refusal below our own count shows that the server takes less at once than a window's worth.
-    fn shrink_burst(&mut self, now: Timestamp, dimension: Option<Dimension>, rules: &Rules) {
+    /// A refusal of a request that was sent below the limit by our own count shows that the server takes less at once than a window's worth.
+    fn shrink_burst(&mut self, now: Timestamp, dimension: Option<Dimension>, seen: (u64, u64), rules: &Rules) {
         if rules.kind != WindowKind::Auto {
             return;
         }
         let (kind, used, limit) = match dimension {
-            Some(Dimension::Rpm) => (REQUESTS, self.window.requests(), self.limits.rpm),
-            Some(Dimension::Tpm) => (TOKENS, self.window.tokens(), self.limits.tpm),
+            Some(Dimension::Rpm) => (REQUESTS, seen.0, self.limits.rpm),
+            Some(Dimension::Tpm) => (TOKENS, seen.1, self.limits.tpm),
             Some(Dimension::Rpd | Dimension::Tpd) | None => return,
         };
         if limit.is_some_and(|limit| used < limit) {
@@ -410,24 +411,35 @@ impl Bucket {
     fn schedule_growth(&mut self, now: Timestamp, rules: &Rules) {
         let halved = rules.kind == WindowKind::Auto && self.bursts.iter().any(|&burst| burst < 1.0);
         let windows = WINDOWS_BEFORE_GROWTH << self.halvings.min(8);
-        self.grow_at = if halved { now + rules.shape.span() * windows } else { Timestamp::NEVER };
+        self.grow_at = if halved { now + rules.shape.span().saturating_mul(windows) } else { Timestamp::NEVER };
     }
 
     /// When the pause ends, and whether the quota counts as fully exhausted: the server's own word first, the quota day for
     /// daily limits, a doubling pause when it said nothing.
-    fn pause_end(&self, now: Timestamp, denied: Denied, day: Span, rules: &Rules) -> (Timestamp, bool) {
+    fn pause_end(&self, now: Timestamp, permit: Permit, denied: Denied, day: Span, rules: &Rules) -> (Timestamp, bool) {
         let keys = &rules.keys;
-        let fully = keys.fully_exhausted_wait.map_or(day.end, |wait| now + wait);
         let told = denied.retry_after.map(|pause| now + pause);
-        if denied.dimension.is_some_and(Dimension::is_daily) {
+        // The server's clock may still show yesterday for a guard's time.
+        let fully = keys.fully_exhausted_wait.map_or(day.end + rules.guard, |wait| now + wait);
+        let long = denied.retry_after.is_some_and(|pause| pause > rules.minute.saturating_mul(5));
+        if long || denied.dimension.is_some_and(Dimension::is_daily) {
+            let settled = day.start + rules.guard.saturating_mul(2);
+            if permit.day_end != day.end || now < settled {
+                // It may speak of the day that has just ended: one more question right after tells.
+                return (settled.max(now + rules.guard), true);
+            }
             // A daily refusal may carry a pause of seconds; only one beyond an hour tells more than the calendar.
-            let long = denied.retry_after.filter(|pause| *pause > rules.minute * 60).map(|pause| now + pause);
-            return (long.map_or(fully, |until| until.max(fully)), true);
+            let beyond = denied.retry_after.filter(|pause| *pause > rules.minute.saturating_mul(60)).map(|pause| now + pause);
+            let named = denied.dimension.is_some_and(Dimension::is_daily);
+            return (beyond.map_or(fully, |until| if named { until.max(fully) } else { until }), true);
         }
         if keys.max_exhausted_retries.is_some_and(|most| self.strikes > most) {
             return (told.map_or(fully, |told| told.max(fully)), true);
         }
         let doubled = (rules.minute / 60).saturating_mul(1 << self.strikes.saturating_sub(1).min(10)).min(rules.minute);
+        // A pause told as nothing, over and over, would be no pause.
+        let least = if self.strikes > 1 { doubled } else { Duration::ZERO };
+        let told = told.map(|told| told.max(now + least));
         (told.unwrap_or(now + keys.exhausted_wait.unwrap_or(doubled)), false)
     }
 }
@@ -514,7 +526,8 @@ mod tests {
         let rules = rules(WindowKind::Sliding);
         let mut bucket = bucket(Limits::default(), &rules);
         let permit = bucket.take(NOW, ONE, DAY, &rules);
-        assert_eq!(bucket.refused(NOW, permit, refusal(Dimension::Rpd, 30), DAY, &rules).until, DAY.end);
+        let until = bucket.refused(NOW, permit, refusal(Dimension::Rpd, 30), DAY, &rules).until;
+        assert_eq!(until, DAY.end + Duration::from_millis(500));
     }
 
     #[test]

@@ -89,7 +89,7 @@ mod tests {
 
     fn first_start(scheduler: &mut Scheduler) -> Timestamp {
         let model = scheduler.model("m");
-        let submission = Submission { job: JobId(1), model, tokens: 10, spread: 0, priority: 0, deadline: None };
+        let submission = Submission { job: JobId(1), model, tokens: 10, least: 10, spread: 0, priority: 0, deadline: None };
         let mut actions = Vec::new();
         let mut now = NOW;
         scheduler.handle(now, Event::Submitted(submission), &mut actions);
@@ -142,7 +142,7 @@ mod tests {
         let model = dead.model("m");
         dead.bury(KeyId(0), "API_KEY_INVALID");
         let mut actions = Vec::new();
-        let submission = Submission { job: JobId(1), model, tokens: 1, spread: 0, priority: 0, deadline: None };
+        let submission = Submission { job: JobId(1), model, tokens: 1, least: 1, spread: 0, priority: 0, deadline: None };
         dead.handle(NOW, Event::Submitted(submission), &mut actions);
         assert!(matches!(actions[..], [Action::Complete { verdict: crate::Verdict::NoKey, .. }]));
     }

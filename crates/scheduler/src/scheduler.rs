@@ -129,7 +129,7 @@ pub(crate) struct Project {
 /// let now = Timestamp::from_secs(1_000_000);
 /// let mut actions = Vec::new();
 /// for n in 0..2 {
-///     let submission = Submission { job: JobId(n), model, tokens: 10, spread: 0, priority: 0, deadline: None };
+///     let submission = Submission { job: JobId(n), model, tokens: 10, least: 10, spread: 0, priority: 0, deadline: None };
 ///     scheduler.handle(now, Event::Submitted(submission), &mut actions);
 /// }
 /// assert!(matches!(actions[..], [Action::Start { job: JobId(0), .. }]));
@@ -152,7 +152,8 @@ pub struct Scheduler {
     /// No call starts before then: the least time between two calls.
     pub(crate) next_call: Timestamp,
     pub(crate) host: HostPause,
-    started: bool,
+    pub(crate) started: bool,
+    pub(crate) closed: bool,
     sequence: u64,
     pub(crate) turn: usize,
     rng: SmallRng,
@@ -179,10 +180,11 @@ impl Scheduler {
             jobs: HashMap::new(),
             paused: BTreeSet::new(),
             deadlines: BTreeSet::new(),
-            workers: Workers::new(most, pacing.worker_cooldown + pacing.delay),
+            workers: Workers::new(most, pacing.worker_cooldown.saturating_add(pacing.delay)),
             next_call: Timestamp::ZERO,
             host: HostPause::default(),
             started: false,
+            closed: false,
             sequence: 0,
             turn: 0,
             rng: SmallRng::seed_from_u64(settings.seed),
@@ -228,6 +230,11 @@ impl Scheduler {
         model
     }
 
+    /// From now on nothing is started: the driver is closing down.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
     /// Takes in what happened at `now` and says what is to be done. Calling it too often is harmless.
     pub fn handle(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) {
         self.workers.advance(now);
@@ -252,12 +259,13 @@ impl Scheduler {
                 self.next_call = now + self.settings.pacing.delay;
             }
         }
-        let Submission { job: id, model, tokens, spread, priority, deadline } = submission;
+        let Submission { job: id, model, tokens, least, spread, priority, deadline } = submission;
         self.sequence += 1;
         let job = Job {
             model,
             place: (Reverse(priority), self.sequence),
             weight: Weight { tokens, spread },
+            least: least.min(tokens),
             deadline,
             attempts: 0,
             task_faults: 0,
@@ -277,24 +285,28 @@ impl Scheduler {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let lane = &mut self.lanes[job.model.0 as usize];
         if lane.live == 0 {
-            return self.complete(id, Verdict::NoKey, actions);
+            return self.complete(now, id, Verdict::NoKey, actions);
         }
         if let Some(limit) = lane.most_tokens.filter(|&most| job.weight.tokens > most) {
-            let verdict = Verdict::TooLarge { tokens: job.weight.tokens, limit };
-            return self.complete(id, verdict, actions);
+            if job.least > limit {
+                let verdict = Verdict::TooLarge { tokens: job.least, limit };
+                return self.complete(now, id, verdict, actions);
+            }
+            // A learned ratio is no proof that it cannot fit: the server will tell.
+            job.weight.tokens = limit;
         }
         job.state = State::Queued;
         lane.queue.insert(job.place, Entry::new(id, job.weight, job.avoid));
-        let in_reach =
-            lane.queue.len() <= LOOK_AHEAD || lane.queue.first_key_value().is_some_and(|(place, _)| *place == job.place);
-        if let Some(bucket) = lane.starved_for(job.weight.tokens).filter(|_| in_reach) {
-            lane.list(bucket, &mut self.quotas[bucket as usize].standing, now, None);
+        let in_reach = lane.queue.range(..=job.place).take(LOOK_AHEAD + 1).count() <= LOOK_AHEAD;
+        let (number, weight) = (job.model.0 as usize, job.weight);
+        if in_reach {
+            self.look_again(number, now, weight);
         }
     }
 
     fn cancelled(&mut self, now: Timestamp, id: JobId) {
         self.abandon(now, id);
-        self.forget(id);
+        self.forget(now, id);
     }
 
     fn finished(&mut self, now: Timestamp, id: JobId, outcome: Outcome, actions: &mut Vec<Action>) {
@@ -306,7 +318,7 @@ impl Scheduler {
                 bucket.settle(running.permit, used);
                 bucket.succeeded(running.permit);
                 self.relist(running.bucket, now);
-                self.complete(id, Verdict::Done, actions);
+                self.complete(now, id, Verdict::Done, actions);
             }
             Outcome::KeyLimited(denied) => self.key_limited(now, id, &running, denied, actions),
             Outcome::KeyRejected(fault) => self.key_rejected(now, id, &running, &fault, actions),
@@ -315,7 +327,10 @@ impl Scheduler {
                 let day = self.calendar.day(now);
                 self.quotas[running.bucket as usize].bucket.refund(running.permit, day);
                 self.relist(running.bucket, now);
-                self.again(now, id, actions);
+                match self.host.is_lasting() {
+                    true => self.count_transient(now, id, running.key, None, actions),
+                    false => self.again(now, id, actions),
+                }
             }
             Outcome::Transient { retry_after } => self.transient(now, id, &running, retry_after, actions),
         }
@@ -346,17 +361,22 @@ impl Scheduler {
     ) {
         let quota = &mut self.quotas[running.bucket as usize];
         quota.bucket.settle(running.permit, None);
-        let lane = quota.model.0 as usize;
         self.relist(running.bucket, now);
+        self.count_transient(now, id, running.key, retry_after, actions);
+    }
+
+    /// Counts a fault of the API or the network against the bound of a prompt.
+    fn count_transient(&mut self, now: Timestamp, id: JobId, key: KeyId, hint: Option<Duration>, actions: &mut Vec<Action>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.transient_faults += 1;
         let faults = job.transient_faults;
+        let lane = job.model.0 as usize;
         if faults >= self.settings.retry.max_transient_attempts {
-            return self.complete(id, Verdict::Upstream, actions);
+            return self.complete(now, id, Verdict::Upstream, actions);
         }
         // Without a repetition left in the budget the prompt waits as long as any may.
         let nth = if self.lanes[lane].budget.spend() { faults } else { u32::MAX };
-        self.pause(now, id, running.key, nth, retry_after, actions);
+        self.pause(now, id, key, nth, hint, actions);
     }
 
     fn key_limited(&mut self, now: Timestamp, id: JobId, running: &Running, denied: Denied, actions: &mut Vec<Action>) {
@@ -367,7 +387,7 @@ impl Scheduler {
         actions.push(Action::Held { project, model: self.lanes[model.0 as usize].name.clone(), dimension, until, fully });
         self.relist(running.bucket, now);
         if until.is_never() || self.quotas[running.bucket as usize].bucket.limits.tpm != tpm {
-            self.recount_and_end(model, actions);
+            self.recount_and_end(now, model, actions);
         }
         self.again(now, id, actions);
     }
@@ -390,7 +410,7 @@ impl Scheduler {
         if self.projects[project as usize].ring.live == 0 {
             for model in 0..self.lanes.len() {
                 let model = ModelId(u32::try_from(model).unwrap_or(u32::MAX));
-                self.recount_and_end(model, actions);
+                self.recount_and_end(now, model, actions);
             }
         }
         self.again(now, id, actions);
@@ -405,7 +425,7 @@ impl Scheduler {
         job.task_faults += 1;
         let faults = job.task_faults;
         if !fault.retry || faults >= self.settings.retry.max_task_attempts {
-            return self.complete(id, Verdict::TaskFailed, actions);
+            return self.complete(now, id, Verdict::TaskFailed, actions);
         }
         self.pause(now, id, running.key, faults, None, actions);
     }
@@ -413,7 +433,7 @@ impl Scheduler {
     /// Back to its old place in the queue, at once.
     fn again(&mut self, now: Timestamp, id: JobId, actions: &mut Vec<Action>) {
         if self.attempts_spent(id) {
-            return self.complete(id, Verdict::AttemptsSpent, actions);
+            return self.complete(now, id, Verdict::AttemptsSpent, actions);
         }
         self.enqueue(now, id, actions);
     }
@@ -421,7 +441,7 @@ impl Scheduler {
     /// Back to its old place in the queue after a pause, if possible with another key.
     fn pause(&mut self, now: Timestamp, id: JobId, key: KeyId, nth: u32, hint: Option<Duration>, actions: &mut Vec<Action>) {
         if self.attempts_spent(id) {
-            return self.complete(id, Verdict::AttemptsSpent, actions);
+            return self.complete(now, id, Verdict::AttemptsSpent, actions);
         }
         let retry = &self.settings.retry;
         let backoff = Backoff { initial: retry.initial_backoff, max: retry.max_backoff };
@@ -456,25 +476,31 @@ impl Scheduler {
                 break;
             }
             self.abandon(now, id);
-            self.complete(id, Verdict::Deadline, actions);
+            self.complete(now, id, Verdict::Deadline, actions);
         }
     }
 
     // === endings ===
 
-    fn complete(&mut self, id: JobId, verdict: Verdict, actions: &mut Vec<Action>) {
-        self.forget(id);
+    fn complete(&mut self, now: Timestamp, id: JobId, verdict: Verdict, actions: &mut Vec<Action>) {
+        self.forget(now, id);
         actions.push(Action::Complete { job: id, verdict });
     }
 
-    fn forget(&mut self, id: JobId) {
+    fn forget(&mut self, now: Timestamp, id: JobId) {
         let Some(job) = self.jobs.remove(&id) else { return };
         if let Some(deadline) = job.deadline {
             self.deadlines.remove(&(deadline, id));
         }
         match job.state {
             State::Queued => {
-                self.lanes[job.model.0 as usize].queue.remove(&job.place);
+                let number = job.model.0 as usize;
+                if let Some(entry) = self.lanes[number].queue.remove(&job.place) {
+                    for id in self.lanes[number].starved() {
+                        self.relist(id, now);
+                    }
+                    self.left_queue(number, now, entry.kept_by);
+                }
             }
             State::Paused(until) => {
                 self.paused.remove(&(until, id));
@@ -504,7 +530,7 @@ impl Scheduler {
         project.ring.end(running.key, key, now, running.seat, &self.settings.pacing);
         for bucket in project.buckets.clone() {
             let why = self.quotas[bucket as usize].standing.why;
-            if why.is_some_and(|why| matches!(why.reason, Reason::Slots | Reason::KeyCooldown)) {
+            if why.is_some_and(|why| matches!(why.reason, Reason::Slots | Reason::KeyCooldown | Reason::Backoff)) {
                 self.relist(bucket, now);
             }
         }
@@ -535,7 +561,7 @@ impl Scheduler {
     }
 
     /// Ends queued and pausing prompts that no quota of their model can take any more.
-    fn recount_and_end(&mut self, model: ModelId, actions: &mut Vec<Action>) {
+    fn recount_and_end(&mut self, now: Timestamp, model: ModelId, actions: &mut Vec<Action>) {
         let before = self.lanes[model.0 as usize].most_tokens;
         self.recount(model);
         let lane = &self.lanes[model.0 as usize];
@@ -547,11 +573,17 @@ impl Scheduler {
         let paused = self.paused.iter().map(|&(_, id)| id).filter(|id| self.jobs.get(id).is_some_and(|job| job.model == model));
         let all: Vec<JobId> = queued.chain(paused).collect();
         for id in all {
-            let tokens = self.jobs.get(&id).map_or(0, |job| job.weight.tokens);
+            let Some(job) = self.jobs.get_mut(&id) else { continue };
             if live == 0 {
-                self.complete(id, Verdict::NoKey, actions);
-            } else if tokens > most {
-                self.complete(id, Verdict::TooLarge { tokens, limit: most }, actions);
+                self.complete(now, id, Verdict::NoKey, actions);
+            } else if job.least > most {
+                let tokens = job.least;
+                self.complete(now, id, Verdict::TooLarge { tokens, limit: most }, actions);
+            } else if job.weight.tokens > most {
+                job.weight.tokens = most;
+                if let Some(entry) = self.lanes[model.0 as usize].queue.get_mut(&job.place) {
+                    entry.weight = job.weight;
+                }
             }
         }
     }

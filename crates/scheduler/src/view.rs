@@ -166,6 +166,10 @@ impl Scheduler {
     }
 
     fn advance_all(&mut self, now: Timestamp) {
+        // A look must not start the first day.
+        if !self.started {
+            return;
+        }
         let day = self.calendar.day(now);
         for quota in &mut self.quotas {
             quota.bucket.advance(now, day, &self.rules);

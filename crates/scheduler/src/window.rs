@@ -22,7 +22,7 @@ pub(crate) struct Shape {
 impl Shape {
     /// A window of `minute` plus `guard`, in 600 slots a minute.
     pub(crate) fn new(minute: Duration, guard: Duration) -> Shape {
-        Shape { slot: (micros(minute) / 600).max(1), span: micros(minute) + micros(guard) }
+        Shape { slot: (micros(minute) / 600).max(1), span: micros(minute).saturating_add(micros(guard)) }
     }
 
     fn index(self, at: Timestamp) -> SlotIndex {
@@ -31,7 +31,7 @@ impl Shape {
 
     /// When a slot's content has left the window.
     fn leaves(self, index: SlotIndex) -> Timestamp {
-        Timestamp::from_micros((index + 1) * self.slot + self.span)
+        Timestamp::from_micros((index + 1).saturating_mul(self.slot).saturating_add(self.span))
     }
 
     /// The span as a duration.
@@ -70,6 +70,9 @@ impl Weight {
         self.spread.saturating_mul(self.spread)
     }
 }
+
+/// No single figure counts for more, so that no sum of millions of them overflows.
+const MOST: u64 = 1 << 40;
 
 /// Standard deviations that the sum of unsettled estimates is given as a margin.
 ///
@@ -111,7 +114,7 @@ impl Window {
 
     /// Charges one request at `now`; returns where, for settlement.
     pub(crate) fn charge(&mut self, now: Timestamp, weight: Weight, shape: Shape) -> SlotIndex {
-        let (tokens, risk) = (weight.tokens, weight.risk());
+        let (tokens, risk) = (weight.tokens.min(MOST), weight.risk().min(MOST));
         // A clock that steps back must not open a slot behind the last one.
         let last = self.slots.back().map_or(0, |slot| slot.index);
         let index = shape.index(now).max(last);
@@ -147,11 +150,11 @@ impl Window {
     pub(crate) fn settle(&mut self, index: SlotIndex, charged: Weight, used: u64) {
         if let Ok(at) = self.slots.binary_search_by_key(&index, |slot| slot.index) {
             let slot = &mut self.slots[at];
-            let risk = charged.risk().min(slot.risk);
+            let risk = charged.risk().min(MOST).min(slot.risk);
             slot.risk -= risk;
             self.risk -= risk;
             let before = slot.tokens;
-            slot.tokens = before.saturating_sub(charged.tokens) + used;
+            slot.tokens = before.saturating_sub(charged.tokens.min(MOST)) + used.min(MOST);
             self.tokens = self.tokens - before + slot.tokens;
         }
     }
@@ -202,7 +205,10 @@ impl Window {
             }
             false
         });
-        Room { at, slack: limit.saturating_sub(left + weight.tokens) }
+        // Where only an empty window will do, whatever passes delays it.
+        let margin = margin(risk, weight).ceil() as u64;
+        let slack = if fits(left, risk, weight, limit) { limit.saturating_sub(left + weight.tokens + margin) } else { 0 };
+        Room { at, slack }
     }
 
     /// The instant at which enough of the oldest slots have left for `enough` to say yes; it is asked before each leaves.
@@ -219,12 +225,16 @@ impl Window {
 }
 
 fn fits(used: u64, risk: u64, weight: Weight, limit: u64) -> bool {
-    let sum = used + weight.tokens;
+    let sum = used.saturating_add(weight.tokens);
     if risk == 0 && weight.spread == 0 {
         return sum <= limit;
     }
-    let margin = MARGIN * (risk.saturating_add(weight.risk()) as f64).sqrt();
-    sum as f64 + margin <= limit as f64
+    sum as f64 + margin(risk, weight) <= limit as f64
+}
+
+/// Tokens to keep free for what is not settled.
+fn margin(risk: u64, weight: Weight) -> f64 {
+    MARGIN * (risk.saturating_add(weight.risk()) as f64).sqrt()
 }
 
 #[cfg(test)]

@@ -29,7 +29,15 @@ impl Bench {
 
     fn submit(&mut self, job: u64, tokens: u64, priority: i32) -> Vec<Action> {
         let model = self.model;
-        self.event(Event::Submitted(Submission { job: JobId(job), model, tokens, spread: 0, priority, deadline: None }))
+        self.event(Event::Submitted(Submission {
+            job: JobId(job),
+            model,
+            tokens,
+            least: tokens,
+            spread: 0,
+            priority,
+            deadline: None,
+        }))
     }
 
     fn finish(&mut self, job: u64, outcome: Outcome) -> Vec<Action> {
@@ -272,7 +280,15 @@ fn a_deadline_ends_a_waiting_and_a_running_prompt() {
     let model = bench.model;
     for job in [1, 2] {
         let deadline = Some(NOW + Duration::from_secs(5));
-        bench.event(Event::Submitted(Submission { job: JobId(job), model, tokens: 1, spread: 0, priority: 0, deadline }));
+        bench.event(Event::Submitted(Submission {
+            job: JobId(job),
+            model,
+            tokens: 1,
+            least: 1,
+            spread: 0,
+            priority: 0,
+            deadline,
+        }));
     }
     let mut verdicts = ended(&bench.wake());
     verdicts.sort_by_key(|(job, _)| *job);
@@ -408,4 +424,191 @@ fn a_page_for_robots_pauses_every_key_and_costs_no_prompt_an_attempt() {
         assert_eq!(bench.now - before, Duration::from_secs(pause));
     }
     assert_eq!(ended(&bench.finish(1, DONE)), [(1, Verdict::Done)]);
+}
+
+/// A refusal for the day by the server.
+fn day_full() -> Outcome {
+    let dimension = Some(Dimension::Rpd);
+    Outcome::KeyLimited(Denied { dimension, retry_after: Some(Duration::from_secs(20)), limit: None })
+}
+
+fn tpm(limit: u64) -> Limits {
+    Limits { tpm: Some(limit), ..rpm(1_000_000) }
+}
+
+impl Bench {
+    /// Follows every wake-up up to `until`; returns what was started, and when.
+    fn run(&mut self, until: Timestamp) -> Vec<(u64, u32, Duration)> {
+        let mut all = Vec::new();
+        while let Some(at) = self.scheduler.next_wake().filter(|at| *at <= until) {
+            self.now = at;
+            let actions = self.event(Event::Woke);
+            all.extend(started(&actions).into_iter().map(|(job, key)| (job, key, at - NOW)));
+        }
+        self.now = until;
+        all
+    }
+}
+
+/// Two projects, the head of 900 tokens kept by one of them; returns the bench and, for each key, the prompt it serves.
+fn kept_head() -> (Bench, [u64; 2]) {
+    let mut bench = Bench::new(&[(1, tpm(1_000)), (1, tpm(1_000))], settings(Pacing::default()));
+    let mut serves = [0; 2];
+    for job in [1, 2] {
+        for (job, key) in started(&bench.submit(job, 600, 0)) {
+            serves[key as usize] = job;
+        }
+    }
+    for (job, key, _) in bench.run(NOW + Duration::from_secs(1)) {
+        serves[key as usize] = job;
+    }
+    bench.submit(3, 900, 0);
+    bench.run(NOW + Duration::from_secs(12));
+    for job in 10..14 {
+        bench.submit(job, 10, 0);
+        let soon = bench.now + Duration::from_millis(20);
+        bench.run(soon);
+    }
+    (bench, serves)
+}
+
+#[test]
+fn a_prompt_kept_by_a_project_whose_key_dies_goes_to_another() {
+    for victim in [0, 1] {
+        let (mut bench, serves) = kept_head();
+        bench.finish(serves[1 - victim], DONE);
+        bench.finish(serves[victim], rejected(Scope::Key));
+        let sent = bench.run(NOW + Duration::from_secs(200));
+        assert!(sent.iter().any(|(job, ..)| *job == 3), "victim {victim}: {sent:?}");
+    }
+}
+
+#[test]
+fn a_prompt_kept_by_a_project_that_is_out_for_the_day_goes_to_another() {
+    for victim in [0, 1] {
+        let (mut bench, serves) = kept_head();
+        bench.finish(serves[1 - victim], DONE);
+        bench.finish(serves[victim], day_full());
+        let sent = bench.run(NOW + Duration::from_secs(200));
+        assert!(sent.iter().any(|(job, ..)| *job == 3), "victim {victim}: {sent:?}");
+    }
+}
+
+#[test]
+fn a_project_that_could_take_nothing_takes_what_it_can_as_soon_as_it_comes() {
+    let mut bench = Bench::new(&[(1, tpm(1_000)), (1, tpm(5_000))], settings(Pacing::default()));
+    bench.submit(1, 3_000, 0);
+    bench.finish(1, day_full());
+    bench.submit(2, 900, 0);
+    bench.run(NOW + Duration::from_secs(1));
+    bench.finish(2, DONE);
+    bench.run(NOW + Duration::from_secs(300));
+    assert_eq!(started(&bench.submit(3, 500, 0)), [(3, 0)]);
+}
+
+#[test]
+fn when_the_head_is_withdrawn_what_it_kept_waiting_goes_at_once() {
+    let mut bench = Bench::new(&[(1, tpm(1_000))], settings(Pacing::default()));
+    bench.submit(1, 600, 0);
+    bench.submit(2, 1_000, 0);
+    bench.run(NOW + Duration::from_secs(12));
+    bench.submit(3, 100, 0);
+    assert_eq!(bench.scheduler.queued(), 2);
+    assert_eq!(jobs(&bench.event(Event::Cancelled(JobId(2)))), [3]);
+}
+
+#[test]
+fn an_unsure_large_prompt_is_not_starved_by_small_ones() {
+    let mut bench = Bench::new(&[(1, tpm(1_000))], settings(Pacing::default()));
+    let model = bench.model;
+    for job in 10..2_000 {
+        bench.submit(job, 45, 0);
+    }
+    bench.event(Event::Submitted(Submission {
+        job: JobId(1),
+        model,
+        tokens: 900,
+        least: 900,
+        spread: 50,
+        priority: 1,
+        deadline: None,
+    }));
+    let mut sent = None;
+    while sent.is_none() && bench.after() < Duration::from_secs(300) {
+        for job in jobs(&bench.wake()) {
+            if job == 1 {
+                sent = Some(bench.after());
+            }
+            bench.finish(job, DONE);
+        }
+    }
+    assert!(sent.is_some_and(|at| at < Duration::from_secs(140)), "{sent:?}");
+}
+
+#[test]
+fn a_prompt_that_spares_a_key_takes_the_next_one_as_soon_as_it_is_free() {
+    let pacing = Pacing { key_cooldown: Duration::from_secs(5), ..Pacing::default() };
+    let mut bench = Bench::new(&[(2, Limits::default())], settings(pacing));
+    let first = started(&bench.submit(1, 1, 0))[0].1;
+    bench.submit(2, 1, 0);
+    bench.now = NOW + Duration::from_millis(100);
+    bench.finish(1, Outcome::TaskFailed(TaskFault { retry: true, used: None }));
+    bench.now = NOW + Duration::from_millis(600);
+    bench.finish(2, DONE);
+    let sent = bench.run(NOW + Duration::from_secs(60));
+    assert!(sent[0].1 != first && sent[0].2 == Duration::from_millis(5_600), "{sent:?}");
+}
+
+#[test]
+fn a_refusal_that_speaks_of_yesterday_does_not_cost_today() {
+    let mut bench = Bench::new(&[(1, rpm(100))], settings(Pacing::default()));
+    // 2026-03-09T07:00:00Z, midnight in Los Angeles.
+    let midnight = Timestamp::from_secs(1_773_039_600);
+    bench.now = midnight.before(Duration::from_millis(200));
+    bench.submit(1, 1, 0);
+    bench.now = midnight + Duration::from_millis(100);
+    bench.finish(1, day_full());
+    let next = bench.scheduler.next_wake().unwrap();
+    assert_eq!(next, midnight + Duration::from_secs(1));
+}
+
+#[test]
+fn a_used_up_day_is_not_asked_for_before_the_servers_clock_has_passed_midnight() {
+    let mut bench = Bench::new(&[(1, rpm(100))], settings(Pacing::default()));
+    let midnight = Timestamp::from_secs(1_773_039_600);
+    bench.now = midnight.before(Duration::from_secs(3_600));
+    bench.submit(1, 1, 0);
+    bench.finish(1, day_full());
+    assert_eq!(bench.scheduler.next_wake(), Some(midnight + Duration::from_millis(500)));
+}
+
+#[test]
+fn idle_keys_come_before_busy_ones() {
+    let mut bench = Bench::new(&[(2, rpm(1_000_000))], settings(Pacing::default()));
+    bench.submit(1, 1, 0);
+    bench.run(NOW + Duration::from_millis(50));
+    bench.submit(2, 1, 0);
+    bench.finish(1, DONE);
+    let mut with = [0; 2];
+    for job in 3..53 {
+        bench.now = bench.now + Duration::from_millis(50);
+        for (_, key) in started(&bench.submit(job, 1, 0)) {
+            with[key as usize] += 1;
+        }
+    }
+    assert!(with[0] > 20 && with[1] > 20, "{with:?}");
+}
+
+#[test]
+fn odd_figures_do_not_break_the_arithmetic() {
+    let pacing = Pacing { worker_cooldown: Duration::MAX, delay: Duration::MAX, slots_per_key: usize::MAX, ..Pacing::default() };
+    let minute = Duration::from_secs(u64::MAX / 2);
+    let quota = QuotaRules { minute, ..QuotaRules::default() };
+    let retry = Retry { initial_backoff: Duration::MAX, max_backoff: Duration::MAX, ..Retry::default() };
+    Bench::new(&[(1, rpm(100))], Settings { pacing, quota: quota.clone(), retry: retry.clone(), ..Settings::default() });
+    let mut bench = Bench::new(&[(1, rpm(100))], Settings { quota, retry, ..Settings::default() });
+    bench.submit(1, u64::MAX, 0);
+    bench.finish(1, Outcome::Done { used: Some(u64::MAX) });
+    bench.submit(2, 5, 0);
+    bench.finish(2, Outcome::Transient { retry_after: Some(Duration::MAX) });
 }
