@@ -57,6 +57,9 @@ pub enum TransportError {
         /// What the TLS library said.
         reason: String,
     },
+    /// The key holds a character that HTTP does not carry.
+    #[error("the key holds a character that HTTP does not allow")]
+    Key,
     /// The connection ended before the whole answer was there.
     #[error("connection lost: {reason}")]
     Cut {

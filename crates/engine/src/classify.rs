@@ -8,6 +8,9 @@ use tidegate_scheduler::{Denied, Dimension, KeyFault, Outcome, Scope, TaskFault}
 use crate::backend::{Reply, TransportError};
 use crate::event::Blame;
 
+/// The most letters of a message that are told.
+const LONGEST_MESSAGE: usize = 300;
+
 /// One attempt's answer, read and judged.
 #[derive(Debug, Clone)]
 pub(crate) struct Reading {
@@ -36,6 +39,7 @@ pub(crate) fn classify(result: &Result<Reply, TransportError>) -> Reading {
             let fault = error::read(reply.status, reply.content_type.as_deref(), reply.retry_after.as_deref(), &reply.body);
             failed(&fault)
         }
+        Err(fault @ TransportError::Key) => unsendable(fault),
         Err(fault) => transient(None, transport_code(fault), fault.to_string()),
     }
 }
@@ -55,7 +59,7 @@ fn answered(answer: Answer) -> Reading {
         return Reading { outcome: Outcome::Done { used }, answer: Some(answer), usage, fault: None };
     }
     let code = answer.reason.clone().unwrap_or_else(|| "EMPTY".to_string());
-    let message = answer.message.clone().unwrap_or_else(|| no_text(answer.status).to_string());
+    let message = answer.message.as_deref().map_or_else(|| no_text(answer.status).to_string(), one_line);
     let words = FaultWords { blame: Blame::Task, http_status: Some(200), status: None, code, message, quota_id: None };
     // A block may be chance and is worth the attempts a prompt has; the next run will not ask again by itself.
     let retry = answer.status == AnswerStatus::Blocked || answer.retry_may_help();
@@ -99,13 +103,9 @@ fn failed(fault: &Fault) -> Reading {
         | K::InvalidRequest
         | K::Conflict
         | K::Unimplemented => Outcome::TaskFailed(TaskFault { retry: false, used: None }),
-        K::Cancelled
-        | K::Internal
-        | K::Overloaded
-        | K::DeadlineExceeded
-        | K::BadGateway
-        | K::HtmlPage
-        | K::Unreadable => Outcome::Transient { retry_after: fault.retry_after },
+        K::Cancelled | K::Internal | K::Overloaded | K::DeadlineExceeded | K::BadGateway | K::HtmlPage | K::Unreadable => {
+            Outcome::Transient { retry_after: fault.retry_after }
+        }
         K::SorryPage => Outcome::HostRefused,
         K::Unknown if (400..500).contains(&fault.http_status) && fault.http_status != 408 => {
             Outcome::TaskFailed(TaskFault { retry: false, used: None })
@@ -117,7 +117,7 @@ fn failed(fault: &Fault) -> Reading {
         http_status: Some(fault.http_status),
         status: fault.status.clone(),
         code: code(fault),
-        message: fault.message.clone(),
+        message: one_line(&fault.message),
         quota_id: worst(fault).and_then(|violation| violation.quota_id.clone()),
     };
     Reading { outcome, answer: None, usage: Usage::default(), fault: Some(words) }
@@ -180,10 +180,28 @@ fn code(fault: &Fault) -> String {
     named.unwrap_or_else(|| format!("HTTP_{}", fault.http_status))
 }
 
+/// A key that cannot even be sent is as dead as one that is refused.
+fn unsendable(fault: &TransportError) -> Reading {
+    let code = transport_code(fault).to_string();
+    let outcome = Outcome::KeyRejected(KeyFault { scope: Scope::Key, reason: code.as_str().into() });
+    let words =
+        FaultWords { blame: Blame::Key, http_status: None, status: None, code, message: fault.to_string(), quota_id: None };
+    Reading { outcome, answer: None, usage: Usage::default(), fault: Some(words) }
+}
+
 fn transient(http_status: Option<u16>, code: &str, message: String) -> Reading {
-    let code = code.to_string();
+    let (code, message) = (code.to_string(), one_line(&message));
     let words = FaultWords { blame: Blame::Upstream, http_status, status: None, code, message, quota_id: None };
     Reading { outcome: Outcome::Transient { retry_after: None }, answer: None, usage: Usage::default(), fault: Some(words) }
+}
+
+/// The text on one line of a log: a page of HTML has many.
+fn one_line(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST_MESSAGE) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
 }
 
 fn transport_code(fault: &TransportError) -> &'static str {
@@ -191,6 +209,7 @@ fn transport_code(fault: &TransportError) -> &'static str {
         TransportError::Dns { .. } => "dns",
         TransportError::Connect { .. } => "connect",
         TransportError::Tls { .. } => "tls",
+        TransportError::Key => "UNSENDABLE_KEY",
         TransportError::Cut { .. } => "cut",
         TransportError::Timeout { .. } => "timeout",
     }
@@ -217,6 +236,16 @@ mod tests {
             Outcome::HostRefused => "host pause".into(),
             Outcome::Transient { .. } => "transient".into(),
         }
+    }
+
+    #[test]
+    fn a_page_of_html_is_told_on_one_line_of_bounded_length() {
+        let page = format!("<html>\n<body>\n\t<p>Sorry,\r\n  no.</p>{}", "<p>more</p>\n".repeat(100));
+        let reply = Reply { status: 502, content_type: Some("text/html".into()), retry_after: None, body: page.into() };
+        let message = classify(&Ok(reply)).fault.unwrap().message;
+        assert!(!message.contains(['\n', '\r', '\t']) && message.chars().count() <= LONGEST_MESSAGE + 1, "{message}");
+        assert_eq!(one_line(" a\n\tb  c "), "a b c");
+        assert_eq!(one_line(&"é".repeat(301)), format!("{}…", "é".repeat(300)));
     }
 
     /// One line for every file of the folder: what the wire's facts come to.

@@ -5,25 +5,29 @@
 //! job's number; the scheduler moves ids and numbers only.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use secrecy::SecretString;
 use tidegate_gemini::models;
 use tidegate_gemini::response::{Answer, Usage};
 use tidegate_gemini::tokens::Calibration;
 use tidegate_scheduler::{Action, Event as Stimulus, JobId, KeyId, Outcome, Scheduler, Submission, Timestamp, Verdict};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::backend::{Backend, Call, Reply, TransportError};
 use crate::classify::{FaultWords, Reading, classify};
 use crate::clock::Clock;
-use crate::redact;
 use crate::event::{Attempt, AttemptFault, Blame, Event, EventKind, Observer, Seat};
+use crate::memory::{Answered, Memory};
+use crate::redact;
 use crate::request::{Error, ErrorClass, Request, Response, Trace};
 use crate::stats::Stats;
 
@@ -44,6 +48,7 @@ pub(crate) struct Driver {
     backend: Arc<dyn Backend>,
     observers: Vec<Arc<dyn Observer>>,
     attempt_timeout: Duration,
+    runtime: Handle,
     rearm: Notify,
     armed: AtomicU64,
     /// Notified whenever the last prompt has left.
@@ -56,7 +61,8 @@ pub(crate) struct State {
     pub stats: Stats,
     pub closed: bool,
     tickets: HashMap<JobId, Ticket>,
-    calibration: Calibration,
+    pub calibration: Calibration,
+    pub memory: Option<Memory>,
     last: u64,
 }
 
@@ -64,11 +70,13 @@ pub(crate) struct State {
 struct Ticket {
     request: Request,
     model: Arc<str>,
+    family: Arc<str>,
     reply_to: oneshot::Sender<Result<Response, Error>>,
     submitted: Timestamp,
     started: Timestamp,
     tokens: u64,
     seat: Option<Seat>,
+    key: KeyId,
     trace: Trace,
     last: Last,
     abort: Option<AbortHandle>,
@@ -91,6 +99,8 @@ pub(crate) struct Parts {
     pub backend: Arc<dyn Backend>,
     pub observers: Vec<Arc<dyn Observer>>,
     pub attempt_timeout: Duration,
+    pub calibration: Calibration,
+    pub memory: Option<Memory>,
 }
 
 impl Driver {
@@ -100,7 +110,8 @@ impl Driver {
             stats: Stats::default(),
             closed: false,
             tickets: HashMap::new(),
-            calibration: Calibration::default(),
+            calibration: parts.calibration,
+            memory: parts.memory,
             last: 0,
         };
         Arc::new(Driver {
@@ -112,6 +123,7 @@ impl Driver {
             backend: parts.backend,
             observers: parts.observers,
             attempt_timeout: parts.attempt_timeout,
+            runtime: Handle::current(),
             rearm: Notify::new(),
             armed: AtomicU64::new(u64::MAX),
             idle: Notify::new(),
@@ -125,27 +137,44 @@ impl Driver {
         let (reply_to, reply) = oneshot::channel();
         let now = self.clock.now();
         let mut state = self.state.lock();
+        let state = &mut *state;
         state.last += 1;
         let job = JobId(state.last);
         let withdraw = Withdraw { driver: self.clone(), job };
         if state.closed {
-            drop(state);
             let _ = reply_to.send(Err(cancelled("the engine is shut down: Workers not running")));
             return (reply, withdraw);
         }
         let family = models::family(&request.model);
         let model = state.scheduler.model(family);
-        let tokens = state.calibration.apply(family, request.estimated_tokens);
-        let spread = state.calibration.spread(family, tokens);
+        let family: Arc<str> = family.into();
+        if let Some(memory) = &mut state.memory {
+            memory.prepare(&mut state.scheduler, now, &family);
+        }
+        let tokens = state.calibration.apply(&family, request.estimated_tokens);
+        let spread = state.calibration.spread(&family, tokens);
         let deadline = request.deadline.map(|span| now + span);
-        let submission = Submission { job, model, tokens, spread, priority: request.priority, deadline };
+        let least = request.estimated_tokens;
+        let submission = Submission { job, model, tokens, least, spread, priority: request.priority, deadline };
         let model = Arc::from(request.model.as_str());
         let (trace, last) = (Trace::default(), Last::default());
-        let ticket =
-            Ticket { request, model, reply_to, submitted: now, started: now, tokens, seat: None, trace, last, abort: None };
+        let ticket = Ticket {
+            request,
+            model,
+            family,
+            reply_to,
+            submitted: now,
+            started: now,
+            tokens,
+            seat: None,
+            key: KeyId(0),
+            trace,
+            last,
+            abort: None,
+        };
         state.tickets.insert(job, ticket);
-        self.emit(&mut state, now, EventKind::Submitted { job });
-        self.decide(&mut state, now, Stimulus::Submitted(submission));
+        self.emit(state, now, EventKind::Submitted { job });
+        self.decide(state, now, Stimulus::Submitted(submission));
         (reply, withdraw)
     }
 
@@ -154,16 +183,28 @@ impl Driver {
         let now = self.clock.now();
         let mut state = self.state.lock();
         state.closed = true;
+        state.scheduler.close();
         let leaving: Vec<JobId> =
             state.tickets.iter().filter(|(_, ticket)| running_too || ticket.abort.is_none()).map(|(&job, _)| job).collect();
         for job in leaving {
-            let ticket = state.tickets.remove(&job);
-            self.decide(&mut state, now, Stimulus::Cancelled(job));
-            if let Some(ticket) = ticket {
+            if let Some(ticket) = state.tickets.remove(&job) {
                 let error = Error { trace: ticket.trace.clone(), ..cancelled("the engine was shut down before an answer came") };
                 self.leave(&mut state, now, job, ticket, Err(error));
             }
+            self.decide(&mut state, now, Stimulus::Cancelled(job));
         }
+    }
+
+    /// Nothing more will be sent: what memory reserved goes back, what it learned is written.
+    pub(crate) fn close_memory(&self) {
+        let memory = {
+            let mut state = self.state.lock();
+            if let Some(memory) = &state.memory {
+                memory.keep_calibration(&state.calibration);
+            }
+            state.memory.take()
+        };
+        drop(memory);
     }
 
     /// Prompts taken in and not yet ended.
@@ -175,8 +216,8 @@ impl Driver {
         let now = self.clock.now();
         let mut state = self.state.lock();
         if let Some(ticket) = state.tickets.remove(&job) {
-            self.decide(&mut state, now, Stimulus::Cancelled(job));
             self.leave(&mut state, now, job, ticket, Err(cancelled("the caller went away")));
+            self.decide(&mut state, now, Stimulus::Cancelled(job));
         }
     }
 
@@ -217,7 +258,7 @@ impl Driver {
                 Action::Start { job, key, slot, attempt } => self.start(state, now, job, key, slot, attempt),
                 Action::Complete { job, verdict } => self.complete(state, now, job, verdict),
                 Action::Retry { .. } => {}
-                Action::Held { project, model, dimension, until } => {
+                Action::Held { project, model, dimension, until, .. } => {
                     let project = self.projects[project as usize].clone();
                     let dimension = dimension.map(tidegate_scheduler::Dimension::name);
                     self.emit(state, now, EventKind::Held { project, model, dimension, until });
@@ -242,6 +283,7 @@ impl Driver {
         let Some(ticket) = state.tickets.get_mut(&job) else { return };
         let seat = Seat { project: project.clone(), key: card.name.clone(), model: ticket.model.clone(), slot };
         ticket.started = now;
+        ticket.key = key;
         ticket.seat = Some(seat.clone());
         ticket.trace.attempts = attempt;
         ticket.trace.project = project;
@@ -249,7 +291,10 @@ impl Driver {
         ticket.trace.queued = now - ticket.submitted;
         let call = Call { model: ticket.model.clone(), body: ticket.request.body.clone(), key: card.secret.clone() };
         let tokens = ticket.tokens;
-        ticket.abort = Some(tokio::spawn(attempt_once(self.clone(), job, attempt, call)).abort_handle());
+        if let Some(memory) = &mut state.memory {
+            memory.started(&mut state.scheduler, now, card.project, &ticket.family, tokens);
+        }
+        ticket.abort = Some(self.runtime.spawn(attempt_once(self.clone(), job, attempt, call)).abort_handle());
         self.emit(state, now, EventKind::Started { job, seat, tokens });
     }
 
@@ -266,19 +311,28 @@ impl Driver {
         ticket.last = Last { answer, body: result.ok().map(|reply| reply.body), fault: fault.clone() };
         let (label, latency) = (ticket.request.label.clone(), ticket.trace.latency);
         let seat = ticket.seat.clone();
+        let (key, family, body) = (ticket.key, ticket.family.clone(), ticket.last.body.clone().unwrap_or_default());
         learn(&mut state.calibration, ticket, &outcome);
         let mut actions = Vec::new();
-        state.scheduler.handle(now, Stimulus::Finished { job, outcome }, &mut actions);
+        state.scheduler.handle(now, Stimulus::Finished { job, outcome: outcome.clone() }, &mut actions);
+        if let Some(memory) = &mut state.memory {
+            let (held, dead) = consequences(&actions);
+            let card = &self.keys[key.0 as usize];
+            let answered =
+                Answered { now, key, card, family, outcome: &outcome, held, dead: &dead, fault: fault.as_ref(), body: &body };
+            memory.answered(&mut state.scheduler, &answered);
+        }
         if let Some(seat) = seat {
-            let fault = fault.map(|words| told(words, now, job, &actions));
+            let dead = matches!(outcome, Outcome::KeyRejected(_));
+            let fault = fault.map(|words| told(words, now, job, dead, &actions));
             let ended = Attempt { job, label, number: attempt, seat, latency, usage, fault };
             self.emit(state, now, EventKind::Attempted(Box::new(ended)));
         }
         let ended = actions.iter().any(|action| matches!(action, Action::Complete { job: done, .. } if *done == job));
-        if state.closed && !ended {
-            return self.give_back(state, now, job);
-        }
         self.act(state, now, actions);
+        if state.closed && !ended {
+            self.give_back(state, now, job);
+        }
     }
 
     /// The engine is closing: a prompt that would be asked again goes back to its caller instead.
@@ -298,7 +352,7 @@ impl Driver {
     fn leave(&self, state: &mut State, now: Timestamp, job: JobId, ticket: Ticket, result: Result<Response, Error>) {
         if let Some(abort) = ticket.abort {
             abort.abort();
-            self.emit_abandoned(state, now, job, ticket.seat, ticket.trace.attempts);
+            self.emit_abandoned(state, now, job, ticket.seat, ticket.trace.attempts, ticket.request.label.clone());
         }
         let failed = result.as_ref().err().map(|error| error.class);
         let (label, usage) = (ticket.request.label, ticket.trace.usage);
@@ -310,7 +364,15 @@ impl Driver {
     }
 
     /// An attempt that was dropped has ended too, or displays would count it for ever.
-    fn emit_abandoned(&self, state: &mut State, now: Timestamp, job: JobId, seat: Option<Seat>, number: u32) {
+    fn emit_abandoned(
+        &self,
+        state: &mut State,
+        now: Timestamp,
+        job: JobId,
+        seat: Option<Seat>,
+        number: u32,
+        label: Option<Arc<str>>,
+    ) {
         let Some(seat) = seat else { return };
         let fault = AttemptFault {
             blame: Blame::Upstream,
@@ -322,7 +384,7 @@ impl Driver {
             retry_in: None,
             permanent: true,
         };
-        let (label, usage) = (None, Usage::default());
+        let usage = Usage::default();
         let ended = Attempt { job, label, number, seat, latency: Duration::ZERO, usage, fault: Some(fault) };
         self.emit(state, now, EventKind::Attempted(Box::new(ended)));
     }
@@ -342,7 +404,11 @@ impl Driver {
 async fn attempt_once(driver: Arc<Driver>, job: JobId, attempt: u32, call: Call) {
     let bound = driver.attempt_timeout;
     let key = call.key.clone();
-    let result = tokio::time::timeout(bound, driver.backend.call(call)).await;
+    let called = AssertUnwindSafe(driver.backend.call(call)).catch_unwind();
+    let result = tokio::time::timeout(bound, called).await;
+    // A backend of somebody else's may panic; its prompt must not wait for ever.
+    let result =
+        result.map(|called| called.unwrap_or_else(|_| Err(TransportError::Cut { reason: "the backend panicked".to_string() })));
     let result = result.map(|answered| answered.map(|reply| redact::hide(reply, &key)));
     let result = result.unwrap_or(Err(TransportError::Timeout { seconds: bound.as_secs() }));
     driver.finish(job, attempt, result);
@@ -360,16 +426,28 @@ fn learn(calibration: &mut Calibration, ticket: &Ticket, outcome: &Outcome) {
     }
 }
 
+/// The pause and the dead keys that followed from an answer.
+fn consequences(actions: &[Action]) -> (Option<(Timestamp, bool)>, Vec<KeyId>) {
+    let held = actions.iter().find_map(|action| match action {
+        Action::Held { until, fully, .. } => Some((*until, *fully)),
+        _ => None,
+    });
+    let dead = actions.iter().filter_map(|action| match action {
+        Action::KeyDead { key, .. } => Some(*key),
+        _ => None,
+    });
+    (held, dead.collect())
+}
+
 /// A fault in words, with what the scheduler made of it.
-fn told(words: FaultWords, now: Timestamp, job: JobId, actions: &[Action]) -> AttemptFault {
+fn told(words: FaultWords, now: Timestamp, job: JobId, dead: bool, actions: &[Action]) -> AttemptFault {
     let mut retry_in = None;
-    let mut permanent = false;
+    let mut permanent = dead;
     for action in actions {
         match action {
             Action::Retry { job: paused, until } if *paused == job => retry_in = Some(*until - now),
             Action::Held { until, .. } if until.is_never() => permanent = true,
             Action::Held { until, .. } => retry_in = Some(*until - now),
-            Action::KeyDead { .. } => permanent = true,
             Action::Complete { job: ended, .. } if *ended == job => permanent = true,
             _ => {}
         }

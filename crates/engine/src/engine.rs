@@ -1,12 +1,14 @@
 //! The engine: one `submit(request) -> response` over the whole pool of keys.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use secrecy::SecretString;
 use tidegate_gemini::models::{self, Limits};
-use tidegate_scheduler::{KeyState, Limiting, ProjectSpec, Scheduler, Settings, Timestamp};
+use tidegate_gemini::tokens::Calibration;
+use tidegate_scheduler::{Day, KeyState, Limiting, ProjectSpec, QuotaRules, Scheduler, Settings, Timestamp};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
@@ -14,14 +16,19 @@ use crate::backend::Backend;
 use crate::clock::Clock;
 use crate::driver::{Driver, KeyCard, Parts};
 use crate::event::{Event, Observer};
+use crate::memory::Memory;
 use crate::request::{Error, ErrorClass, Request, Response};
 use crate::stats::{KeyStatus, QuotaStatus, Status, Waiting};
+use crate::store::StoreError;
 use crate::transport::{HttpBackend, HttpVersion};
 
 /// Where Google serves the API.
 pub const GOOGLE: &str = "https://generativelanguage.googleapis.com";
 /// The longest one attempt may take: the API's own bound for unary calls is ten minutes.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// No end is waited for longer than a day.
+const LONGEST_GRACE: Duration = Duration::from_secs(86_400);
 
 /// A project and its keys: the owner of quotas.
 #[derive(Debug, Clone)]
@@ -43,7 +50,7 @@ pub enum BuildError {
     /// The base URL cannot be used.
     #[error("base URL {url:?}: {reason}")]
     BaseUrl {
-        /// As given.
+        /// As given, without query and password.
         url: String,
         /// What is wrong with it.
         reason: String,
@@ -64,6 +71,7 @@ pub struct Builder {
     backend: Option<Arc<dyn Backend>>,
     observers: Vec<Arc<dyn Observer>>,
     start_at: Option<Timestamp>,
+    state_dir: Option<PathBuf>,
 }
 
 impl Builder {
@@ -115,6 +123,13 @@ impl Builder {
         self
     }
 
+    /// Where the local store lies: learned limits, the day's counts, the last minute, key states. Without it nothing
+    /// outlives the engine. The folder is made where it is missing; any number of processes share it.
+    pub fn state_dir(mut self, folder: impl Into<PathBuf>) -> Builder {
+        self.state_dir = Some(folder.into());
+        self
+    }
+
     /// Builds the engine; must be called inside a tokio runtime.
     ///
     /// # Errors
@@ -128,22 +143,54 @@ impl Builder {
             Some(backend) => backend,
             None => Arc::new(HttpBackend::new(self.base_url.as_deref().unwrap_or(GOOGLE), self.http, attempt_timeout)?),
         };
+        let clock = Clock::new(self.start_at);
+        let base_url = self.base_url.as_deref().unwrap_or(GOOGLE);
+        let cards = cards(&self.projects);
+        let names: Vec<Arc<str>> = self.projects.iter().map(|project| project.name.as_str().into()).collect();
         let specs = self.projects.iter().map(spec).collect();
+        let mut scheduler = Scheduler::new(specs, self.settings.clone());
+        let mut calibration = Calibration::default();
+        let memory = self.state_dir.and_then(|folder| {
+            let remembered =
+                recall(&folder, base_url, &self.settings.quota, &names, &cards, &clock, &mut scheduler, &mut calibration);
+            remembered.map_err(|fault| tracing::warn!("nothing will be remembered of this run: {fault}")).ok()
+        });
         let driver = Driver::new(Parts {
-            scheduler: Scheduler::new(specs, self.settings),
-            clock: Clock::new(self.start_at),
-            keys: cards(&self.projects),
-            projects: self.projects.iter().map(|project| project.name.as_str().into()).collect(),
+            scheduler,
+            clock,
+            keys: cards,
+            projects: names,
             backend,
             observers: self.observers,
             attempt_timeout,
+            calibration,
+            memory,
         });
         let timer = tokio::spawn(driver.clone().keep_time());
         Ok(Engine { inner: Arc::new(Inner { driver, timer: Mutex::new(Some(timer)) }) })
     }
 }
 
-fn spec(project: &Project) -> ProjectSpec {
+/// Opens the local store and lets the scheduler go on from it.
+#[allow(clippy::too_many_arguments, reason = "the parts of an engine that is being built")]
+fn recall(
+    folder: &Path,
+    base_url: &str,
+    quota: &QuotaRules,
+    names: &[Arc<str>],
+    cards: &[KeyCard],
+    clock: &Clock,
+    scheduler: &mut Scheduler,
+    calibration: &mut Calibration,
+) -> Result<Memory, StoreError> {
+    let mut memory = Memory::open(folder, base_url, quota.minute, names.to_vec(), cards)?;
+    let window = quota.minute + quota.guard_in_force();
+    let scaled = matches!(quota.day, Day::Every(_));
+    memory.recall(scheduler, calibration, clock.now(), window, scaled)?;
+    Ok(memory)
+}
+
+pub(crate) fn spec(project: &Project) -> ProjectSpec {
     let limits = project.limits.iter().map(|(model, limits)| {
         let family = if model == "*" { model } else { models::family(model) };
         let Limits { rpm, tpm, rpd } = *limits;
@@ -193,6 +240,7 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.driver.dismiss(true);
+        self.driver.close_memory();
         if let Some(timer) = self.timer.lock().take() {
             timer.abort();
         }
@@ -308,17 +356,17 @@ impl Engine {
     pub async fn shutdown(&self, grace: Duration) {
         let driver = &self.inner.driver;
         driver.dismiss(false);
-        let end = tokio::time::Instant::now() + grace;
+        let end = tokio::time::Instant::now() + grace.min(LONGEST_GRACE);
         loop {
             let idle = driver.idle.notified();
             tokio::pin!(idle);
             idle.as_mut().enable();
             if driver.outstanding() == 0 {
-                return;
+                return driver.close_memory();
             }
             tokio::select! {
                 () = &mut idle => {}
-                () = tokio::time::sleep_until(end) => return driver.dismiss(true),
+                () = tokio::time::sleep_until(end) => driver.dismiss(true),
             }
         }
     }

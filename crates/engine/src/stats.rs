@@ -10,6 +10,12 @@ use tidegate_scheduler::Timestamp;
 use crate::event::{Blame, Event, EventKind};
 use crate::request::ErrorClass;
 
+mod census;
+mod histogram;
+
+pub use census::{Census, FaultKind, Figures, QuotaUse, Row, Share};
+pub use histogram::Histogram;
+
 /// Totals since the engine was built.
 #[derive(Debug, Clone, Default)]
 pub struct Stats {
@@ -23,7 +29,7 @@ pub struct Stats {
     pub attempts: u64,
     /// Attempts under way now.
     pub active: u64,
-    /// Attempts the API refused for a quota (HTTP 429 and 402).
+    /// Attempts the API refused for a quota (HTTP 429).
     pub refused: u64,
     /// Attempts that failed, by the word of the fault.
     pub faults: HashMap<String, u64>,
@@ -50,7 +56,7 @@ impl Stats {
                 self.latency_total += attempt.latency;
                 self.usage.add(&attempt.usage);
                 if let Some(fault) = &attempt.fault {
-                    if fault.blame == Blame::Key && matches!(fault.http_status, Some(429 | 402)) {
+                    if fault.blame == Blame::Key && fault.http_status == Some(429) {
                         self.refused += 1;
                     }
                     *self.faults.entry(fault.code.clone()).or_default() += 1;
@@ -130,7 +136,8 @@ pub struct QuotaStatus {
 /// The limiting factor: why the next prompt is not sent now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// One of `RPM`, `TPM`, `RPD`, `hold`, `pacing`, `slots`, `cooldown`, `interval`, `concurrency`, `backoff`, `no usable key`.
+    /// One of `RPM`, `TPM`, `RPD`, `TPD`, `hold`, `pacing`, `probe`, `slots`, `key cooldown`, `worker cooldown`,
+    /// `call interval`, `concurrency`, `backoff`, `parked`.
     pub reason: &'static str,
     /// Whose, where it is a project's.
     pub project: Option<Arc<str>>,

@@ -21,11 +21,12 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::RwLock;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tower_service::Service;
 
 use crate::backend::{Backend, Call, Reply, TransportError};
 use crate::engine::BuildError;
+use crate::redact::public_url;
 
 /// Which HTTP is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,6 +46,9 @@ const STREAMS_PER_CONNECTION: usize = 80;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 /// Receive window of one HTTP/2 stream.
 const STREAM_WINDOW: u32 = 2 << 20;
+
+/// How we introduce ourselves.
+const AGENT: &str = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
 
 type HttpClient = Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>;
 
@@ -76,7 +80,11 @@ impl Drop for Occupied {
 impl HttpBackend {
     /// A backend for `base_url`; connections are opened when they are needed.
     pub(crate) fn new(base_url: &str, version: HttpVersion, timeout: Duration) -> Result<HttpBackend, BuildError> {
-        let wrong = |reason: String| BuildError::BaseUrl { url: base_url.to_string(), reason };
+        let public = public_url(base_url);
+        let wrong = |reason: String| BuildError::BaseUrl { url: public.to_string(), reason };
+        if public != base_url {
+            return Err(wrong("it must not hold a query, a fragment or a password".to_string()));
+        }
         let uri: Uri = base_url.parse().map_err(|fault: http::uri::InvalidUri| wrong(fault.to_string()))?;
         let secure = match uri.scheme_str() {
             Some("https") => true,
@@ -137,25 +145,39 @@ impl HttpBackend {
 
     fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, http::Error> {
         let kind = if call.model.contains('/') { "" } else { "models/" };
-        let mut key = HeaderValue::from_str(call.key.expose_secret().trim())?;
-        key.set_sensitive(true);
+        let key = self.key_header(&call.key)?;
         Request::post(format!("{}/{kind}{}:generateContent", self.prefix, call.model))
             .header(CONTENT_TYPE, "application/json")
             .header("x-goog-api-key", key)
-            .header(USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION")))
+            .header(USER_AGENT, AGENT)
             .header("x-server-timeout", self.server_timeout.clone())
             .body(Full::new(call.body.clone()))
     }
 
     async fn send(&self, call: Call) -> Result<Reply, TransportError> {
-        // Neither the address nor the key is told: the error could hold the latter.
-        let request = self.request(&call).map_err(|_| TransportError::Connect {
-            host: self.authority.clone(),
-            reason: "the key or the model name holds a character that HTTP does not allow".to_string(),
-        })?;
+        let request = self.request(&call).map_err(|_| TransportError::Key)?;
+        self.exchange(request).await
+    }
+
+    /// The first entry of the model list: the cheapest thing to ask that needs a good key.
+    pub(crate) async fn list_models(&self, key: &SecretString) -> Result<Reply, TransportError> {
+        let request = self.key_header(key).and_then(|key| {
+            let request = Request::get(format!("{}/models?pageSize=1", self.prefix)).header("x-goog-api-key", key);
+            request.header(USER_AGENT, AGENT).body(Full::default())
+        });
+        self.exchange(request.map_err(|_| TransportError::Key)?).await
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Reply, TransportError> {
         let shard = self.shard();
         let response = shard.0.client.request(request).await.map_err(|fault| self.explain(&fault))?;
         read(response).await
+    }
+
+    fn key_header(&self, key: &SecretString) -> Result<HeaderValue, http::Error> {
+        let mut key = HeaderValue::from_str(key.expose_secret().trim())?;
+        key.set_sensitive(true);
+        Ok(key)
     }
 
     fn explain(&self, fault: &hyper_util::client::legacy::Error) -> TransportError {

@@ -266,3 +266,40 @@ async fn the_limiting_factor_is_named_with_its_instant() {
     let left = waiting.until.unwrap() - status.at;
     assert!(left > Duration::from_secs(60) && left < Duration::from_secs(61), "{left:?}");
 }
+
+/// A backend that panics once.
+struct Fragile(std::sync::atomic::AtomicBool);
+
+impl tidegate_engine::Backend for Fragile {
+    fn call(
+        &self,
+        _call: tidegate_engine::Call,
+    ) -> futures_util::future::BoxFuture<'_, Result<tidegate_engine::Reply, TransportError>> {
+        Box::pin(async move {
+            assert!(self.0.swap(true, std::sync::atomic::Ordering::Relaxed), "fragile");
+            reply(200, OK)
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_panics_costs_an_attempt_and_no_prompt() {
+    let builder = Engine::builder().backend(Fragile(false.into()));
+    let engine = builder.project(project("main", 1, Limits::default())).build().unwrap();
+    assert_eq!(engine.submit(request("x")).await.unwrap().trace.attempts, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_learned_ratio_alone_never_refuses_a_prompt() {
+    let script = Script::default();
+    let limits = Limits { tpm: Some(250_000), ..Limits::default() };
+    let engine = engine(&script).project(project("main", 1, limits)).build().unwrap();
+    for n in 0..5 {
+        let mut small = request(&n.to_string());
+        small.estimated_tokens = 5;
+        engine.submit(small).await.unwrap();
+    }
+    let mut large = request("large");
+    large.estimated_tokens = 130_000;
+    engine.submit(large).await.unwrap();
+}

@@ -129,6 +129,7 @@ async fn a_key_that_http_cannot_carry_is_not_printed() {
     let engine = Engine::builder().base_url(url).settings(settings).project(main).build().unwrap();
     let error = engine.submit(request("x")).await.unwrap_err();
     assert!(!error.to_string().contains("secret"), "{error}");
+    assert_eq!(engine.status().keys[0].state, "FAILED_INIT");
 }
 
 #[tokio::test]

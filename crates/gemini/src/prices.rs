@@ -35,12 +35,30 @@ pub struct Prices {
     own: BTreeMap<String, Price>,
 }
 
-/// What one model charges, in nano-dollars per 1,000,000 tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What one model charges, in nano-dollars per 1,000,000 tokens. Read from `input`, `output` and `cached` in USD, as in
+/// [`Price::per_million`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "PerMillion")]
 pub struct Price {
     input: u64,
     output: u64,
     cached: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PerMillion {
+    input: f64,
+    output: f64,
+    cached: Option<f64>,
+}
+
+impl TryFrom<PerMillion> for Price {
+    type Error = MoneyError;
+
+    fn try_from(written: PerMillion) -> Result<Price, MoneyError> {
+        Price::per_million(written.input, written.output, written.cached)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -209,6 +227,14 @@ mod tests {
         assert_eq!(prices.cost("gemini-3.8-flash", &usage(10, 5, 0, 4), date), Some(Usd::of_nanos(6 * 2_000 + 4 * 500)));
         assert!(prices.knows("gemini-3.5-flash", date));
         assert!(!prices.knows("gemini-flash-latest", date), "nobody can say today what that will be");
+    }
+
+    #[test]
+    fn a_price_is_read_as_price_lists_write_it() {
+        let price: Price = toml::from_str("input = 1\noutput = 2.5").unwrap();
+        assert_eq!(price, Price::per_million(1.0, 2.5, None).unwrap());
+        assert!(toml::from_str::<Price>("input = -1\noutput = 2.5").is_err());
+        assert!(toml::from_str::<Price>("input = 1\noutput = 2\nthinking = 3").is_err());
     }
 
     #[test]

@@ -92,6 +92,19 @@ impl Calibration {
         sums.actual = sums.actual * MEMORY + actual as f64;
     }
 
+    /// What has been learned so far: model, tokens estimated, tokens counted.
+    pub fn sums(&self) -> impl Iterator<Item = (&str, f64, f64)> {
+        self.models.iter().map(|(model, sums)| (model.as_str(), sums.estimated, sums.actual))
+    }
+
+    /// Goes on from sums that an earlier run left.
+    pub fn restore(&mut self, model: &str, estimated: f64, actual: f64) {
+        if estimated > 0.0 && actual > 0.0 {
+            let sums = self.models.entry(model.to_owned()).or_default();
+            (sums.estimated, sums.actual) = (estimated, actual);
+        }
+    }
+
     /// Counted tokens per estimated token; 1.0 before the first answer of that model.
     pub fn ratio(&self, model: &str) -> f64 {
         let known = self.models.get(model).filter(|sums| sums.estimated > 0.0 && sums.actual > 0.0);

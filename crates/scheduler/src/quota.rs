@@ -390,7 +390,7 @@ impl Bucket {
         }
     }
 
-    /// A refusal of a request that was sent below the limit by our own count shows that the server takes less at once than a window's worth.
+    /// A refusal of a request that our own count allowed shows that the server takes less at once than a window's worth.
     fn shrink_burst(&mut self, now: Timestamp, dimension: Option<Dimension>, seen: (u64, u64), rules: &Rules) {
         if rules.kind != WindowKind::Auto {
             return;
@@ -400,7 +400,7 @@ impl Bucket {
             Some(Dimension::Tpm) => (TOKENS, seen.1, self.limits.tpm),
             Some(Dimension::Rpd | Dimension::Tpd) | None => return,
         };
-        if limit.is_some_and(|limit| used < limit) {
+        if limit.is_some_and(|limit| used <= limit) {
             self.bursts[kind] /= 2.0;
             self.pacers[kind].drain(now);
             self.halvings += 1;

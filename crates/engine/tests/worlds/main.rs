@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod loads;
+mod matrix;
 mod refusals;
 mod requests;
 mod world;

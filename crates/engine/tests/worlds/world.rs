@@ -28,6 +28,8 @@ pub struct Plan {
     pub kind: WindowKind,
     /// Most of a request's way to the server.
     pub jitter: Duration,
+    /// A network instead of the plain jitter: 30 ms in the median, and a stall of 0.2 to 1 s for two calls in a thousand.
+    pub stalls: bool,
     /// Least and most time from arrival to the answer.
     pub latency: (Duration, Duration),
     /// Time from a refusal to its arrival here.
@@ -55,6 +57,7 @@ impl Default for Plan {
             server: model::WindowKind::Sliding,
             kind: WindowKind::Sliding,
             jitter: Duration::from_millis(500),
+            stalls: false,
             latency: (Duration::from_millis(200), Duration::from_secs(4)),
             refusal_trip: Duration::from_millis(60),
             span: Duration::from_secs(3_600),
@@ -218,7 +221,7 @@ impl<F: FnMut(&mut SmallRng) -> u64> World<F> {
         self.tokens.insert(job, tokens);
         self.out.submitted += 1;
         let (tokens, spread) = self.estimate(job, tokens);
-        self.decide(Event::Submitted(Submission { job, model: self.model, tokens, spread, priority: 0, deadline: None }));
+        self.decide(Event::Submitted(Submission { job, model: self.model, tokens, least: tokens, spread, priority: 0, deadline: None }));
     }
 
     fn estimate(&mut self, job: JobId, tokens: u64) -> (u64, u64) {
@@ -239,7 +242,7 @@ impl<F: FnMut(&mut SmallRng) -> u64> World<F> {
                     self.in_flight += 1;
                     self.out.most_in_flight = self.out.most_in_flight.max(self.in_flight);
                     self.attempts.insert(job, attempt);
-                    let jitter = self.rng.random_range(0..=self.plan.jitter.as_micros() as u64);
+                    let jitter = self.way();
                     let project = self.keys[key.0 as usize];
                     let arrives = Happening::Arrives { job, project, sent: self.now, tokens: self.tokens[&job], attempt };
                     self.at(self.now + Duration::from_micros(jitter), arrives);
@@ -258,6 +261,17 @@ impl<F: FnMut(&mut SmallRng) -> u64> World<F> {
             let next = self.now + Duration::from_micros((on + off).as_micros() as u64 - phase);
             self.at(next, Happening::Demand);
         }
+    }
+
+    /// Microseconds from here to the server.
+    fn way(&mut self) -> u64 {
+        if !self.plan.stalls {
+            return self.rng.random_range(0..=self.plan.jitter.as_micros() as u64);
+        }
+        if self.rng.random_bool(0.002) {
+            return self.rng.random_range(200_000..1_000_000);
+        }
+        (30_000.0 * (0.3 * normal(&mut self.rng)).exp()) as u64
     }
 
     fn arrives(&mut self, job: JobId, project: usize, sent: Timestamp, tokens: u64, attempt: u32) {

@@ -1,0 +1,397 @@
+//! What the engine remembers across runs: ties the local store to the scheduler.
+//!
+//! Requests of a day are taken in blocks that are written before the first of them is sent, so that a crash only ever
+//! overcounts. Everything else goes through a thread of its own: the last minute (one write a slot), learned limits,
+//! the states of keys and the journal of each.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tidegate_gemini::tokens::Calibration;
+use tidegate_scheduler::{Dimension, KeyId, Limits, Outcome, Remembered, Scheduler, Timestamp};
+
+use crate::classify::FaultWords;
+use crate::driver::KeyCard;
+use crate::store::{CalibrationSums, Fingerprint, KeyEvent, KeyRecord, LearnedLimit, LimitSource, Redacted, Store, StoreError};
+
+/// A block is this part of the day's limit: at most that much is lost to a crash.
+const BLOCKS_A_DAY: u64 = 500;
+/// While no limit of the day is known, a block is this part of what the day has seen.
+const PART_OF_SEEN: u64 = 100;
+const MOST_UNKNOWN: u64 = 1_000;
+/// How long the first thing to be written waits for others to share its write.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// The engine's memory. Dropping it hands back what was reserved and writes the rest.
+pub(crate) struct Memory {
+    store: Store,
+    notes: Option<Sender<Note>>,
+    writer: Option<JoinHandle<()>>,
+    projects: Vec<Arc<str>>,
+    fingerprints: Vec<Fingerprint>,
+    /// Number of each key's project.
+    owners: Vec<u32>,
+    slot: u64,
+    families: HashSet<Arc<str>>,
+    blocks: HashMap<(u32, Arc<str>), Block>,
+    learned: HashMap<(u32, Arc<str>), Limits>,
+    states: HashMap<(KeyId, Arc<str>), &'static str>,
+}
+
+/// Requests of a day that are written down and not yet sent.
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    day_end: Timestamp,
+    /// The day's total of all processes when the block was taken, the block included.
+    total: u64,
+    left: u64,
+}
+
+/// Something to be written in its own time.
+enum Note {
+    Sent { project: Arc<str>, model: Arc<str>, start: Timestamp, tokens: u64 },
+    Limit(LearnedLimit),
+    State(KeyRecord),
+    Clear(Fingerprint, Arc<str>),
+    Event(Box<KeyEvent>),
+    Calibration(Vec<CalibrationSums>),
+}
+
+/// One answer, with what memory needs of it.
+pub(crate) struct Answered<'a> {
+    pub now: Timestamp,
+    pub key: KeyId,
+    pub card: &'a KeyCard,
+    pub family: Arc<str>,
+    pub outcome: &'a Outcome,
+    /// The pause that followed, and whether the quota counts as fully exhausted.
+    pub held: Option<(Timestamp, bool)>,
+    /// Keys that died of it.
+    pub dead: &'a [KeyId],
+    pub fault: Option<&'a FaultWords>,
+    pub body: &'a [u8],
+}
+
+const AVAILABLE: &str = "AVAILABLE";
+const TEMPORARILY_EXHAUSTED: &str = "TEMPORARILY_EXHAUSTED";
+const FULLY_EXHAUSTED: &str = "FULLY_EXHAUSTED";
+const FAILED_INIT: &str = "FAILED_INIT";
+
+impl Memory {
+    /// Opens the store of `state_dir` and lets the scheduler go on from what is in it.
+    pub(crate) fn open(
+        state_dir: &Path,
+        base_url: &str,
+        minute: Duration,
+        projects: Vec<Arc<str>>,
+        cards: &[KeyCard],
+    ) -> Result<Memory, StoreError> {
+        let store = Store::open(state_dir, base_url)?;
+        let behind = Store::open(state_dir, base_url)?;
+        let (notes, incoming) = channel();
+        let writer = std::thread::Builder::new().name("store".to_owned()).spawn(move || write(&behind, &incoming)).ok();
+        Ok(Memory {
+            store,
+            notes: Some(notes),
+            writer,
+            projects,
+            fingerprints: cards.iter().map(|card| Fingerprint::of(&card.secret)).collect(),
+            owners: cards.iter().map(|card| card.project).collect(),
+            slot: (u64::try_from(minute.as_micros()).unwrap_or(u64::MAX) / 600).max(1),
+            families: HashSet::new(),
+            blocks: HashMap::new(),
+            learned: HashMap::new(),
+            states: HashMap::new(),
+        })
+    }
+
+    /// Hands the scheduler and the estimates what earlier runs left.
+    pub(crate) fn recall(
+        &mut self,
+        scheduler: &mut Scheduler,
+        calibration: &mut Calibration,
+        now: Timestamp,
+        window: Duration,
+        scaled_days: bool,
+    ) -> Result<(), StoreError> {
+        if scaled_days {
+            scheduler.anchor_days(self.store.day_anchor(now)?);
+        }
+        for sums in self.store.load_calibration()? {
+            calibration.restore(&sums.model, sums.estimated, sums.actual);
+        }
+        for remembered in self.remembered(scheduler, now, window)? {
+            scheduler.restore(now, &remembered);
+        }
+        for state in self.store.key_states()?.iter().filter(|state| state.model.is_empty() && state.state == FAILED_INIT) {
+            for key in self.keys_of(state.key) {
+                scheduler.bury(key, &state.reason);
+                self.states.insert((key, Arc::from("")), FAILED_INIT);
+            }
+        }
+        Ok(())
+    }
+
+    fn remembered(&self, scheduler: &mut Scheduler, now: Timestamp, window: Duration) -> Result<Vec<Remembered>, StoreError> {
+        let mut all: HashMap<(u32, String), Remembered> = HashMap::new();
+        let number =
+            |name: &str| self.projects.iter().position(|project| **project == *name).and_then(|at| u32::try_from(at).ok());
+        for row in self.store.recent_slots(now.before(window))? {
+            if let Some(project) = number(&row.project) {
+                entry(&mut all, project, row.model).slots.push((row.start, row.requests, row.tokens));
+            }
+        }
+        let end = scheduler.day_end(now);
+        for row in self.store.open_days(now)?.into_iter().filter(|row| row.day_end == end) {
+            if let Some(project) = number(&row.project) {
+                entry(&mut all, project, row.model).today = row.requests;
+            }
+        }
+        for limit in self.store.learned_limits()? {
+            let Some(project) = number(&limit.project) else { continue };
+            let remembered = entry(&mut all, project, limit.model);
+            match (limit.value, limit.dimension) {
+                (0, _) => remembered.parked = true,
+                (value, Dimension::Rpm) => remembered.learned.rpm = Some(value),
+                (value, Dimension::Tpm) => remembered.learned.tpm = Some(value),
+                (value, Dimension::Rpd) => remembered.learned.rpd = Some(value),
+                (_, Dimension::Tpd) => {}
+            }
+        }
+        for state in self.store.key_states()?.into_iter().filter(|state| !state.model.is_empty()) {
+            let Some(until) = state.until.filter(|until| *until > now) else { continue };
+            for key in self.keys_of(state.key) {
+                let Some(&project) = self.owners.get(key.0 as usize) else { continue };
+                entry(&mut all, project, state.model.clone()).held = Some((until, state.state == FULLY_EXHAUSTED));
+            }
+        }
+        Ok(all.into_values().collect())
+    }
+
+    fn keys_of(&self, fingerprint: Fingerprint) -> Vec<KeyId> {
+        let same = self.fingerprints.iter().enumerate().filter(|(_, known)| **known == fingerprint);
+        same.filter_map(|(number, _)| u32::try_from(number).ok().map(KeyId)).collect()
+    }
+
+    // === while it runs ===
+
+    /// A model is about to be used: each project takes its first block of the day.
+    pub(crate) fn prepare(&mut self, scheduler: &mut Scheduler, now: Timestamp, family: &Arc<str>) {
+        if !self.families.insert(family.clone()) {
+            return;
+        }
+        let model = scheduler.model(family);
+        for project in 0..u32::try_from(self.projects.len()).unwrap_or(u32::MAX) {
+            self.learned.insert((project, family.clone()), scheduler.limits(project, model));
+            self.take_block(scheduler, now, project, family);
+            self.tell(scheduler, now, project, family);
+        }
+    }
+
+    /// A request goes out: it comes out of the block, and an empty block is renewed at once, before the next request.
+    pub(crate) fn started(&mut self, scheduler: &mut Scheduler, now: Timestamp, project: u32, family: &Arc<str>, tokens: u64) {
+        let start = Timestamp::from_micros(now.as_micros() / self.slot * self.slot);
+        let name = self.projects[project as usize].clone();
+        self.note(Note::Sent { project: name, model: family.clone(), start, tokens });
+        let day_end = scheduler.day_end(now);
+        let place = (project, family.clone());
+        if self.blocks.get(&place).is_none_or(|block| block.day_end != day_end) {
+            self.take_block(scheduler, now, project, family);
+        }
+        let Some(block) = self.blocks.get_mut(&place) else { return };
+        block.left = block.left.saturating_sub(1);
+        if block.left == 0 {
+            self.take_block(scheduler, now, project, family);
+            self.tell(scheduler, now, project, family);
+        }
+    }
+
+    /// Writes the next block down.
+    fn take_block(&mut self, scheduler: &mut Scheduler, now: Timestamp, project: u32, family: &Arc<str>) {
+        let model = scheduler.model(family);
+        let limit = scheduler.limits(project, model).rpd;
+        let place = (project, family.clone());
+        let seen = self.blocks.get(&place).map_or(0, |block| block.total);
+        let unknown = (seen / PART_OF_SEEN).clamp(1, MOST_UNKNOWN);
+        let size = limit.map_or(unknown, |limit| (limit / BLOCKS_A_DAY).max(1));
+        let day_end = scheduler.day_end(now);
+        let name = self.projects[project as usize].clone();
+        let total = match self.store.reserve_day(&name, family, day_end, size) {
+            Ok(total) => total,
+            Err(fault) => return tracing::warn!("the day's count is not written down: {fault}"),
+        };
+        // What lies above the limit is not there: it belongs to other processes.
+        let above = limit.map_or(0, |limit| total.saturating_sub(limit)).min(size);
+        if above > 0 {
+            let _ = self.store.return_day(&name, family, day_end, above);
+        }
+        self.blocks.insert(place, Block { day_end, total: total - above, left: size - above });
+    }
+
+    /// Tells the scheduler how much of the day is taken: by other processes, and by this one beside its block.
+    fn tell(&self, scheduler: &mut Scheduler, now: Timestamp, project: u32, family: &Arc<str>) {
+        if let Some(block) = self.blocks.get(&(project, family.clone())) {
+            let model = scheduler.model(family);
+            scheduler.count_today(now, project, model, block.total - block.left);
+        }
+    }
+
+    /// An answer came: limits, states and the journals of keys follow.
+    pub(crate) fn answered(&mut self, scheduler: &mut Scheduler, answered: &Answered<'_>) {
+        for &key in answered.dead {
+            self.change(answered, key, Arc::from(""), FAILED_INIT, None);
+        }
+        match answered.outcome {
+            Outcome::KeyLimited(denied) => {
+                self.learn(scheduler, answered, denied.limit.is_some());
+                let (until, fully) = answered.held.unwrap_or((answered.now, false));
+                let state = if fully { FULLY_EXHAUSTED } else { TEMPORARILY_EXHAUSTED };
+                let until = Some(until).filter(|until| !until.is_never());
+                self.change(answered, answered.key, answered.family.clone(), state, until);
+            }
+            Outcome::Done { .. } if self.states.contains_key(&(answered.key, answered.family.clone())) => {
+                self.change(answered, answered.key, answered.family.clone(), AVAILABLE, None);
+            }
+            _ => {}
+        }
+    }
+
+    fn learn(&mut self, scheduler: &mut Scheduler, answered: &Answered<'_>, told: bool) {
+        let project = answered.card.project;
+        let model = scheduler.model(&answered.family);
+        let now = scheduler.limits(project, model);
+        let place = (project, answered.family.clone());
+        let before = self.learned.insert(place, now).unwrap_or_default();
+        let source = if told { LimitSource::QuotaValue } else { LimitSource::Probe };
+        let dimensions =
+            [(Dimension::Rpm, before.rpm, now.rpm), (Dimension::Tpm, before.tpm, now.tpm), (Dimension::Rpd, before.rpd, now.rpd)];
+        for (dimension, before, value) in dimensions {
+            if let Some(value) = value.filter(|_| value != before) {
+                let project = self.projects[project as usize].to_string();
+                let (model, learned_at) = (answered.family.to_string(), answered.now);
+                self.note(Note::Limit(LearnedLimit { project, model, dimension, value, learned_at, source }));
+            }
+        }
+    }
+
+    /// Keeps a state and writes the change into the key's journal.
+    fn change(&mut self, answered: &Answered<'_>, key: KeyId, model: Arc<str>, to: &'static str, until: Option<Timestamp>) {
+        let Some(&fingerprint) = self.fingerprints.get(key.0 as usize) else { return };
+        let from = if to == AVAILABLE {
+            self.states.remove(&(key, model.clone()))
+        } else {
+            self.states.insert((key, model.clone()), to)
+        };
+        let from = from.unwrap_or(AVAILABLE);
+        let cause = answered.fault.map_or_else(|| "answered again".to_owned(), |fault| fault.code.clone());
+        if to == AVAILABLE {
+            self.note(Note::Clear(fingerprint, model.clone()));
+        } else {
+            let (state, reason, since) = (to.to_owned(), cause.clone(), answered.now);
+            self.note(Note::State(KeyRecord { key: fingerprint, model: model.to_string(), state, until, reason, since }));
+        }
+        let body = (to != AVAILABLE).then(|| redacted(answered.body, &answered.card.secret));
+        self.note(Note::Event(Box::new(KeyEvent {
+            at: answered.now,
+            key: fingerprint,
+            name: answered.card.name.to_string(),
+            project: self.projects[answered.card.project as usize].to_string(),
+            model: model.to_string(),
+            from: from.to_owned(),
+            to: to.to_owned(),
+            cause,
+            http_status: answered.fault.and_then(|fault| fault.http_status),
+            body,
+        })));
+    }
+
+    /// What was learned of estimates.
+    pub(crate) fn keep_calibration(&self, calibration: &Calibration) {
+        let sums = calibration.sums().map(|(model, estimated, actual)| CalibrationSums {
+            model: model.to_owned(),
+            modality: String::new(),
+            estimated,
+            actual,
+        });
+        self.note(Note::Calibration(sums.collect()));
+    }
+
+    fn note(&self, note: Note) {
+        if let Some(notes) = &self.notes {
+            // Without its writer the store is only less fresh; the run goes on.
+            let _ = notes.send(note);
+        }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        for ((project, model), block) in &self.blocks {
+            let _ = self.store.return_day(&self.projects[*project as usize], model, block.day_end, block.left);
+        }
+        self.notes = None;
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+fn redacted(body: &[u8], key: &SecretString) -> Redacted {
+    Redacted::new(&String::from_utf8_lossy(body), [key])
+}
+
+fn entry(all: &mut HashMap<(u32, String), Remembered>, project: u32, model: String) -> &mut Remembered {
+    let fresh = Remembered { project, model: model.clone(), ..Remembered::default() };
+    all.entry((project, model)).or_insert(fresh)
+}
+
+// === the writing thread ===
+
+fn write(store: &Store, incoming: &Receiver<Note>) {
+    let mut open = true;
+    while open {
+        let Ok(first) = incoming.recv() else { return };
+        let mut batch = vec![first];
+        // What is sent within a slot becomes one write.
+        std::thread::sleep(GATHER);
+        loop {
+            match incoming.recv_timeout(Duration::ZERO) {
+                Ok(note) => batch.push(note),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => {
+                    open = false;
+                    break;
+                }
+            }
+        }
+        if let Err(fault) = store.together(|| put(store, batch)) {
+            tracing::warn!("the local store falls behind: {fault}");
+        }
+    }
+}
+
+fn put(store: &Store, batch: Vec<Note>) -> Result<(), StoreError> {
+    let mut slots: HashMap<(Arc<str>, Arc<str>, Timestamp), (i64, i64)> = HashMap::new();
+    for note in batch {
+        match note {
+            Note::Sent { project, model, start, tokens } => {
+                let slot = slots.entry((project, model, start)).or_default();
+                slot.0 += 1;
+                slot.1 = slot.1.saturating_add(i64::try_from(tokens).unwrap_or(i64::MAX));
+            }
+            Note::Limit(limit) => store.learn_limit(&limit)?,
+            Note::State(state) => store.set_key_state(&state)?,
+            Note::Clear(key, model) => store.clear_key_state(key, &model)?,
+            Note::Event(event) => store.append_key_event(&event)?,
+            Note::Calibration(sums) => store.save_calibration(&sums)?,
+        }
+    }
+    slots
+        .into_iter()
+        .try_for_each(|((project, model, start), (requests, tokens))| store.add_slot(&project, &model, start, requests, tokens))
+}
