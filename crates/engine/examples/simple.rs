@@ -1,5 +1,7 @@
 //! The shortest way: six prompts, a system instruction, answers in the order of the prompts.
 
+#![allow(clippy::print_stdout)]
+
 mod common;
 
 use std::time::Duration;

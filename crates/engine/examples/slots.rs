@@ -1,5 +1,7 @@
 //! Thinking in slots: four slots a key, an interval from start to start in each, and the event stream as a monitor.
 
+#![allow(clippy::print_stdout)]
+
 mod common;
 
 use std::time::Duration;

@@ -375,8 +375,11 @@ fn write(store: &Store, incoming: &Receiver<Note>) {
     }
 }
 
+/// Project, model family and start of a slot.
+type SlotOf = (Arc<str>, Arc<str>, Timestamp);
+
 fn put(store: &Store, batch: Vec<Note>) -> Result<(), StoreError> {
-    let mut slots: HashMap<(Arc<str>, Arc<str>, Timestamp), (i64, i64)> = HashMap::new();
+    let mut slots: HashMap<SlotOf, (i64, i64)> = HashMap::new();
     for note in batch {
         match note {
             Note::Sent { project, model, start, tokens } => {

@@ -172,7 +172,7 @@ fn a_large_prompt_at_the_head_does_not_idle_the_window() {
     bench.submit(2, 900, 0);
     bench.submit(3, 300, 0);
     let mut order = Vec::new();
-    while order.len() < 1 {
+    while order.is_empty() {
         order.extend(jobs(&bench.wake()));
     }
     assert_eq!(order, [3]);

@@ -1,5 +1,5 @@
 //! Worlds in virtual time: the scheduler against independent quotas, hours of traffic in milliseconds.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 mod loads;
 mod matrix;
