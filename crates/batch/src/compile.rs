@@ -10,7 +10,8 @@ use tidegate_gemini::request::{self, Request};
 use crate::identity::Fingerprint;
 use crate::input::{Body, Row};
 use crate::options::Options;
-use crate::template::{Template, TemplateError};
+use crate::run::RunError;
+use crate::template::Template;
 
 /// Makes requests of rows. Clones share the template.
 #[derive(Debug, Clone)]
@@ -44,7 +45,10 @@ impl Compiled {
 }
 
 impl Compiler {
-    pub(crate) fn new(options: &Options) -> Result<Compiler, TemplateError> {
+    /// Checks the template and the settings for every row, so that no row is blamed for them.
+    pub(crate) fn new(options: &Options) -> Result<Compiler, RunError> {
+        let named = Some(options.defaults.model.clone().unwrap_or_else(|| "any".to_owned()));
+        request::build(&Prompt::text("any"), &request::Defaults { model: named, ..options.defaults.clone() })?;
         let template = options.template.as_deref().map(Template::new).transpose()?.map(Arc::new);
         Ok(Compiler { template, defaults: Arc::new(options.defaults.clone()) })
     }
@@ -164,6 +168,15 @@ mod tests {
         let bad = compiler(Some("{{ text }}")).compile(&json_row("{\"text\": oops}")).unwrap_err();
         assert_eq!(bad.line, 4);
         assert!(bad.reason.starts_with("not valid JSON"), "{}", bad.reason);
+    }
+
+    #[test]
+    fn a_fault_of_the_settings_is_no_fault_of_a_row() {
+        let mut options = Options::default();
+        assert!(Compiler::new(&options).is_ok(), "each row may name its model");
+        options.defaults.temperature = Some(f64::NAN);
+        let error = Compiler::new(&options).unwrap_err().to_string();
+        assert_eq!(error, "the settings of this run: the temperature NaN is not a number");
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub enum StopReason {
     Deadline,
     /// [`Options::max_tokens`](crate::Options::max_tokens) is spent.
     Budget,
+    /// [`Options::max_cost`](crate::Options::max_cost) is spent.
+    Cost,
     /// More rows failed than [`Options::fail_on_error`](crate::Options::fail_on_error) allows.
     TooManyErrors,
     /// No key is left that could serve anything.
@@ -40,6 +42,7 @@ impl StopReason {
             StopReason::Exhausted => "quota_exhausted",
             StopReason::Deadline => "deadline",
             StopReason::Budget => "budget",
+            StopReason::Cost => "cost",
             StopReason::TooManyErrors => "too_many_errors",
             StopReason::NoKey => "no_key",
             StopReason::Unreachable => "unreachable",

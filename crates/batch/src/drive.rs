@@ -6,10 +6,12 @@ use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
 use tidegate_engine::{Error, ErrorClass, Request, Response};
+use tidegate_gemini::prices::Date;
 use tidegate_gemini::response::Usage;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until};
 
+use crate::budget::Spending;
 use crate::control::{Control, Stop, StopReason};
 use crate::errors_file::ErrorsFile;
 use crate::feed::{self, Fed};
@@ -44,21 +46,22 @@ pub(crate) async fn drive<A: Ask>(
     control: &Control,
     sink: &dyn ProgressSink,
 ) -> Result<(Ended, Home), RunError> {
-    let Prepared { inputs, compiler, selection, mut home, counts, errors, tokens, warnings } = prepared;
+    let Prepared { inputs, compiler, selection, mut home, counts, errors, tokens, spending, warnings } = prepared;
     let broken = |error: std::io::Error| RunError::Broken(error.to_string());
     let capacity = options.admit.max(1);
     let writer = Writer::start(home.store()?, options.durability, capacity + 1).map_err(broken)?;
-    let rows = feed::start(inputs, compiler, selection, options).map_err(broken)?;
+    let nothing_to_ask = selection.is_empty();
+    let rows = if nothing_to_ask { None } else { Some(feed::start(inputs, compiler, selection, options).map_err(broken)?) };
     let mut drive = Drive {
         options,
         sink,
         writer,
-        rows: Some(rows),
+        rows,
         in_flight: 0,
-        tally: Tally { counts, errors, tokens, usage: Usage::default(), warnings },
+        tally: Tally { counts, errors, tokens, spending, usage: Usage::default(), warnings },
         stop: None,
         failure: None,
-        input_ended: false,
+        input_ended: nothing_to_ask,
         refused: None,
     };
     drive.run(ask, deadline, control).await;
@@ -85,6 +88,7 @@ struct Ticket {
     id: String,
     status: Status,
     usage: Usage,
+    retryable: bool,
     line: Option<String>,
 }
 
@@ -93,6 +97,7 @@ struct Tally {
     counts: Counts,
     errors: Option<ErrorsFile>,
     tokens: u64,
+    spending: Spending,
     usage: Usage,
     warnings: Vec<String>,
 }
@@ -102,7 +107,9 @@ impl Drive<'_> {
         let mut flying: FuturesUnordered<BoxFuture<'_, Answer>> = FuturesUnordered::new();
         let mut stopping: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
         let mut stops = control.stops();
-        if let Some(reason) = self.tally.enough(self.options) {
+        if self.rows.is_some()
+            && let Some(reason) = self.tally.enough(self.options)
+        {
             self.stop(reason, NO_HURRY);
         }
         let far = Instant::now() + 24 * 365 * NO_HURRY;
@@ -185,6 +192,7 @@ impl Drive<'_> {
 
     fn answered(&mut self, mut asked: Asked, answer: &Result<Response, Error>) {
         let line = asked.line.take();
+        self.spend(&asked.model, answer);
         match record::ended(&asked, answer, self.options.full_response, Timestamp::now()) {
             Some(done) => self.write(asked.id, done, line),
             None => {
@@ -195,8 +203,20 @@ impl Drive<'_> {
         }
     }
 
+    /// Money is gone when the answer comes, whatever becomes of it.
+    fn spend(&mut self, model: &str, answer: &Result<Response, Error>) {
+        let trace = answer.as_ref().map_or_else(|error| &error.trace, |response| &response.trace);
+        let today = Date::of_unix_seconds(Timestamp::now().as_second().unsigned_abs());
+        if let Some(warning) = self.tally.spending.add(model, &trace.usage, today) {
+            self.tally.warn(self.sink, warning);
+        }
+        if self.stop.is_none() && self.tally.spending.is_used_up() {
+            self.stop(StopReason::Cost, NO_HURRY);
+        }
+    }
+
     fn write(&mut self, id: String, done: Done, line: Option<String>) {
-        let ticket = Ticket { id, status: done.status, usage: done.usage, line };
+        let ticket = Ticket { id, status: done.status, usage: done.usage, retryable: done.retryable, line };
         self.writer.append(done.line, ticket);
     }
 
@@ -254,7 +274,7 @@ impl Drive<'_> {
         let outstanding = counts.outstanding();
         let all_done = counts.total.is_some() && outstanding == 0;
         let stopped = self.stop.map(|(reason, _)| reason).filter(|_| !all_done);
-        let ran_through = stopped.is_none() && self.refused.is_none() && self.options.limit.is_none();
+        let ran_through = self.stop.is_none() && self.refused.is_none() && self.options.limit.is_none();
         if ran_through && (outstanding > 0 || !self.input_ended) {
             return Err(RunError::Broken(format!(
                 "the inputs changed meanwhile, {outstanding} of their rows were not found again"
@@ -268,6 +288,7 @@ impl Drive<'_> {
 impl Tally {
     fn take(&mut self, ticket: &Ticket) -> Result<(), OutputError> {
         self.counts.count(ticket.status);
+        self.counts.retryable += u64::from(ticket.retryable);
         self.usage.add(&ticket.usage);
         self.tokens += ticket.usage.total_tokens;
         match (&mut self.errors, &ticket.line) {
@@ -280,6 +301,9 @@ impl Tally {
     fn enough(&self, options: &Options) -> Option<StopReason> {
         if options.max_tokens.is_some_and(|most| self.tokens >= most) {
             return Some(StopReason::Budget);
+        }
+        if self.spending.is_used_up() {
+            return Some(StopReason::Cost);
         }
         let (failed, ended) = (self.counts.unsuccessful(), self.counts.ended());
         options.fail_on_error.filter(|bound| bound.reached(failed, ended)).map(|_| StopReason::TooManyErrors)

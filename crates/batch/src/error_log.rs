@@ -1,7 +1,6 @@
 //! The error log: one line for each attempt that failed, written beside the run as it happens.
 
-use std::fs::OpenOptions;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Mutex;
@@ -11,6 +10,10 @@ use std::thread::{self, JoinHandle};
 use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 use tidegate_engine::{Attempt, AttemptFault, Event, EventKind, Observer};
+
+mod rotation;
+
+use rotation::{RotatingFile, Rotation};
 
 /// Watches an engine and appends its failed attempts to a file. Dropping it writes out what is left.
 #[derive(Debug)]
@@ -50,8 +53,9 @@ struct Line<'a> {
     project: &'a str,
     model: &'a str,
     http_status: Option<u16>,
-    status: &'a str,
+    status: Option<&'a str>,
     reason: &'a str,
+    message: &'a str,
     quota_id: Option<&'a str>,
     retry_in_ms: Option<u64>,
     permanent: bool,
@@ -60,9 +64,13 @@ struct Line<'a> {
 }
 
 impl ErrorLog {
-    /// Opens the file to append to; a thread does the writing.
+    /// Opens the file to append to; a thread does the writing. A file of 100 MB becomes `FILE.1`, that one `FILE.2`, up
+    /// to `FILE.4`.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
     pub fn open(path: &Path, format: ErrorLogFormat) -> io::Result<ErrorLog> {
-        ErrorLog::to(OpenOptions::new().append(true).create(true).open(path)?, format)
+        ErrorLog::to(RotatingFile::open(path, Rotation::default())?, format)
     }
 
     /// Writes to anything.
@@ -101,16 +109,22 @@ impl Drop for ErrorLog {
     }
 }
 
-/// Lines that come together are written together.
-fn write(writer: impl Write, lines: &Receiver<String>) {
-    let mut writer = BufWriter::new(writer);
+/// Lines that come together are written together, always whole ones.
+fn write(mut writer: impl Write, lines: &Receiver<String>) {
+    const ENOUGH: usize = 64 * 1024;
+    let mut block = String::new();
     while let Ok(first) = lines.recv() {
-        let mut together = std::iter::once(first).chain(lines.try_iter());
-        let written = together.try_for_each(|line| writeln!(writer, "{line}")).and_then(|()| writer.flush());
-        if let Err(error) = written {
+        let mut next = Some(first);
+        while let Some(line) = next {
+            block.push_str(&line);
+            block.push('\n');
+            next = if block.len() < ENOUGH { lines.try_recv().ok() } else { None };
+        }
+        if let Err(error) = writer.write_all(block.as_bytes()).and_then(|()| writer.flush()) {
             tracing::warn!(%error, "the error log cannot be written any longer");
             return;
         }
+        block.clear();
     }
 }
 
@@ -122,8 +136,9 @@ fn json(attempt: &Attempt, fault: &AttemptFault, now: Timestamp) -> String {
         project: &attempt.seat.project,
         model: &attempt.seat.model,
         http_status: fault.http_status,
-        status: &fault.code,
-        reason: &fault.message,
+        status: fault.status.as_deref(),
+        reason: reason(fault),
+        message: &fault.message,
         quota_id: fault.quota_id.as_deref(),
         retry_in_ms: fault.retry_in.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
         permanent: fault.permanent,
@@ -131,6 +146,12 @@ fn json(attempt: &Attempt, fault: &AttemptFault, now: Timestamp) -> String {
         attempt: attempt.number,
     };
     serde_json::to_string(&line).unwrap_or_default()
+}
+
+/// The word for what was wrong, more exact than the status where there is one.
+fn reason(fault: &AttemptFault) -> &str {
+    let only_a_status = fault.status.as_ref() == Some(&fault.code);
+    if fault.quota_id.is_some() || only_a_status && fault.http_status == Some(429) { "quota" } else { &fault.code }
 }
 
 fn classic(attempt: &Attempt, fault: &AttemptFault, now: &Zoned) -> String {
@@ -173,8 +194,9 @@ mod tests {
         AttemptFault {
             blame: Blame::Key,
             http_status: Some(429),
+            status: Some("RESOURCE_EXHAUSTED".to_owned()),
             code: "RESOURCE_EXHAUSTED".to_owned(),
-            message: "quota".to_owned(),
+            message: "slow down".to_owned(),
             quota_id: Some("PerMinute".to_owned()),
             retry_in: Some(Duration::from_millis(59_400)),
             permanent: false,
@@ -184,6 +206,7 @@ mod tests {
     fn suspended() -> AttemptFault {
         AttemptFault {
             http_status: Some(403),
+            status: Some("PERMISSION_DENIED".to_owned()),
             code: "CONSUMER_SUSPENDED".to_owned(),
             quota_id: None,
             retry_in: None,
@@ -212,10 +235,23 @@ mod tests {
             json(&attempt(5, limited()), &limited(), now),
             concat!(
                 r#"{"time":"2024-01-15T10:30:45.123Z","slot":5,"key":"KEY_2","project":"main","model":"gemini-x","#,
-                r#""http_status":429,"status":"RESOURCE_EXHAUSTED","reason":"quota","quota_id":"PerMinute","#,
+                r#""http_status":429,"status":"RESOURCE_EXHAUSTED","reason":"quota","message":"slow down","quota_id":"PerMinute","#,
                 r#""retry_in_ms":59400,"permanent":false,"task":"task_7","attempt":2}"#
             )
         );
+    }
+
+    #[test]
+    fn status_and_reason_are_words_of_their_own() {
+        let told = |fault: AttemptFault| {
+            let line: serde_json::Value =
+                serde_json::from_str(&json(&attempt(5, fault.clone()), &fault, Timestamp::now())).unwrap();
+            (line["status"].clone(), line["reason"].clone())
+        };
+        assert_eq!(told(suspended()), ("PERMISSION_DENIED".into(), "CONSUMER_SUSPENDED".into()));
+        assert_eq!(told(AttemptFault { quota_id: None, ..limited() }), ("RESOURCE_EXHAUSTED".into(), "quota".into()));
+        let lost = AttemptFault { http_status: None, status: None, code: "connect".into(), quota_id: None, ..limited() };
+        assert_eq!(told(lost), (serde_json::Value::Null, "connect".into()));
     }
 
     #[test]

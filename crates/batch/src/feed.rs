@@ -8,10 +8,10 @@ use tidegate_engine::Request;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::compile::{BadRow, Compiled, Compiler};
-use crate::identity::Identities;
+use crate::identity::{Fingerprint, Identities, Taken};
 use crate::input::{Input, InputError, Place, Row, Rows};
 use crate::options::Options;
-use crate::prepare::{Selection, identify_bad};
+use crate::prepare::Selection;
 use crate::record::{self, Asked, Done};
 
 /// Rows read ahead of those admitted.
@@ -88,7 +88,8 @@ impl Feed {
         }
         match (self.compiler.compile(&at.row), selection) {
             (Ok(compiled), Selection::Planned(plan)) => {
-                let id = compiled.id(plan.occurrence(at.index));
+                let derived = || compiled.fingerprint().derived_id(plan.occurrence(at.index));
+                let id = compiled.prompt.id.clone().unwrap_or_else(derived);
                 Ok(Some(self.ask(id, &at, compiled)))
             }
             (Ok(compiled), Selection::Live(ids)) => {
@@ -101,7 +102,7 @@ impl Feed {
                 Ok(Some(skipped(id, at.index, &bad, walk)))
             }
             (Err(bad), Selection::Live(ids)) => {
-                let (id, ..) = identify_bad(&bad, ids);
+                let (id, ..) = walk.identify_bad(&bad, ids)?;
                 Ok(Some(skipped(id, at.index, &bad, walk)))
             }
         }
@@ -157,7 +158,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Through files and streams, once.
-    fn through(inputs: Vec<Input>) -> Walk<'static> {
+    pub(crate) fn through(inputs: Vec<Input>) -> Walk<'static> {
         Walk::new(inputs.into_iter().map(|input| (input.name().to_owned(), input.into_rows())))
     }
 
@@ -186,18 +187,28 @@ impl<'a> Walk<'a> {
         Located { index: self.index - 1, ordinal: self.last, row }
     }
 
-    /// Id, fingerprint and occurrence number of a row; an error when its explicit id stands twice.
+    /// Id and occurrence number of a row; an error when another row has its id.
     pub(crate) fn identify(&self, compiled: &Compiled, at: &Located, ids: &mut Identities) -> Result<(String, u32), InputError> {
-        let Some(id) = &compiled.prompt.id else {
-            let occurrence = ids.occurrence(compiled.fingerprint());
-            return Ok((compiled.id(occurrence), occurrence));
-        };
-        ids.claim(id, at.ordinal).map_err(|earlier| InputError::Duplicate {
-            id: id.clone(),
-            first: self.line(earlier),
-            second: self.line(at.ordinal),
-        })?;
-        Ok((id.clone(), 1))
+        let Some(id) = &compiled.prompt.id else { return self.derive(compiled.fingerprint(), ids) };
+        let place = || self.line(at.ordinal);
+        match ids.claim(id, at.ordinal) {
+            Ok(()) => Ok((id.clone(), 1)),
+            Err(Taken::At(earlier)) => Err(InputError::Duplicate { id: id.clone(), first: self.line(earlier), second: place() }),
+            Err(Taken::Derived) => Err(InputError::Derived { id: id.clone(), place: place() }),
+        }
+    }
+
+    /// The same for a bad line, which is known by its bytes.
+    pub(crate) fn identify_bad(&self, bad: &BadRow, ids: &mut Identities) -> Result<(String, u32), InputError> {
+        self.derive(&bad.fingerprint, ids)
+    }
+
+    fn derive(&self, fingerprint: &Fingerprint, ids: &mut Identities) -> Result<(String, u32), InputError> {
+        let id = |occurrence| fingerprint.derived_id(occurrence);
+        match ids.occurrence(fingerprint) {
+            Ok(occurrence) => Ok((id(occurrence), occurrence)),
+            Err((occurrence, at)) => Err(InputError::Derived { id: id(occurrence), place: self.line(at) }),
+        }
     }
 
     /// The error for a row that cannot be asked.

@@ -38,6 +38,12 @@ impl Fingerprint {
         Fingerprint(bytes)
     }
 
+    /// The part of it that stands in a derived id.
+    fn id_hash(&self) -> Digest {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        Digest([u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])])
+    }
+
     /// The id of a row that has none of its own; `occurrence` (from 1) keeps equal rows apart.
     ///
     /// ```
@@ -65,24 +71,60 @@ impl fmt::Display for Fingerprint {
 #[derive(Debug, Default)]
 pub struct Identities {
     explicit: HashMap<Digest, u32, Plain>,
+    /// How often the hash of a derived id was given away.
     derived: HashMap<Digest, u32, Plain>,
+    /// Places of explicit ids that look like derived ones.
+    lookalikes: HashMap<(Digest, u32), u32>,
+}
+
+/// Why an explicit id cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// By the row at this place.
+    At(u32),
+    /// By a row without an id of its own, whose content gives the same id.
+    Derived,
 }
 
 impl Identities {
-    /// Takes an explicit id that stands at place `at`; the place of the earlier row when it is taken already.
-    pub fn claim(&mut self, id: &str, at: u32) -> Result<(), u32> {
-        match self.explicit.insert(Digest::of(id), at) {
-            None => Ok(()),
-            Some(earlier) => Err(earlier),
+    /// Takes an explicit id that stands at place `at`.
+    ///
+    /// # Errors
+    /// When another row has it.
+    pub fn claim(&mut self, id: &str, at: u32) -> Result<(), Taken> {
+        if let Some(earlier) = self.explicit.insert(Digest::of(id), at) {
+            return Err(Taken::At(earlier));
         }
+        let Some((hash, occurrence)) = parse_derived(id) else { return Ok(()) };
+        if self.derived.get(&hash).is_some_and(|given| *given >= occurrence) {
+            return Err(Taken::Derived);
+        }
+        self.lookalikes.insert((hash, occurrence), at);
+        Ok(())
     }
 
     /// How many rows without an id had this content, the one at hand included.
-    pub fn occurrence(&mut self, fingerprint: &Fingerprint) -> u32 {
-        let count = self.derived.entry(Digest::of(&hex(&fingerprint.0))).or_default();
+    ///
+    /// # Errors
+    /// That number and the place of a row whose explicit id is the one this row would get.
+    pub fn occurrence(&mut self, fingerprint: &Fingerprint) -> Result<u32, (u32, u32)> {
+        let hash = fingerprint.id_hash();
+        let count = self.derived.entry(hash).or_default();
         *count = count.saturating_add(1);
-        *count
+        self.lookalikes.get(&(hash, *count)).map_or(Ok(*count), |at| Err((*count, *at)))
     }
+}
+
+/// Hash and occurrence number of an id in the form of [`Fingerprint::derived_id`].
+fn parse_derived(id: &str) -> Option<(Digest, u32)> {
+    let rest = id.strip_prefix("b3-")?;
+    let (hash, number) = rest.split_once('-').map_or((rest, None), |(hash, number)| (hash, Some(number)));
+    let is_hex = hash.len() == 16 && hash.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    let word = |range: std::ops::Range<usize>| u32::from_str_radix(hash.get(range)?, 16).ok();
+    let hash = Digest([word(0..8).filter(|_| is_hex)?, word(8..16)?]);
+    let Some(number) = number else { return Some((hash, 1)) };
+    let occurrence: u32 = number.parse().ok()?;
+    (occurrence > 1 && occurrence.to_string() == number).then_some((hash, occurrence))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -122,14 +164,28 @@ mod tests {
         let mut ids = Identities::default();
         assert_eq!(ids.claim("a", 1), Ok(()));
         assert_eq!(ids.claim("b", 2), Ok(()));
-        assert_eq!(ids.claim("a", 3), Err(1));
+        assert_eq!(ids.claim("a", 3), Err(Taken::At(1)));
+    }
+
+    #[test]
+    fn an_explicit_id_and_a_derived_one_cannot_be_the_same_whichever_comes_first() {
+        let print = Fingerprint::of("one");
+        let mut ids = Identities::default();
+        assert_eq!([ids.occurrence(&print), ids.occurrence(&print)], [Ok(1), Ok(2)]);
+        assert_eq!(ids.claim(&print.derived_id(1), 7), Err(Taken::Derived));
+        assert_eq!(ids.claim(&print.derived_id(2), 8), Err(Taken::Derived));
+        assert_eq!(ids.claim(&print.derived_id(3), 9), Ok(()));
+        assert_eq!(ids.occurrence(&print), Err((3, 9)));
+        for other in [format!("{}-1", print.derived_id(1)), print.derived_id(1).to_uppercase(), "b3-".to_owned()] {
+            assert_eq!(ids.claim(&other, 10), Ok(()), "{other}");
+        }
     }
 
     #[test]
     fn equal_rows_without_ids_are_numbered() {
         let mut ids = Identities::default();
         let (one, two) = (Fingerprint::of("one"), Fingerprint::of("two"));
-        assert_eq!([ids.occurrence(&one), ids.occurrence(&two), ids.occurrence(&one)], [1, 1, 2]);
+        assert_eq!([ids.occurrence(&one), ids.occurrence(&two), ids.occurrence(&one)], [Ok(1), Ok(1), Ok(2)]);
     }
 
     #[test]

@@ -5,14 +5,20 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 mod csv;
+mod gzip;
 mod json_array;
 mod jsonl;
 mod reader;
+mod steady;
 mod txt;
 
 use serde_json::{Map, Value};
+
+use crate::claims::is_device;
+use steady::{Pipe, Stamp, Steady};
 
 /// One input of a run.
 pub struct Input {
@@ -22,7 +28,8 @@ pub struct Input {
 }
 
 enum Source {
-    File(PathBuf),
+    /// The stamp of its first opening, which every later one must find again.
+    File(PathBuf, OnceLock<Stamp>),
     Stream(Box<dyn Read + Send>),
 }
 
@@ -107,9 +114,26 @@ pub enum InputError {
         /// Its second place.
         second: Place,
     },
-    /// Standard input can be read once only.
-    #[error("standard input (-) is named twice; name it once")]
-    StreamTwice,
+    /// An id of its own that is the one derived for another row.
+    #[error("{place}: id {id:?} is the one that a row without an id gets for its content; give this row another id")]
+    Derived {
+        /// The id.
+        id: String,
+        /// Where it stands.
+        place: Place,
+    },
+    /// A stream can be read once only.
+    #[error("{name}: is named twice, and can be read once only; name it once")]
+    StreamTwice {
+        /// The stream.
+        name: String,
+    },
+    /// A file is not what it was when the run began.
+    #[error("{path}: was changed while the run was reading it; every answer is saved, the same command again compares it anew")]
+    Changed {
+        /// The file.
+        path: String,
+    },
 }
 
 impl InputError {
@@ -121,7 +145,8 @@ impl InputError {
 
 impl Input {
     /// A file, or standard input for `-`. Without a `format` the file's extension tells; `.gz` and `.zst` are unpacked
-    /// (the content tells), standard input is taken as JSON lines.
+    /// (the content tells), standard input is taken as JSON lines. So is a pipe without an extension: like standard
+    /// input it is read once, as it comes.
     ///
     /// ```
     /// use tidegate_batch::{Format, Input, InputError};
@@ -131,12 +156,16 @@ impl Input {
     /// ```
     pub fn new(path: impl AsRef<Path>, format: Option<Format>) -> Result<Input, InputError> {
         let path = path.as_ref();
-        if path == Path::new("-") {
+        if STDIN.iter().any(|name| path == Path::new(name)) {
             return Ok(Input::stream("stdin", format.unwrap_or(Format::Jsonl), io::stdin()));
         }
         let name = path.display().to_string();
-        let format = format.or_else(|| Format::of(path)).ok_or(InputError::UnknownFormat { path: name.clone() })?;
-        Ok(Input { name, source: Source::File(path.to_owned()), format })
+        let format = format.or_else(|| Format::of(path));
+        if is_device(path) {
+            return Ok(Input::stream(name, format.unwrap_or(Format::Jsonl), Pipe::Closed(path.to_owned())));
+        }
+        let format = format.ok_or(InputError::UnknownFormat { path: name.clone() })?;
+        Ok(Input { name, source: Source::File(path.to_owned(), OnceLock::new()), format })
     }
 
     /// Any other stream, under a name for messages. It is read once, as it comes.
@@ -151,19 +180,13 @@ impl Input {
 
     pub(crate) fn path(&self) -> Option<&Path> {
         match &self.source {
-            Source::File(path) => Some(path),
+            Source::File(path, _) => Some(path),
             Source::Stream(_) => None,
         }
     }
 
-    /// True when it is the file at `path`, under whatever name.
-    pub(crate) fn is_at(&self, path: &Path) -> bool {
-        let true_path = |path: &Path| fs::canonicalize(path).ok();
-        self.path().and_then(true_path).is_some_and(|own| Some(own) == true_path(path))
-    }
-
     /// An error when the file is not there or is none.
-    pub(crate) fn check(&self) -> Result<(), InputError> {
+    fn check(&self) -> Result<(), InputError> {
         let Some(path) = self.path() else { return Ok(()) };
         match fs::metadata(path) {
             Ok(found) if found.is_dir() => Err(InputError::Directory { path: self.name.clone() }),
@@ -176,20 +199,21 @@ impl Input {
     pub(crate) fn spool(self, to: &Path) -> io::Result<Input> {
         let Source::Stream(mut stream) = self.source else { return Ok(self) };
         io::copy(&mut stream, &mut File::create(to)?)?;
-        Ok(Input { name: self.name, source: Source::File(to.to_owned()), format: self.format })
+        Ok(Input { name: self.name, source: Source::File(to.to_owned(), OnceLock::new()), format: self.format })
     }
 
     /// Reads all rows of a file. A stream can be read by [`Input::into_rows`] only.
     pub(crate) fn rows(&self) -> Result<Rows, InputError> {
-        let Some(path) = self.path() else { return Ok(Box::new(std::iter::empty())) };
-        let file = File::open(path).map_err(|error| self.unreadable(&error))?;
+        let Source::File(path, stamp) = &self.source else { return Ok(Box::new(std::iter::empty())) };
+        let opened = File::open(path).and_then(|file| Steady::new(file, stamp));
+        let file = opened.map_err(|error| self.unreadable(&error))?;
         rows(self.name.clone(), self.format, Box::new(file))
     }
 
     /// Reads all rows of a file or a stream.
     pub(crate) fn into_rows(self) -> Result<Rows, InputError> {
         match self.source {
-            Source::File(_) => self.rows(),
+            Source::File(..) => self.rows(),
             Source::Stream(stream) => rows(self.name, self.format, stream),
         }
     }
@@ -197,9 +221,34 @@ impl Input {
     fn unreadable(&self, error: &io::Error) -> InputError {
         match error.kind() {
             io::ErrorKind::NotFound => InputError::Missing { path: self.name.clone() },
-            _ => InputError::Unreadable { path: self.name.clone(), reason: error.to_string() },
+            _ => broke_off(&self.name, error),
         }
     }
+}
+
+/// Names under which standard input is known.
+const STDIN: [&str; 4] = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
+
+/// Refuses inputs that are not there, and a stream that would have to be read twice.
+pub(crate) fn check(inputs: &[Input]) -> Result<(), InputError> {
+    let mut streams: Vec<&str> = Vec::new();
+    for input in inputs {
+        input.check()?;
+        if input.path().is_none() {
+            if streams.contains(&input.name()) {
+                return Err(InputError::StreamTwice { name: input.name.clone() });
+            }
+            streams.push(input.name());
+        }
+    }
+    Ok(())
+}
+
+fn broke_off(name: &str, error: &io::Error) -> InputError {
+    if steady::is_altered(error) {
+        return InputError::Changed { path: name.to_owned() };
+    }
+    InputError::Unreadable { path: name.to_owned(), reason: error.to_string() }
 }
 
 impl fmt::Debug for Input {
@@ -285,11 +334,7 @@ impl From<io::Error> for Broken {
 }
 
 fn rows(name: String, format: Format, reader: Box<dyn Read + Send>) -> Result<Rows, InputError> {
-    let failed = {
-        let name = name.clone();
-        move |error: io::Error| InputError::Unreadable { path: name, reason: error.to_string() }
-    };
-    let reader = reader::unpacked(reader).map_err(failed)?;
+    let reader = reader::unpacked(reader).map_err(|error| broke_off(&name, &error))?;
     let rows: Box<dyn Iterator<Item = Result<Row, Broken>> + Send> = match format {
         Format::Jsonl => Box::new(jsonl::rows(reader)),
         Format::Json => Box::new(json_array::rows(reader)),
@@ -299,7 +344,7 @@ fn rows(name: String, format: Format, reader: Box<dyn Read + Send>) -> Result<Ro
     };
     Ok(Box::new(rows.map(move |row| {
         row.map_err(|broken| match broken {
-            Broken::Io(error) => InputError::Unreadable { path: name.clone(), reason: error.to_string() },
+            Broken::Io(error) => broke_off(&name, &error),
             Broken::Structure { line, column, reason } => {
                 let place = Place { input: name.clone(), line, column: Some(column) };
                 InputError::Structure { place, reason }

@@ -6,8 +6,14 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use tidegate_gemini::Usage;
+use tidegate_gemini::prices::Date;
 
+use crate::budget::Spending;
 use crate::record::Status;
+use crate::refresh::Riders;
 
 mod writer;
 
@@ -17,7 +23,9 @@ pub(crate) use writer::{Store, Writer};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
     /// A line in its middle is no record.
-    #[error("{path}:{line}: is no record of a run: {reason}; remove the line (its row is asked again), or choose another output")]
+    #[error(
+        "{path}:{line}: is no record of a run: {reason}; remove the line (its row is asked again), choose another output, or start over with --fresh (everything is kept beside)"
+    )]
     BadLine {
         /// The journal.
         path: String,
@@ -25,16 +33,6 @@ pub enum JournalError {
         line: u64,
         /// Why not.
         reason: String,
-    },
-    /// Two records of the same row.
-    #[error("{path}: lines {first} and {second} are records of the same id; remove one of them")]
-    Twice {
-        /// The journal.
-        path: String,
-        /// One of the lines, from 1.
-        first: u64,
-        /// The other.
-        second: u64,
     },
     /// The system refuses.
     #[error("{path}: cannot be read: {reason}")]
@@ -47,7 +45,7 @@ pub enum JournalError {
 }
 
 /// What resuming needs to know of a record.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Head<'a> {
     #[serde(borrow)]
     pub(crate) id: Cow<'a, str>,
@@ -58,8 +56,16 @@ pub(crate) struct Head<'a> {
     pub(crate) fingerprint: Cow<'a, str>,
     #[serde(default)]
     error: Option<HeadError>,
+    #[serde(borrow, default)]
+    model: Cow<'a, str>,
     #[serde(default)]
     usage: Option<HeadUsage>,
+    #[serde(borrow, default)]
+    finished_at: Cow<'a, str>,
+    #[serde(borrow, default)]
+    metadata: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    extra: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -68,9 +74,13 @@ struct HeadError {
     retryable: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 struct HeadUsage {
-    #[serde(default)]
+    input_tokens: u64,
+    output_tokens: u64,
+    thinking_tokens: u64,
+    cached_tokens: u64,
     total_tokens: u64,
 }
 
@@ -81,6 +91,19 @@ impl Head<'_> {
 
     pub(crate) fn tokens(&self) -> u64 {
         self.usage.as_ref().map_or(0, |usage| usage.total_tokens)
+    }
+
+    pub(crate) fn riders(&self) -> Riders {
+        let extra = self.extra.and_then(|raw| serde_json::from_str(raw.get()).ok());
+        Riders::of(self.metadata, extra.unwrap_or_default())
+    }
+
+    /// Counts what the record cost when it was made; one without a day is as old as can be.
+    pub(crate) fn spend(&self, spending: &mut Spending) -> Option<String> {
+        let HeadUsage { input_tokens, output_tokens, thinking_tokens, cached_tokens, total_tokens } = self.usage?;
+        let usage = Usage { input_tokens, output_tokens, thinking_tokens, cached_tokens, total_tokens };
+        let date: Date = self.finished_at.parse().unwrap_or_else(|_| Date::of_unix_seconds(0));
+        spending.add(&self.model, &usage, date)
     }
 }
 
@@ -122,9 +145,10 @@ pub(crate) fn scan<E: From<JournalError>>(path: &Path, mut each: impl FnMut(Line
 }
 
 /// Repairs the end of a journal whose writer was killed within its last line. Tells what was done, if anything was.
-pub(crate) fn heal(path: &Path) -> Result<Option<String>, JournalError> {
+/// A file not known to be `ours` is cut only when all before its last line are records.
+pub(crate) fn heal(path: &Path, ours: bool) -> Result<Option<String>, JournalError> {
     let healed = match OpenOptions::new().read(true).write(true).open(path) {
-        Ok(file) => heal_end(file),
+        Ok(file) => heal_end(file, ours),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => Err(error),
     };
@@ -132,11 +156,15 @@ pub(crate) fn heal(path: &Path) -> Result<Option<String>, JournalError> {
     Ok(healed.map(|what| format!("{}: {what}", path.display())))
 }
 
-fn heal_end(mut file: File) -> io::Result<Option<String>> {
+fn heal_end(mut file: File, ours: bool) -> io::Result<Option<String>> {
     let length = file.metadata()?.len();
     let (mut buffer, mut start) = (Vec::new(), 0);
+    let mut is_journal = ours;
     let mut reader = BufReader::with_capacity(64 * 1024, &file);
     while start + (buffer.len() as u64) < length {
+        if !buffer.is_empty() {
+            is_journal = ours || (head(&buffer).is_ok() && (start == 0 || is_journal));
+        }
         start += buffer.len() as u64;
         buffer.clear();
         reader.read_until(b'\n', &mut buffer)?;
@@ -148,6 +176,10 @@ fn heal_end(mut file: File) -> io::Result<Option<String>> {
         io::Seek::seek(&mut file, io::SeekFrom::End(0))?;
         file.write_all(b"\n")?;
         file.sync_data()?;
+        return Ok(None);
+    }
+    // No part of a record is a whole JSON value: such a line is somebody's own.
+    if !is_journal || serde_json::from_slice::<IgnoredAny>(&buffer).is_ok() {
         return Ok(None);
     }
     file.set_len(start)?;
@@ -200,7 +232,7 @@ mod tests {
         let whole = format!("{ONE}\n{TWO}\n");
         for cut in 0..=whole.len() {
             fs::write(&path, &whole[..cut]).unwrap();
-            let warning = heal(&path).unwrap();
+            let warning = heal(&path, true).unwrap();
             let expected: &[&str] = match cut {
                 _ if cut >= whole.len() - 1 => &["a", "b"],
                 _ if cut >= ONE.len() => &["a"],
@@ -215,21 +247,41 @@ mod tests {
     }
 
     #[test]
+    fn a_file_without_a_manifest_is_healed_when_all_before_its_last_line_are_records() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j.jsonl");
+        let whole = format!("{ONE}\n{TWO}\n");
+        for (written, healed) in [
+            (format!("{ONE}\n{TWO}"), whole.clone()),
+            (ONE.to_owned(), format!("{ONE}\n")),
+            (format!("{whole}{{\"id\":\"c\",\"ind"), whole.clone()),
+            (format!("{ONE}\ntheirs\n{{\"id\""), format!("{ONE}\ntheirs\n{{\"id\"")),
+            (format!("theirs\n{ONE}\n{{\"id\""), format!("theirs\n{ONE}\n{{\"id\"")),
+            ("a letter to".to_owned(), "a letter to".to_owned()),
+            (format!("{ONE}\n{{\"mine\":1}}"), format!("{ONE}\n{{\"mine\":1}}")),
+        ] {
+            fs::write(&path, &written).unwrap();
+            heal(&path, false).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), healed, "{written}");
+        }
+    }
+
+    #[test]
     fn a_bad_line_in_the_middle_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("j.jsonl");
         fs::write(&path, format!("{ONE}\nnonsense\n{TWO}\n")).unwrap();
-        assert_eq!(heal(&path).unwrap(), None);
+        assert_eq!(heal(&path, true).unwrap(), None);
         let error = ids(&path).unwrap_err().to_string();
         assert!(error.contains("j.jsonl:2: is no record of a run: "), "{error}");
-        assert!(error.ends_with("; remove the line (its row is asked again), or choose another output"), "{error}");
+        assert!(error.contains("; remove the line (its row is asked again), choose another output, or "), "{error}");
     }
 
     #[test]
     fn a_journal_that_does_not_exist_is_empty() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("none.jsonl");
-        assert_eq!(heal(&path).unwrap(), None);
+        assert_eq!(heal(&path, true).unwrap(), None);
         assert!(ids(&path).unwrap().is_empty());
     }
 }

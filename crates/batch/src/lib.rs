@@ -3,6 +3,9 @@
 //! [`run()`] takes the rows of its inputs through an [`Ask`] (the engine) and ends each of them exactly once in the
 //! output. The output is a journal: a run that was killed is continued by running it again.
 
+mod budget;
+mod check;
+mod claims;
 mod compile;
 pub mod control;
 mod drive;
@@ -19,13 +22,18 @@ pub mod options;
 pub mod output;
 mod prepare;
 pub mod record;
+mod refresh;
 mod render;
 pub mod resume;
 pub mod run;
+mod spool;
 pub mod summary;
 mod supersede;
+pub mod survey;
 pub mod template;
 
+pub use budget::Budget;
+pub use claims::check as check_files;
 pub use control::{Control, StopReason};
 pub use error_log::{ErrorLog, ErrorLogFormat};
 pub use input::{Format, Input, InputError};

@@ -29,6 +29,8 @@ impl Lock {
     pub fn take(path: &Path) -> Result<Lock, LockError> {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
+            // A holder that had nothing to keep has removed the file meanwhile: locked is what nobody else will find.
+            Ok(()) if !is_at(&file, path) => Lock::take(path),
             Ok(()) => {
                 file.set_len(0)?;
                 writeln!(file, "{}", std::process::id())?;
@@ -42,6 +44,18 @@ impl Lock {
             Err(TryLockError::Error(error)) => Err(error.into()),
         }
     }
+}
+
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let (Ok(held), Ok(named)) = (file.metadata(), path.metadata()) else { return false };
+    (held.dev(), held.ino()) == (named.dev(), named.ino())
+}
+
+#[cfg(not(unix))]
+fn is_at(_file: &File, path: &Path) -> bool {
+    path.exists()
 }
 
 #[cfg(test)]

@@ -22,6 +22,9 @@ pub struct Manifest {
     pub settings: BTreeMap<String, Value>,
 }
 
+/// Who answers. An output that does not tell it may have been answered by anybody.
+const ENDPOINT: &str = "endpoint";
+
 /// Version of what lies in and beside an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FormatVersion(u32);
@@ -43,7 +46,7 @@ pub enum ManifestError {
     #[error("format {0} is newer than this program reads; update tidegate")]
     TooNew(u32),
     /// Not a manifest, or not readable at all.
-    #[error("{0}")]
+    #[error("cannot be read: {0}; add --accept-changes to go on with the settings given now, or --fresh to start over")]
     Unreadable(String),
 }
 
@@ -69,6 +72,7 @@ impl Manifest {
             ("temperature", defaults.temperature.map(Value::from)),
             ("max_output_tokens", defaults.max_output_tokens.map(Value::from)),
             ("prompt", text(&options.template)),
+            (ENDPOINT, text(&options.endpoint)),
         ];
         Manifest {
             format: FormatVersion::CURRENT,
@@ -110,7 +114,8 @@ impl Manifest {
             before: earlier.settings.get(name).cloned(),
             now: self.settings.get(name).cloned(),
         };
-        names.into_iter().map(difference).filter(|found| found.before != found.now).collect()
+        let told_once = |found: &Difference| found.name == ENDPOINT && (found.before.is_none() || found.now.is_none());
+        names.into_iter().map(difference).filter(|found| found.before != found.now && !told_once(found)).collect()
     }
 }
 
@@ -163,6 +168,14 @@ mod tests {
         let differences = Manifest::of(&now).differences(&Manifest::of(&with_model("a")));
         let shown: Vec<String> = differences.iter().map(ToString::to_string).collect();
         assert_eq!(shown, [r#"model: "a" -> "b""#, "temperature: not set -> 0.5"]);
+    }
+
+    #[test]
+    fn another_endpoint_is_a_difference_and_an_unknown_one_is_none() {
+        let at = |endpoint: Option<&str>| Manifest::of(&Options { endpoint: endpoint.map(str::to_owned), ..with_model("m") });
+        let shown: Vec<String> = at(Some("api")).differences(&at(Some("simulated"))).iter().map(ToString::to_string).collect();
+        assert_eq!(shown, [r#"endpoint: "simulated" -> "api""#]);
+        assert_eq!(at(Some("api")).differences(&at(None)), []);
     }
 
     #[test]

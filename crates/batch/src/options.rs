@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tidegate_gemini::request::Defaults;
 
+use crate::budget::Budget;
+
 /// How a run behaves. `Options::default()` asks every row once, resumes, and syncs in groups.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -33,10 +35,16 @@ pub struct Options {
     pub full_response: bool,
     /// When a record counts as safe.
     pub durability: Durability,
-    /// Where the input lines of failed rows go, as JSON lines that can be run again.
+    /// Where the input lines of failed rows go, as JSON lines that can be run again; `-` is standard output.
     pub errors: Option<PathBuf>,
+    /// Further files the caller writes meanwhile, each with the flag that names it: a run onto one of them is refused.
+    pub in_use: Vec<(String, PathBuf)>,
+    /// Who answers, in a word such as `api` or `simulated`: answers of different ones are not mixed unasked.
+    pub endpoint: Option<String>,
     /// Stop once the records of the output, earlier ones included, add up to this many tokens.
     pub max_tokens: Option<u64>,
+    /// Stop once the records of the output, earlier ones included, have cost this much.
+    pub max_cost: Option<Budget>,
     /// Stop once too many rows of this run failed.
     pub fail_on_error: Option<FailOn>,
     /// Stop this long after the start.
@@ -61,7 +69,10 @@ impl Default for Options {
             full_response: false,
             durability: Durability::Batch,
             errors: None,
+            in_use: Vec::new(),
+            endpoint: None,
             max_tokens: None,
+            max_cost: None,
             fail_on_error: None,
             deadline: None,
             grace: Duration::from_secs(10),

@@ -6,17 +6,33 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::claims::{directory_of, followed};
+
 /// The output of a run.
 pub struct Output(pub(crate) Target);
 
 pub(crate) enum Target {
     File(PathBuf),
+    Stdout,
     Stream(Box<dyn Write + Send>),
 }
 
 /// Why an output cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OutputError {
+    /// It is called nothing.
+    #[error("the output has no name; name a file, or - for standard output")]
+    Unnamed,
+    /// Its name promises a form that is not written here.
+    #[error(
+        "{path}: .{extension} is no form answers are written in; end the name in .jsonl, .json, .csv, .tsv or .txt, and in .gz or .zst behind that to pack it"
+    )]
+    UnknownForm {
+        /// The output.
+        path: String,
+        /// The end of its name.
+        extension: String,
+    },
     /// It is a directory.
     #[error("{path}: is a directory; name a file, for example {path}/answers.jsonl")]
     Directory {
@@ -53,6 +69,24 @@ pub enum OutputError {
         /// The file.
         path: String,
     },
+    /// A file to be written serves for something else already.
+    #[error("{path}: {flag} cannot write there: it is {by}; choose another file")]
+    InUse {
+        /// The file.
+        path: String,
+        /// The flag that names it.
+        flag: String,
+        /// What it serves for.
+        by: String,
+    },
+    /// Writing to a stream failed, most often since its reader is gone.
+    #[error(
+        "writing to the stream of answers failed: {reason}; a stream keeps nothing, the same command again asks everything again"
+    )]
+    StreamGone {
+        /// In the system's words.
+        reason: String,
+    },
     /// Writing failed on the way.
     #[error("{path}: writing failed: {reason}; every record before is safe, the same command again goes on from there")]
     Failed {
@@ -72,9 +106,21 @@ pub enum OutputError {
 }
 
 impl OutputError {
-    /// True when the system does not let it be written, false when it was named wrongly.
+    /// True when it or something beside it cannot be had, false when another should have been named.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, OutputError::NotWritable { .. } | OutputError::Failed { .. } | OutputError::Manifest { .. })
+        match self {
+            OutputError::NoDirectory { .. }
+            | OutputError::NotWritable { .. }
+            | OutputError::Failed { .. }
+            | OutputError::StreamGone { .. }
+            | OutputError::Manifest { .. } => true,
+            OutputError::Unnamed
+            | OutputError::UnknownForm { .. }
+            | OutputError::Directory { .. }
+            | OutputError::Foreign { .. }
+            | OutputError::IsInput { .. }
+            | OutputError::InUse { .. } => false,
+        }
     }
 
     pub(crate) fn not_writable(path: &Path, error: &io::Error) -> OutputError {
@@ -93,7 +139,7 @@ impl Output {
     /// packed (`.gz`, `.zst`), is written whole at the end of the run from a journal beside it, in input order.
     pub fn new(path: impl AsRef<Path>) -> Output {
         match path.as_ref() {
-            path if path == Path::new("-") => Output::stream(io::stdout()),
+            path if path == Path::new("-") => Output(Target::Stdout),
             path => Output(Target::File(path.to_owned())),
         }
     }
@@ -108,6 +154,7 @@ impl fmt::Debug for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Target::File(path) => write!(f, "Output({})", path.display()),
+            Target::Stdout => write!(f, "Output(stdout)"),
             Target::Stream(_) => write!(f, "Output(stream)"),
         }
     }
@@ -144,17 +191,21 @@ impl Layout {
     /// The files around `path`, which may be a link to the true output.
     pub(crate) fn of(path: &Path) -> Result<Layout, OutputError> {
         let shown = || path.display().to_string();
-        let out = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if path.as_os_str().is_empty() {
+            return Err(OutputError::Unnamed);
+        }
+        let out = followed(path);
         let Some(name) = out.file_name().filter(|_| !out.is_dir()) else {
             return Err(OutputError::Directory { path: shown().trim_end_matches('/').to_owned() });
         };
-        let directory = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = directory_of(&out);
         if !directory.is_dir() {
             return Err(OutputError::NoDirectory { path: shown(), directory: directory.display().to_string() });
         }
         let mut state = OsString::from(name);
         state.push(".tidegate");
-        let (shape, packing) = shape(&name.to_string_lossy().to_ascii_lowercase());
+        let (shape, packing) = shape(&name.to_string_lossy().to_ascii_lowercase())
+            .map_err(|extension| OutputError::UnknownForm { path: shown(), extension })?;
         Ok(Layout { state: out.with_file_name(state), out, shape, packing })
     }
 
@@ -179,8 +230,9 @@ impl Layout {
         self.state.join("superseded.jsonl")
     }
 
-    pub(crate) fn spool(&self) -> PathBuf {
-        self.state.join("stdin")
+    /// Where the `number`th stream is copied to.
+    pub(crate) fn spool(&self, number: usize) -> PathBuf {
+        self.state.join(format!("stream-{number}"))
     }
 
     /// Replaces `target` in one step by what `write` writes: at no instant is it half there.
@@ -218,20 +270,22 @@ pub(crate) fn appender(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
 }
 
-fn shape(name: &str) -> (Shape, Packing) {
+/// What a name in lower case tells; its extension when that is none we know.
+fn shape(name: &str) -> Result<(Shape, Packing), String> {
     let (name, packing) = match name.rsplit_once('.') {
         Some((name, "gz")) => (name, Packing::Gzip),
         Some((name, "zst")) => (name, Packing::Zstd),
         _ => (name, Packing::Plain),
     };
     let shape = match name.rsplit_once('.') {
+        None | Some(("", _) | (_, "jsonl" | "ndjson")) => Shape::Lines,
         Some((_, "json")) => Shape::Array,
         Some((_, "csv")) => Shape::Table { delimiter: b',' },
         Some((_, "tsv")) => Shape::Table { delimiter: b'\t' },
         Some((_, "txt")) => Shape::Text,
-        _ => Shape::Lines,
+        Some((_, other)) => return Err(other.to_owned()),
     };
-    (shape, packing)
+    Ok((shape, packing))
 }
 
 #[cfg(test)]
@@ -242,11 +296,14 @@ mod tests {
 
     #[test]
     fn the_name_tells_the_shape_and_the_packing() {
-        assert_eq!(shape("a.jsonl"), (Shape::Lines, Packing::Plain));
-        assert_eq!(shape("a.json"), (Shape::Array, Packing::Plain));
-        assert_eq!(shape("a.csv.gz"), (Shape::Table { delimiter: b',' }, Packing::Gzip));
-        assert_eq!(shape("a.jsonl.zst"), (Shape::Lines, Packing::Zstd));
-        assert_eq!(shape("answers"), (Shape::Lines, Packing::Plain));
+        assert_eq!(shape("a.jsonl"), Ok((Shape::Lines, Packing::Plain)));
+        assert_eq!(shape("a.json"), Ok((Shape::Array, Packing::Plain)));
+        assert_eq!(shape("a.csv.gz"), Ok((Shape::Table { delimiter: b',' }, Packing::Gzip)));
+        assert_eq!(shape("a.jsonl.zst"), Ok((Shape::Lines, Packing::Zstd)));
+        assert_eq!(shape("answers"), Ok((Shape::Lines, Packing::Plain)));
+        assert_eq!(shape(".answers.gz"), Ok((Shape::Lines, Packing::Gzip)));
+        assert_eq!(shape("a.parquet"), Err("parquet".to_owned()));
+        assert_eq!(shape("a.json.zip"), Err("zip".to_owned()));
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub(crate) struct Asked {
 pub(crate) struct Done {
     pub(crate) status: Status,
     pub(crate) usage: Usage,
+    /// Without success, and the next run asks again by itself.
+    pub(crate) retryable: bool,
     /// The whole line, its end included.
     pub(crate) line: Vec<u8>,
 }
@@ -182,7 +184,8 @@ fn blank<'a>(asked: &'a Asked, status: Status, trace: Option<&'a Trace>, now: Ti
 fn line(record: &Record<'_>, usage: &Usage) -> Done {
     let mut line = serde_json::to_vec(record).unwrap_or_default();
     line.push(b'\n');
-    Done { status: record.status, usage: usage.clone(), line }
+    let retryable = record.error.as_ref().is_some_and(|error| error.retryable);
+    Done { status: record.status, usage: usage.clone(), retryable, line }
 }
 
 /// The same value without line breaks, which can stand between its parts only.

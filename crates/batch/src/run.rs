@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_engine::{Engine, Error, Request, Response};
+use tidegate_gemini::request::RequestError;
 
 use crate::compile::Compiler;
 use crate::control::Control;
@@ -49,6 +50,9 @@ pub enum RunError {
     /// The prompt template cannot be used.
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// The settings for every row cannot be used.
+    #[error("the settings of this run: {0}")]
+    Settings(#[from] RequestError),
     /// The output cannot be used.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -83,8 +87,8 @@ impl RunError {
             RunError::Input(error) => error.is_unreachable(),
             RunError::Output(error) => error.is_unreachable(),
             RunError::Journal(error) => matches!(error, JournalError::Unreadable { .. }),
-            RunError::Template(_) | RunError::SettingsChanged { .. } => false,
-            RunError::Locked { .. } | RunError::Broken(_) => true,
+            RunError::Template(_) | RunError::Settings(_) | RunError::SettingsChanged { .. } | RunError::Locked { .. } => false,
+            RunError::Broken(_) => true,
         }
     }
 }

@@ -26,6 +26,8 @@ pub struct Counts {
     pub failed: u64,
     /// Lines that could not be read and were recorded as such.
     pub skipped: u64,
+    /// Of the rows this run ended without success, those that the same command asks again by itself.
+    pub retryable: u64,
     /// Rows asked again because their content changed.
     pub changed: u64,
     /// Rows asked again because they failed before.
@@ -49,9 +51,25 @@ impl Counts {
         self.truncated + self.blocked + self.empty + self.failed + self.skipped
     }
 
+    /// Rows without success that only [`Options::retry_failed`](crate::Options::retry_failed) asks again.
+    pub fn permanent(&self) -> u64 {
+        (self.truncated + self.blocked + self.empty + self.failed + self.kept_failed).saturating_sub(self.retryable)
+    }
+
     /// Rows of the input (as far as it is known) that have no record yet.
     pub fn outstanding(&self) -> u64 {
         self.total.unwrap_or(self.seen).saturating_sub(self.kept + self.ended())
+    }
+
+    /// What resuming means, for example `3 changed, 2 new, 1 gone, 1994 kept`; `None` when the output was empty. Known
+    /// from [`Update::Planned`] on.
+    pub fn resumed(&self) -> Option<String> {
+        let Counts { changed, retried, new, gone, kept, .. } = self;
+        if changed + retried + gone + kept == 0 {
+            return None;
+        }
+        let retried = if *retried > 0 { format!("{retried} to retry, ") } else { String::new() };
+        Some(format!("{changed} changed, {retried}{new} new, {gone} gone, {kept} kept"))
     }
 
     pub(crate) fn count(&mut self, status: Status) {
@@ -102,14 +120,9 @@ impl Summary {
         }
     }
 
-    /// What resuming meant, for example `3 changed, 2 new, 1 gone, 1994 kept`; `None` when the output was empty.
+    /// What resuming meant, see [`Counts::resumed`].
     pub fn resumed(&self) -> Option<String> {
-        let Counts { changed, retried, new, gone, kept, .. } = self.counts;
-        if changed + retried + gone + kept == 0 {
-            return None;
-        }
-        let retried = if retried > 0 { format!("{retried} to retry, ") } else { String::new() };
-        Some(format!("{changed} changed, {retried}{new} new, {gone} gone, {kept} kept"))
+        self.counts.resumed()
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::journal::{self, JournalError};
 use crate::output::{Layout, OutputError, appender, sync_directory_of};
+use crate::refresh::{Edited, Riders};
 use crate::resume::{Fate, Index};
 use crate::run::RunError;
 
@@ -38,14 +39,15 @@ pub(crate) fn set_aside(files: &Layout) -> Result<(), OutputError> {
     files.replace(&journal, |_| Ok(()))
 }
 
-/// Takes the records that are asked again (and pruned ones) out of the journal: first into `superseded.jsonl`, then
-/// out of it by one replacement. Records whose row has moved get their new position.
-pub(crate) fn take_out(files: &Layout, index: &mut Index, prune: bool) -> Result<(), RunError> {
+/// Takes the records that are asked again (and pruned ones, and second ones of an id) out of the journal: first into
+/// `superseded.jsonl`, then out of it by one replacement. Records whose row has moved get their new position, those whose
+/// row has other metadata now get that.
+pub(crate) fn take_out(files: &Layout, index: &mut Index, edited: &mut Edited, prune: bool) -> Result<(), RunError> {
     let journal = files.journal();
     let leaves = |fate: Fate| fate == Fate::Leaves || (prune && fate == Fate::Gone);
     append_superseded(files, |writer| {
         journal::scan::<Stopped>(&journal, |line| {
-            if leaves(index.fate(&line.head.id).0) {
+            if index.is_repeated(line.number) || leaves(index.fate(&line.head.id).0) {
                 write_line(writer, line.bytes)?;
             }
             Ok(())
@@ -55,8 +57,11 @@ pub(crate) fn take_out(files: &Layout, index: &mut Index, prune: bool) -> Result
     files.replace(&journal, |writer| {
         journal::scan::<Stopped>(&journal, |line| {
             match index.fate(&line.head.id) {
+                _ if index.is_repeated(line.number) => {}
                 (fate, _) if leaves(fate) => {}
-                (Fate::Moves, position) => write_line(writer, &at_position(line.bytes, position)?)?,
+                (Fate::Moves, position) => {
+                    write_line(writer, &moved(line.bytes, position, edited.of(&line.head.id)?)?)?;
+                }
                 _ => write_line(writer, line.bytes)?,
             }
             Ok(())
@@ -66,9 +71,12 @@ pub(crate) fn take_out(files: &Layout, index: &mut Index, prune: bool) -> Result
     Ok(())
 }
 
-fn at_position(record: &[u8], position: u64) -> io::Result<Vec<u8>> {
+fn moved(record: &[u8], position: u64, riders: Option<Riders>) -> io::Result<Vec<u8>> {
     let mut fields: Map<String, Value> = serde_json::from_slice(record)?;
     fields.insert("index".to_owned(), position.into());
+    if let Some(riders) = riders {
+        riders.put_into(&mut fields);
+    }
     Ok(serde_json::to_vec(&fields)?)
 }
 

@@ -1,11 +1,17 @@
 //! The command line as it is typed: what people may write, and nothing beyond checking it.
 
+mod keys;
+mod pacing;
+mod plan;
 mod run;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use keys::{AddArgs, ExplainArgs, InitArgs, KeysArgs, KeysCommand, ListingArgs, NameArgs};
+pub use pacing::PacingArgs;
+pub use plan::PlanArgs;
 pub use run::{Progress, RunArgs, WhenExhausted};
 
 use crate::settings::layers::Layer;
@@ -35,6 +41,10 @@ pub struct Arguments {
 pub enum Command {
     /// Ask every prompt of the inputs once and append the answers to OUT; the same command again resumes
     Run(Box<RunArgs>),
+    /// Tell tokens, cost and time of the inputs under these quotas, before anything is spent
+    Plan(Box<PlanArgs>),
+    /// Look after the keys: init, add, list, remove, check, explain
+    Keys(KeysArgs),
     /// Serve a simulated Gemini API, for offline work and tests
     Simulate(SimulateArgs),
     /// Print the completion script of a shell
@@ -169,7 +179,7 @@ mod tests {
 
     #[test]
     fn flags_of_later_versions_do_not_exist() {
-        for flag in ["--expect-json", "--json-schema", "--count-tokens", "--report", "--redis", "--max-cost"] {
+        for flag in ["--expect-json", "--json-schema", "--count-tokens", "--redis"] {
             let parsed = Arguments::try_parse_from(["tidegate", "run", "a", "-o", "b", flag, "x"]);
             assert_eq!(parsed.map(|_| ()).unwrap_err().kind(), clap::error::ErrorKind::UnknownArgument, "{flag}");
         }

@@ -1,16 +1,22 @@
 //! The commands, one file each, and what all of them start from.
 
 pub mod completions;
+pub mod keys;
+mod past;
+pub mod plan;
 pub mod run;
 pub mod simulate;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::args::{Color, GlobalArgs};
+use crate::embedded;
 use crate::env_vars::{self, Environment};
 use crate::exit_code::Failure;
 use crate::logging::{self, LogSettings};
 use crate::screen::{Look, Screen};
+use crate::settings::layers::Layer;
+use crate::settings::{Given, Settings, projects};
 
 /// What every command starts from.
 pub struct Context {
@@ -20,15 +26,17 @@ pub struct Context {
     pub environment: Environment,
     /// The current folder.
     pub folder: PathBuf,
+    /// How the log is wanted.
+    pub log: LogSettings,
     /// Where people are talked to.
     pub screen: Screen,
 }
 
 impl Context {
-    /// Reads the environment and starts the log.
+    /// Reads the environment.
     ///
     /// # Errors
-    /// When `.env` or a variable cannot be understood, or the log file cannot be opened.
+    /// When `.env` or a variable cannot be understood.
     pub fn prepare(global: GlobalArgs) -> Result<Context, Failure> {
         let folder = PathBuf::from(".");
         let environment = Environment::of_process(&folder).map_err(Failure::usage)?;
@@ -39,7 +47,44 @@ impl Context {
         };
         let no_color = environment.get(env_vars::NO_COLOR).is_some();
         let screen = Screen::new(Look::of_process(color, no_color, global.quiet, log.format));
-        log.start(&screen)?;
-        Ok(Context { global, environment, folder, screen })
+        Ok(Context { global, environment, folder, log, screen })
+    }
+
+    /// The settings in force: `flags` over the scenario over the environment over files. Their warnings are said.
+    ///
+    /// # Errors
+    /// When a source is wrong; the message names the place.
+    pub fn settings(&self, flags: Layer, scenario: Option<Layer>) -> Result<Settings, Failure> {
+        let settings = self.settings_unsaid(flags, scenario)?;
+        for warning in &settings.warnings {
+            self.screen.warn(warning);
+        }
+        for origin in &settings.origins {
+            tracing::info!("{origin}");
+        }
+        for project in &settings.projects {
+            tracing::info!("{}", projects::told(project, &settings.model));
+        }
+        Ok(settings)
+    }
+
+    /// The same without a word.
+    ///
+    /// # Errors
+    /// When a source is wrong; the message names the place.
+    pub fn settings_unsaid(&self, flags: Layer, scenario: Option<Layer>) -> Result<Settings, Failure> {
+        let named = self.global.config.as_deref();
+        let named = named.or_else(|| self.environment.get(env_vars::CONFIG).map(Path::new));
+        let given = Given { flags, scenario };
+        Settings::load(given, named, &self.folder, &self.environment).map_err(Failure::from)
+    }
+
+    /// What the scenario of `--sim` tells its clients, with no server behind it.
+    ///
+    /// # Errors
+    /// When there is no such scenario, or it is wrong.
+    pub fn scenario(&self) -> Result<Option<Layer>, Failure> {
+        let Some(named) = &self.global.sim else { return Ok(None) };
+        Ok(Some(embedded::layer(&embedded::scenario(named)?, "http://127.0.0.1")))
     }
 }

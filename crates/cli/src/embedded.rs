@@ -14,6 +14,7 @@ use crate::exit_code::{ExitCode, Failure};
 use crate::keys::KeySource;
 use crate::settings::layers::{Layer, LimitsLayer, ProjectEntry, QuotaLayer};
 use crate::settings::nearest;
+use crate::settings::values::Part;
 
 /// The key of a scenario that takes any key and names none.
 const ANY_KEY: &str = "SIM-any-key-is-welcome-here-0123456789";
@@ -74,7 +75,7 @@ pub fn scenario(named: &str) -> Result<Scenario, Failure> {
         let shipped: Vec<&str> = Scenario::builtin_names().collect();
         let near = nearest(named, shipped.iter().copied()).map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
         return Err(Failure::usage(format!(
-            "scenario {named:?} is not known{near} Shipped: {}; or name a .toml file",
+            "scenario {named:?} is not known{near}; shipped ones: {}; or name a .toml file",
             shipped.join(", ")
         )));
     }
@@ -95,6 +96,7 @@ pub fn layer(scenario: &Scenario, base_url: &str) -> Layer {
         base_url: Some(base_url.to_string()),
         quota: QuotaLayer {
             window: scenario.told_window().map(window),
+            bucket: scenario.told_window().and_then(bucket),
             minute: Some(scenario.minute()),
             day: Some(scenario.day().map_or(Day::Pacific, Day::Every)),
             ..QuotaLayer::default()
@@ -122,6 +124,15 @@ fn window(server: ServerWindow) -> WindowKind {
     }
 }
 
+/// How much of a minute's limit a bucket of this kind holds.
+fn bucket(server: ServerWindow) -> Option<Part> {
+    match server {
+        ServerWindow::Bucket => Some(Part(1.0)),
+        ServerWindow::SmallBucket => Some(Part(1.0 / 6.0)),
+        ServerWindow::Fixed | ServerWindow::Sliding => None,
+    }
+}
+
 fn no_port(error: std::io::Error) -> Failure {
     Failure::new(ExitCode::Unreachable, format!("the simulator has no port: {error}"))
 }
@@ -136,6 +147,18 @@ mod tests {
         let failure = scenario("strom").unwrap_err();
         assert_eq!(failure.code, ExitCode::Usage);
         assert!(failure.message.starts_with("scenario \"strom\" is not known; did you mean \"storm\"?"), "{}", failure.message);
+    }
+
+    #[test]
+    fn the_client_is_told_the_size_of_a_bucket_with_its_kind() {
+        let told = |window: &str, tell: bool| {
+            let text = format!("name = 'x'\naccept_any_key = true\n[quota]\nwindow = '{window}'\ntell_window = {tell}\n");
+            layer(&Scenario::from_toml(&text).unwrap(), "http://127.0.0.1:1").quota.bucket
+        };
+        assert_eq!(told("bucket", true), Some(Part(1.0)));
+        assert_eq!(told("small-bucket", true), Some(Part(1.0 / 6.0)));
+        assert_eq!(told("sliding", true), None);
+        assert_eq!(told("bucket", false), None);
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub const MODEL: &str = "TIDEGATE_MODEL";
 pub const BASE_URL: &str = "TIDEGATE_BASE_URL";
 /// Where the API lives, under the name Google's own libraries use; ours wins.
 pub const GOOGLE_BASE_URL: &str = "GOOGLE_GEMINI_BASE_URL";
+/// The folder of the local store: learned limits, what the day used, states of keys.
+pub const STATE_DIR: &str = "TIDEGATE_STATE_DIR";
 /// The preset for pacing and retries.
 pub const PROFILE: &str = "TIDEGATE_PROFILE";
 /// Requests a minute, for every project and model.
@@ -49,6 +51,8 @@ pub const MAX_BACKOFF: &str = "TIDEGATE_MAX_BACKOFF";
 pub const WINDOW: &str = "TIDEGATE_WINDOW";
 /// Length of the server's minute.
 pub const MINUTE: &str = "TIDEGATE_MINUTE";
+/// The part of a minute's limit that the server's bucket holds.
+pub const BUCKET: &str = "TIDEGATE_BUCKET";
 /// When a quota day ends.
 pub const DAY: &str = "TIDEGATE_DAY";
 /// How late a request may be counted after it was sent.
@@ -84,6 +88,7 @@ const OWN: &[&str] = &[
     CONFIG,
     MODEL,
     BASE_URL,
+    STATE_DIR,
     PROFILE,
     RPM,
     TPM,
@@ -103,6 +108,7 @@ const OWN: &[&str] = &[
     MAX_BACKOFF,
     WINDOW,
     MINUTE,
+    BUCKET,
     DAY,
     GUARD,
     LOG_LEVEL,
@@ -154,8 +160,9 @@ impl Environment {
 }
 
 fn unknown_variable(name: &str) -> String {
-    match crate::settings::nearest(name, OWN.iter().copied()) {
-        Some(near) => format!("environment variable {name} is not known and ignored; did you mean {near}?"),
+    let bare = |name: &'static str| name.trim_start_matches(OWN_PREFIX);
+    match crate::settings::nearest(name.trim_start_matches(OWN_PREFIX), OWN.iter().copied().map(bare)) {
+        Some(near) => format!("environment variable {name} is not known and ignored; did you mean {OWN_PREFIX}{near}?"),
         None => format!("environment variable {name} is not known and ignored"),
     }
 }
@@ -169,11 +176,18 @@ fn dotenv(path: &Path) -> Result<BTreeMap<String, String>, String> {
     let parsed: Result<_, dotenvy::Error> = dotenvy::from_read_iter(text.as_bytes()).collect();
     parsed.map_err(|error| match error {
         dotenvy::Error::LineParse(line, _) => {
-            let number = text.lines().position(|l| l.trim() == line.trim()).map_or(0, |at| at + 1);
-            format!("{}:{number}: cannot be read: write NAME=VALUE, one on a line", path.display())
+            let number = line_of(&text, &line).map(|number| format!(":{number}")).unwrap_or_default();
+            format!("{}{number}: cannot be read: write NAME=VALUE, one on a line", path.display())
         }
         _ => format!("{}: cannot be read: write NAME=VALUE, one on a line", path.display()),
     })
+}
+
+/// The line, from 1, at which a bad entry begins. The entry may be a whole line, several with an open quote, or just a value.
+fn line_of(text: &str, entry: &str) -> Option<usize> {
+    let first = entry.lines().map(str::trim).find(|line| !line.is_empty())?;
+    let at = |fits: fn(&str, &str) -> bool| text.lines().position(|line| fits(line.trim(), first));
+    at(|line, first| line == first).or_else(|| at(|line, first| line.ends_with(first))).map(|at| at + 1)
 }
 
 #[cfg(test)]
@@ -196,6 +210,29 @@ mod tests {
             environment.unknown(),
             ["environment variable TIDEGATE_MODLE is not known and ignored; did you mean TIDEGATE_MODEL?"]
         );
+    }
+
+    #[test]
+    fn nothing_is_suggested_for_a_variable_like_none_of_ours() {
+        for name in ["TIDEGATE_FOO", "TIDEGATE_BANANAS", "TIDEGATE_X"] {
+            let said = Environment::of(&[(name, "x")]).unknown();
+            assert_eq!(said, [format!("environment variable {name} is not known and ignored")]);
+        }
+    }
+
+    #[test]
+    fn an_open_quote_is_named_by_the_line_it_begins_on() {
+        let folder = tempfile::tempdir().unwrap();
+        for (text, place) in [
+            ("A=1\n\nB='never closed\nC=2\n", ".env:3: "),
+            ("A=1\nB=\"SECRET\n", ".env:2: "),
+            ("B = a b c\n", ".env:1: "),
+            ("# first\n= value", ".env:2: "),
+        ] {
+            std::fs::write(folder.path().join(".env"), text).unwrap();
+            let error = dotenv(&folder.path().join(".env")).unwrap_err();
+            assert!(error.contains(place) && !error.contains("SECRET"), "{text:?}: {error}");
+        }
     }
 
     #[test]

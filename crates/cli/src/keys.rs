@@ -69,6 +69,29 @@ pub fn mask(key: &str) -> String {
     head.iter().chain(&['…']).chain(tail).collect()
 }
 
+/// A text that was meant to name something, as it may be shown: what looks like a key instead is masked.
+pub fn shown(text: &str) -> String {
+    let looks_like_a_key = |part: &str| {
+        let of_a_key = part.len() >= 20 && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+        let has = |kind: fn(&char) -> bool| part.chars().any(|c| kind(&c));
+        let mixed = has(char::is_ascii_lowercase) && has(char::is_ascii_uppercase) && has(char::is_ascii_digit);
+        part.starts_with("AIza") || part.starts_with("AQ.") || of_a_key && mixed
+    };
+    let separates = |c: char| matches!(c, '/' | '\\' | '=' | ',' | ' ');
+    let part = |part: &str| {
+        let bare = part.trim_end_matches(separates);
+        if looks_like_a_key(bare) { format!("{}{}", mask(bare), &part[bare.len()..]) } else { part.to_string() }
+    };
+    text.split_inclusive(separates).map(part).collect()
+}
+
+/// The name of a variable as it may be shown: anything that no one would name a variable is masked.
+fn shown_variable(name: &str) -> String {
+    let letters = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let short = name.len() < 20 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if name.chars().all(letters) || short { shown(name) } else { mask(name) }
+}
+
 /// Reads the `keys` of a project. Errors never hold what stood there.
 pub fn key_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<KeySource>, D::Error> {
     struct List;
@@ -93,6 +116,7 @@ pub fn key_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<KeySou
 
 fn variable(name: &str, environment: &Environment, warnings: &mut Vec<String>) -> Vec<Key> {
     let Some(value) = environment.get(name) else {
+        let name = shown_variable(name);
         warnings.push(format!("key env:{name} is not set: set the variable, or put it into .env"));
         return Vec::new();
     };
@@ -103,17 +127,18 @@ fn variable(name: &str, environment: &Environment, warnings: &mut Vec<String>) -
 }
 
 fn file(path: &Path, warnings: &mut Vec<String>) -> Vec<Key> {
+    let shown = shown(&path.display().to_string());
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => {
-            warnings.push(format!("key file:{}: cannot be read: {error}", path.display()));
+            warnings.push(format!("key file:{shown}: cannot be read: {error}"));
             return Vec::new();
         }
     };
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let keys: Vec<Key> = lines.filter_map(|line| usable(None, line, warnings)).collect();
     if keys.is_empty() {
-        warnings.push(format!("key file:{}: holds no key", path.display()));
+        warnings.push(format!("key file:{shown}: holds no key"));
     }
     keys
 }
@@ -204,6 +229,30 @@ mod tests {
                 "key in the settings file is ignored: it is empty or holds blanks or other characters no key has",
             ]
         );
+    }
+
+    #[test]
+    fn a_key_behind_the_wrong_word_is_never_shown() {
+        let mut warnings = Vec::new();
+        for key in ["AIzaSyD-0123456789-0123456789-01236F2k", "AQ.Ab8RN6secretsecretsecret", "sk_live_Secret0123456789abcdef"] {
+            for word in ["env:", "file:", "file:keys/", "env:GEMINI_API_KEY="] {
+                KeySource::read(&format!("{word}{key}")).keys(&Environment::default(), Path::new("."), &mut warnings);
+            }
+        }
+        assert_eq!(warnings.len(), 12);
+        for warning in &warnings {
+            assert!(warning.contains('…') && !warning.contains("secret") && !warning.contains("01234"), "{warning}");
+        }
+    }
+
+    #[test]
+    fn names_and_paths_are_shown_as_they_are() {
+        for name in ["GEMINI_API_KEY_1", "mine", "A_VERY_LONG_NAME_OF_A_VARIABLE_2026", "Key2"] {
+            assert_eq!(shown_variable(name), name);
+        }
+        for path in ["keys/team.txt", "/run/secrets/gemini-keys-of-the-team", "../k"] {
+            assert_eq!(shown(path), path);
+        }
     }
 
     #[test]

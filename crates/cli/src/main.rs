@@ -10,6 +10,7 @@ mod exit_code;
 mod keys;
 mod logging;
 mod monitor;
+mod report;
 mod screen;
 mod settings;
 mod signals;
@@ -31,7 +32,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const LAST_MOMENT: Duration = Duration::from_millis(200);
 
 fn main() -> std::process::ExitCode {
-    let Arguments { command, global } = Arguments::parse();
+    let Arguments { command, global } = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return misread(&error).into(),
+    };
     if let Command::Completions(wanted) = &command {
         return commands::completions::print(wanted).into();
     }
@@ -44,6 +48,10 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(command: Command, context: Context) -> Result<ExitCode, Failure> {
+    if let Command::Run(wanted) = &command {
+        commands::run::check_files(wanted, &context)?;
+    }
+    context.log.start(&context.screen)?;
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::new(ExitCode::Unreachable, format!("Failed to initialize client: no threads: {error}")))?;
     // The command is a task like any other: on the main thread each of its steps would cost two thread switches.
@@ -51,6 +59,8 @@ fn run(command: Command, context: Context) -> Result<ExitCode, Failure> {
         let command = tokio::spawn(async {
             match command {
                 Command::Run(wanted) => commands::run::run(*wanted, context).await,
+                Command::Plan(wanted) => commands::plan::run(&wanted, &context),
+                Command::Keys(wanted) => commands::keys::run(wanted, context).await,
                 Command::Simulate(wanted) => commands::simulate::serve(wanted, context).await,
                 Command::Completions(wanted) => Ok(commands::completions::print(&wanted)),
             }
@@ -63,6 +73,18 @@ fn run(command: Command, context: Context) -> Result<ExitCode, Failure> {
     // Logs get a moment to be written out; a thread that still reads standard input would hold up the end for ever.
     runtime.shutdown_timeout(LAST_MOMENT);
     ended
+}
+
+/// Leaves with the words of the command line's reader; a key among the words typed is masked in them.
+fn misread(error: &clap::Error) -> ExitCode {
+    let masked = |word: String| Some((keys::shown(&word), word)).filter(|(shown, word)| shown != word);
+    let keys: Vec<(String, String)> = std::env::args().filter_map(masked).collect();
+    if keys.is_empty() {
+        error.exit();
+    }
+    let text = keys.iter().fold(error.render().to_string(), |text, (shown, key)| text.replace(key, shown));
+    Screen::default().raw(text.trim_end());
+    ExitCode::Usage
 }
 
 fn leave(failure: Failure, screen: &Screen) -> ExitCode {

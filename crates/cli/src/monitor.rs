@@ -1,6 +1,7 @@
 //! Progress: a task that looks at the engine and the run every so often, and shows what it sees.
 
 mod bar;
+mod eta;
 pub mod format;
 mod rate;
 mod snapshot;
@@ -12,6 +13,7 @@ use tidegate_batch::{Counts, ProgressSink, Update};
 use tidegate_engine::Engine;
 use tidegate_engine::scheduler::Timestamp;
 use tokio::task::JoinHandle;
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Progress;
@@ -21,6 +23,9 @@ pub use snapshot::{Scale, Snapshot, permitted};
 
 /// How often a bar moves: often enough to look alive.
 const BAR_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How often speeds are measured, however seldom they are shown.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What the run tells about itself, for whoever wants to look.
 pub struct Board {
@@ -50,6 +55,9 @@ impl ProgressSink for Board {
             Update::Planned(counts) => {
                 self.keep(counts);
                 tracing::info!(total = ?counts.total, kept = counts.kept, "inputs are checked, asking begins");
+                if let Some(resumed) = counts.resumed() {
+                    self.screen.say(format!("compared with earlier answers: {resumed}"));
+                }
             }
             Update::Ended { id, status, counts } => {
                 self.keep(counts);
@@ -70,14 +78,14 @@ enum Style {
     Bar,
     Plain,
     Json,
-    LastLineOnly,
+    Nothing,
 }
 
 impl Style {
     fn choose(wanted: Progress, screen: &Screen) -> Style {
         let look = screen.look();
         match wanted {
-            Progress::None => Style::LastLineOnly,
+            Progress::None => Style::Nothing,
             Progress::Auto | Progress::Bar if look.terminal && !look.json && !look.quiet => Style::Bar,
             _ if look.json => Style::Json,
             _ => Style::Plain,
@@ -127,29 +135,54 @@ struct View {
 impl View {
     async fn show(mut self, interval: Duration, stop: CancellationToken) {
         let bar = (self.style == Style::Bar).then(|| bar::start(&self.board.screen));
-        let mut ticks = tokio::time::interval(if bar.is_some() { BAR_INTERVAL.min(interval) } else { interval });
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        ticks.tick().await;
+        let between = if bar.is_some() { BAR_INTERVAL.min(interval) } else { interval };
+        let mut looks = ticks(LOOK_INTERVAL.min(between)).await;
+        let mut draws = ticks(between).await;
         loop {
             tokio::select! {
-                _ = ticks.tick() => self.draw(false),
+                biased;
                 () = stop.cancelled() => break,
+                _ = draws.tick() => self.draw(),
+                _ = looks.tick() => { self.look(); }
             }
         }
         if let Some(bar) = bar {
             bar.finish_and_clear();
         }
-        self.draw(true);
-    }
-
-    fn draw(&mut self, last: bool) {
-        let snapshot = Snapshot::take(&self.engine.status(), &self.board.counts(), self.began, self.scale, &mut self.rate);
-        let screen = &self.board.screen;
-        match self.style {
-            Style::Bar if !last => bar::draw(screen.bar(), &snapshot),
-            Style::LastLineOnly if !last => {}
-            _ if screen.look().json => screen.raw(&format::json(&snapshot)),
-            Style::Bar | Style::Plain | Style::LastLineOnly | Style::Json => screen.raw(&format::plain(&snapshot)),
+        if self.style != Style::Nothing {
+            let last = self.look().at_the_end();
+            self.line(&last);
         }
     }
+
+    fn look(&mut self) -> Snapshot {
+        Snapshot::take(&self.engine.status(), &self.board.counts(), self.began, self.scale, &mut self.rate)
+    }
+
+    fn draw(&mut self) {
+        match self.style {
+            Style::Nothing => {}
+            Style::Bar => {
+                let snapshot = self.look();
+                bar::draw(self.board.screen.bar(), &snapshot);
+            }
+            Style::Plain | Style::Json => {
+                let snapshot = self.look();
+                self.line(&snapshot);
+            }
+        }
+    }
+
+    fn line(&self, snapshot: &Snapshot) {
+        let screen = &self.board.screen;
+        screen.raw(&if screen.look().json { format::json(snapshot) } else { format::plain(snapshot) });
+    }
+}
+
+/// Ticks that leave out what was missed; the first comes after `every`.
+async fn ticks(every: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks.tick().await;
+    ticks
 }

@@ -3,20 +3,24 @@
 pub mod file;
 pub mod layers;
 pub mod profile;
-mod projects;
+pub mod projects;
 pub mod values;
 
 use std::fmt;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidegate_engine::Project;
+use tidegate_engine::store::default_state_dir;
 use tidegate_engine::scheduler::{self, Pacing, QuotaRules, Retry};
+use tidegate_gemini::prices::Prices;
 
 use crate::env_vars::Environment;
+use crate::exit_code::{ExitCode, Failure};
 use layers::{Layer, Source, Stack};
 use profile::Profile;
-use values::{Guard, Written};
+use values::{Guard, Part, Written};
 
 /// The model for prompts that name none, when nobody says: the newest generally available Flash in November 2026.
 const MODEL: &str = "gemini-3.8-flash";
@@ -34,12 +38,20 @@ pub struct Settings {
     pub model: String,
     /// Where the API lives.
     pub base_url: String,
+    /// Folder of the local store; `None` where neither settings nor the environment lead to one.
+    pub state_dir: Option<PathBuf>,
     /// Pacing, retries, how the server counts.
     pub scheduler: scheduler::Settings,
     /// The longest one attempt may take.
     pub attempt_timeout: Duration,
     /// Projects with keys and limits; empty when no key was found.
     pub projects: Vec<Project>,
+    /// Tier of each project that has one.
+    pub tiers: BTreeMap<String, String>,
+    /// Whether somebody listed the projects: then no other keys are used.
+    pub projects_are_listed: bool,
+    /// What models charge.
+    pub prices: Prices,
     /// Oddities that do not stop the run.
     pub warnings: Vec<String>,
     /// Every setting in force and where it comes from.
@@ -99,6 +111,13 @@ pub enum SettingsError {
     },
 }
 
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Failure {
+        let unreadable = matches!(error, SettingsError::File(file::FileError::Unreadable { .. }));
+        Failure::new(if unreadable { ExitCode::Unreachable } else { ExitCode::Usage }, error)
+    }
+}
+
 fn hint(near: &Option<String>) -> String {
     near.as_ref().map(|near| format!(" (did you mean {near:?}?)")).unwrap_or_default()
 }
@@ -141,17 +160,37 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
     stack.0.push((Source::Profile(profile), profile.layer()));
     let mut resolver = Resolver { stack: &stack, origins: Vec::new() };
     resolver.value("profile", profile, |layer| layer.profile);
-    let model = resolver.text("model", |layer| layer.model.clone()).unwrap_or_else(|| MODEL.to_string());
-    let base_url = resolver.text("base_url", |layer| layer.base_url.clone()).unwrap_or_else(|| BASE_URL.to_string());
+    let model = resolver.text("model", MODEL, |layer| layer.model.clone());
+    let base_url = base_url(&mut resolver)?;
+    let state_dir = state_dir(&mut resolver, environment);
     let attempt_timeout = resolver.value("retry.attempt_timeout", ATTEMPT_TIMEOUT, |layer| layer.retry.attempt_timeout);
-    let scheduler =
-        scheduler::Settings { pacing: pacing(&mut resolver), retry: retry(&mut resolver), quota: quota(&mut resolver), seed: 0 };
+    let scheduler = scheduler::Settings {
+        pacing: pacing(&mut resolver),
+        retry: retry(&mut resolver),
+        quota: quota(&mut resolver),
+        ..scheduler::Settings::default()
+    };
+    resolver.limits();
     let origins = resolver.origins;
     check(&scheduler, attempt_timeout)?;
     let mut warnings = Vec::new();
     let told = below_scenario.map_or(stack.0.as_slice(), |at| &stack.0[..=at]);
     let projects = projects::resolve(told, &model, environment, &mut warnings)?;
-    Ok(Settings { model, base_url, scheduler, attempt_timeout, projects, warnings, origins })
+    let (tiers, projects_are_listed) = projects::tiers(told);
+    let prices = stack.prices();
+    Ok(Settings {
+        model,
+        base_url,
+        state_dir,
+        scheduler,
+        attempt_timeout,
+        projects,
+        tiers,
+        projects_are_listed,
+        prices,
+        warnings,
+        origins,
+    })
 }
 
 /// Picks settings from a stack and remembers where each came from.
@@ -161,10 +200,22 @@ struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    fn text(&mut self, name: &'static str, of: impl Fn(&Layer) -> Option<String>) -> Option<String> {
-        let (value, source) = self.stack.pick(of)?;
+    fn text(&mut self, name: &'static str, default: &str, of: impl Fn(&Layer) -> Option<String>) -> String {
+        let (value, source) = self.stack.pick(of).unwrap_or_else(|| (default.to_string(), &Source::Default));
         self.origins.push(Origin { name, value: value.clone(), source: source.clone() });
-        Some(value)
+        value
+    }
+
+    /// Limits for every project and model, where somebody gave one.
+    fn limits(&mut self) {
+        self.limit("rpm", |layer| layer.limits.rpm);
+        self.limit("tpm", |layer| layer.limits.tpm);
+        self.limit("rpd", |layer| layer.limits.rpd);
+    }
+
+    fn limit(&mut self, name: &'static str, of: impl Fn(&Layer) -> Option<u64>) {
+        let (value, source) = self.stack.pick(of).map_or(("none".to_string(), &Source::Default), |(v, s)| (v.show(), s));
+        self.origins.push(Origin { name, value, source: source.clone() });
     }
 
     fn value<T: Written>(&mut self, name: &'static str, default: T, of: impl Fn(&Layer) -> Option<T>) -> T {
@@ -172,6 +223,26 @@ impl Resolver<'_> {
         self.origins.push(Origin { name, value: value.show(), source: source.clone() });
         value
     }
+}
+
+/// The address, which must not hold what nobody may see: it stands in logs and messages.
+fn base_url(from: &mut Resolver<'_>) -> Result<String, SettingsError> {
+    let given = from.stack.pick(|layer| layer.base_url.clone()).map(|(value, _)| value).unwrap_or_default();
+    let public = tidegate_engine::public_url(&given);
+    if public != given {
+        let value = public.into_owned();
+        let reason = "it must not hold a query, a fragment or a password: keys go into GEMINI_API_KEY or [[projects]]";
+        return Err(SettingsError::Impossible { name: "base_url", value, reason });
+    }
+    Ok(from.text("base_url", BASE_URL, |layer| layer.base_url.clone()))
+}
+
+/// The folder somebody named, else the user's own for such things.
+fn state_dir(from: &mut Resolver<'_>, environment: &Environment) -> Option<PathBuf> {
+    let usual = default_state_dir(|name| environment.get(name).map(str::to_string));
+    let usual = usual.map(|folder| folder.display().to_string()).unwrap_or_default();
+    let folder = from.text("state_dir", &usual, |layer| layer.state_dir.clone());
+    (!folder.is_empty()).then(|| PathBuf::from(folder))
 }
 
 fn pacing(from: &mut Resolver<'_>) -> Pacing {
@@ -206,8 +277,8 @@ fn quota(from: &mut Resolver<'_>) -> QuotaRules {
         window: from.value("quota.window", usual.window, |l| l.quota.window),
         minute: from.value("quota.minute", usual.minute, |l| l.quota.minute),
         day: from.value("quota.day", usual.day, |l| l.quota.day),
+        bucket: from.value("quota.bucket", Part(usual.bucket), |l| l.quota.bucket).0,
         guard: from.value("quota.guard", Guard(usual.guard), |l| l.quota.guard).0,
-        ..usual
     }
 }
 
@@ -241,7 +312,11 @@ fn check(settings: &scheduler::Settings, attempt_timeout: Duration) -> Result<()
 
 /// The known word nearest to a mistyped one, if one is near enough to be meant.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let allowed = (word.chars().count() / 3).max(2);
+    let allowed = match word.chars().count() {
+        0..4 => 1,
+        4..9 => 2,
+        long => long / 3,
+    };
     known
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
         .filter(|(distance, _)| *distance <= allowed)
@@ -276,7 +351,7 @@ mod tests {
         assert_eq!(model(file, &variable, with_model("flag")), ("flag".into(), "command line".into()));
         assert_eq!(model(file, &variable, Layer::default()), ("env".into(), "environment".into()));
         assert_eq!(model(file, &[], Layer::default()), ("file".into(), "tidegate.toml".into()));
-        assert_eq!(model("", &[], Layer::default()), (MODEL.into(), String::new()));
+        assert_eq!(model("", &[], Layer::default()), (MODEL.into(), "default".into()));
     }
 
     #[test]
@@ -317,6 +392,54 @@ mod tests {
     }
 
     #[test]
+    fn every_setting_in_force_is_told_defaults_included() {
+        let settings = load("", &[("TIDEGATE_RPM", "7")], Given::default()).unwrap();
+        let told: Vec<String> = settings.origins.iter().map(ToString::to_string).collect();
+        for line in [
+            "model = gemini-3.8-flash (default)",
+            "base_url = https://generativelanguage.googleapis.com (default)",
+            "profile = balanced (default)",
+            "quota.bucket = 0.1667 (default)",
+            "rpm = 7 (environment)",
+            "tpm = none (default)",
+        ] {
+            assert!(told.iter().any(|said| said == line), "{line}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn every_setting_of_the_shipped_example_is_among_those_told() {
+        let told = load("", &[], Given::default()).unwrap().origins;
+        let example: toml::Table = toml::from_str(include_str!("../../../tidegate.example.toml")).unwrap();
+        for (name, value) in &example {
+            let within = value.as_table().map(|table| table.keys().map(|key| format!("{name}.{key}")).collect());
+            let names: Vec<String> = within.unwrap_or_else(|| vec![name.clone()]);
+            for name in names.iter().filter(|name| *name != "projects" && !name.starts_with("prices.")) {
+                assert!(told.iter().any(|origin| origin.name == name), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_size_of_a_bucket_is_a_part_of_a_minutes_limit() {
+        let of = |toml: &str| load(toml, &[], Given::default()).map(|settings| settings.scheduler.quota.bucket);
+        assert_eq!(of("[quota]\nbucket = 0.5").unwrap(), 0.5);
+        assert_eq!(of("[quota]\nbucket = 1").unwrap(), 1.0);
+        for wrong in ["0", "1.5", "-0.1", "\"big\""] {
+            let error = of(&format!("[quota]\nbucket = {wrong}")).unwrap_err().to_string();
+            assert!(error.contains("expected a part of a minute's limit, above 0 and up to 1"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_address_with_a_key_or_a_password_is_refused_and_not_shown() {
+        for url in ["http://h/?key=AIza-secret", "https://me:secret@h/v1", "http://h/#secret", "http://secret@h"] {
+            let message = load("", &[("TIDEGATE_BASE_URL", url)], Given::default()).unwrap_err().to_string();
+            assert!(message.starts_with("base_url = http") && !message.contains("secret"), "{message}");
+        }
+    }
+
+    #[test]
     fn a_bad_variable_is_named_with_what_was_expected() {
         let error = load("", &[("TIDEGATE_RPM", "lots")], Given::default()).unwrap_err();
         assert_eq!(error.to_string(), "environment variable TIDEGATE_RPM: \"lots\" is not a whole number");
@@ -334,6 +457,19 @@ mod tests {
         ] {
             assert_eq!(load(toml, &[], Given::default()).unwrap_err().to_string(), message);
         }
+    }
+
+    #[test]
+    fn prices_of_ones_own_are_read_and_the_higher_source_wins() {
+        let usage = tidegate_gemini::Usage { input_tokens: 1_000_000, ..Default::default() };
+        let cost = |toml: &str| {
+            let prices = load(toml, &[], Given::default()).unwrap().prices;
+            prices.cost("homemade", &usage, "2026-11-22".parse().unwrap()).map(|cost| cost.to_string())
+        };
+        assert_eq!(cost(""), None);
+        assert_eq!(cost("[prices.homemade]\ninput = 2\noutput = 3.5"), Some("$2.00".into()));
+        let wrong = load("[prices.homemade]\ninput = 1\nouput = 2", &[], Given::default()).unwrap_err();
+        assert!(wrong.to_string().contains("did you mean \"prices.homemade.output\"?"), "{wrong}");
     }
 
     #[test]

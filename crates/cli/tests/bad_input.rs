@@ -158,9 +158,33 @@ fn an_output_where_nothing_can_be_written_is_refused() {
     dir.write("file", "");
     dir.run(&["run", "in.jsonl", "-o", "file/out.jsonl", "--sim=quick.toml"]).mentions("error: file/out.jsonl: ");
     dir.run(&["run", "in.jsonl", "-o", "none/out.jsonl", "--sim=quick.toml"])
-        .expect(2)
+        .expect(4)
         .says("error: none/out.jsonl: the directory none does not exist; create it first");
     dir.run(&["run", "in.jsonl", "-o", "/proc/out.jsonl", "--sim=quick.toml"]).expect(4).mentions("cannot be written: ");
+}
+
+#[test]
+fn a_log_or_an_errors_file_that_is_the_output_is_refused_before_a_byte_is_written() {
+    let dir = quick();
+    dir.run(&RUN).expect(0);
+    let answers = dir.read("out.jsonl");
+    for flag in ["--log-file", "--error-log", "--errors", "--report"] {
+        dir.run(&[&RUN[..], &["-vv", flag, "./out.jsonl"]].concat())
+            .expect(2)
+            .says(&format!("error: ./out.jsonl: {flag} cannot write there: it is the output; choose another file"));
+        assert_eq!(dir.read("out.jsonl"), answers, "{flag}");
+    }
+    end(dir.command(RUN).env("TIDEGATE_LOG_FILE", "out.jsonl").env("TIDEGATE_LOG_LEVEL", "trace")).expect(2);
+    assert_eq!(dir.read("out.jsonl"), answers);
+}
+
+#[test]
+fn answers_of_the_simulator_and_of_the_api_do_not_mix_unasked() {
+    let dir = quick();
+    dir.run(&RUN).expect(0);
+    let words = ["run", "in.jsonl", "-o", "out.jsonl", "--base-url", "http://127.0.0.1:9", "--model", "gemini-3.8-flash"];
+    end(dir.command(words).env("GEMINI_API_KEY", KEY)).expect(2).mentions("endpoint: \"simulated\" -> \"api\"");
+    dir.run(&RUN).expect(0).says("compared with earlier answers: 0 changed, 0 new, 0 gone, 2 kept");
 }
 
 #[test]
@@ -201,6 +225,62 @@ fn a_base_url_that_is_none_is_refused() {
 }
 
 #[test]
+fn a_key_or_a_password_in_the_base_url_is_refused_and_never_shown() {
+    for url in ["http://127.0.0.1:1/?key=AIzaSecret", "http://me:AIzaSecret@127.0.0.1:1"] {
+        let (dir, ended) = against(url);
+        assert!(!ended.stderr.contains("Secret"), "{ended}");
+        ended.expect(2).mentions("error: base_url = http://127.0.0.1:1").mentions("it must not hold a query");
+        assert!(!dir.path("out.jsonl").exists());
+    }
+}
+
+#[test]
+fn a_key_behind_env_or_file_is_masked_in_the_warning() {
+    let dir = quick();
+    let key = "AIzaSyD-0123456789-0123456789-01236F2k";
+    dir.write("tidegate.toml", format!("[[projects]]\nname = \"main\"\nkeys = [\"env:{key}\", \"file:{key}\"]\n"));
+    let ended = dir.run(&["run", "in.jsonl", "-o", "out.jsonl"]).expect(3);
+    assert!(!ended.stderr.contains("0123456789"), "{ended}");
+    ended.mentions("warning: key env:AIza…6F2k is not set").mentions("warning: key file:./AIza…6F2k: cannot be read");
+}
+
+#[test]
+fn a_settings_file_that_is_missing_ends_in_four_and_a_bad_one_in_two() {
+    let dir = quick();
+    let with = |file: &str| dir.run(&[&RUN[..], &["--config", file]].concat());
+    with("nowhere.toml").expect(4).says("error: settings file nowhere.toml: cannot be read: there is no such file");
+    dir.write("bad.toml", "modle = \"x\"\n");
+    with("bad.toml").expect(2);
+}
+
+#[test]
+fn an_output_that_another_run_writes_ends_in_two() {
+    let dir = TestDir::new();
+    dir.write("hanging.toml", format!("{QUICK}\n[[faults]]\nkind = \"hang\"\ncontains = \"say 1\"\n"));
+    dir.prompts(2);
+    let words = ["run", "in.jsonl", "-o", "out.jsonl", "--sim=hanging.toml"];
+    let mut first = dir.command(words).stderr(std::process::Stdio::null()).spawn().unwrap();
+    assert!(common::wait_until(|| common::lines_in(&dir.path("out.jsonl")) == 1));
+    let second = dir.run(&words);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    second.expect(2).mentions("another run").mentions("is writing it");
+}
+
+#[test]
+fn a_model_without_quota_ends_in_three_with_the_way_out() {
+    let dir = TestDir::new();
+    let none = "\n[projects.limits.\"*\"]\nrpm = 0\n";
+    for (name, told) in [("told.toml", ""), ("untold.toml", "[projects.told]\n")] {
+        dir.write(name, format!("{QUICK}{none}{told}"));
+        dir.prompts(2);
+        dir.run(&["run", "in.jsonl", "-o", "out.jsonl", &format!("--sim={name}")]).expect(3).says(
+            "no usable key is left; no quota for gemini-3.8-flash in one: choose another model with --model, or a tier that has it",
+        );
+    }
+}
+
+#[test]
 fn html_instead_of_json_is_never_a_success() {
     let page = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 27\r\nconnection: close\r\n\r\n<html>Please log in.</html>";
     let (dir, ended) = against(&always_answering(page));
@@ -223,7 +303,10 @@ fn a_body_that_breaks_off_is_never_a_success() {
 #[test]
 fn an_unknown_scenario_names_the_nearest() {
     let dir = quick();
-    dir.run(&["run", "in.jsonl", "-o", "out.jsonl", "--sim=demos"]).expect(2).mentions("did you mean \"demo\"?");
+    dir.run(&["run", "in.jsonl", "-o", "out.jsonl", "--sim=demos"])
+        .expect(2)
+        .mentions("error: scenario \"demos\" is not known; did you mean \"demo\"?; shipped ones: ")
+        .mentions("; or name a .toml file");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
 use common::{KEY, QUICK, Simulator, TestDir, end, end_of, end_with_input, lines_in, signal, wait_until};
@@ -169,6 +169,67 @@ fn progress_lines_are_plain_without_a_terminal_and_the_last_one_counts_everythin
 }
 
 #[test]
+fn a_finished_and_a_stopped_run_tell_no_time_to_the_end() {
+    let dir = TestDir::new();
+    dir.write("slow.toml", SLOW);
+    dir.prompts(100);
+    let words = ["run", "in.jsonl", "-o", "out.jsonl", "--sim=slow.toml", "--max-concurrency", "2", "--deadline", "500ms"];
+    let ended = dir.run(&words).expect(75);
+    let last = ended.stderr.lines().rfind(|line| line.starts_with("active ")).unwrap();
+    assert!(!last.contains("ETA") && !last.contains("waiting for"), "{last}");
+}
+
+#[test]
+fn with_a_limit_only_the_rows_it_lets_through_are_queued() {
+    let dir = TestDir::new();
+    dir.write("slow.toml", SLOW);
+    dir.prompts(100);
+    let words = ["run", "in.jsonl", "-o", "out.jsonl", "--sim=slow.toml", "--max-concurrency", "1", "--limit", "5"];
+    let ended = dir.run(&[&words[..], &["--progress-interval", "20ms", "--log-format", "json"]].concat()).expect(0);
+    let lines = ended.stderr.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let progress: Vec<Value> = lines.filter(|line| line["event"] == "progress" && line["total"].is_u64()).collect();
+    assert!(!progress.is_empty());
+    for seen in progress.iter().filter(|seen| seen["elapsed_ms"].as_u64().unwrap() > 0) {
+        assert!(seen["queued"].as_u64().unwrap() <= 5, "{seen}");
+        assert_eq!(seen["total"], 5, "{seen}");
+    }
+}
+
+#[test]
+fn without_progress_there_is_the_summary_and_nothing_else() {
+    let dir = quick();
+    dir.prompts(5);
+    let ended = dir.run(&["run", "in.jsonl", "-o", "out.jsonl", "--sim=quick.toml", "--progress", "none"]).expect(0);
+    assert!(ended.stderr.starts_with("5 ok in ") && !ended.stderr.contains("active "), "{ended}");
+}
+
+#[test]
+fn what_the_next_run_asks_again_by_itself_needs_no_flag() {
+    let dir = TestDir::new();
+    dir.write("down.toml", format!("{QUICK}\n[[faults]]\nkind = \"overloaded\"\ncontains = \"say 1\"\n"));
+    dir.write("tidegate.toml", "[retry]\nmax_transient_attempts = 2\ninitial_backoff = \"1ms\"\n");
+    dir.prompts(2);
+    let words = ["run", "in.jsonl", "-o", "out.jsonl", "--sim=down.toml"];
+    dir.run(&words).expect(1).says("to ask the failed ones again: tidegate run in.jsonl -o out.jsonl --sim=down.toml");
+}
+
+#[test]
+fn a_page_of_html_is_one_line_in_every_log() {
+    let page = b"HTTP/1.1 502 Bad Gateway\r\ncontent-type: text/html\r\ncontent-length: 47\r\nconnection: close\r\n\r\n<html>\n<body>\n<h1>Bad</h1>\n\n<p>No.</p>\n</html>\n";
+    let dir = TestDir::new();
+    dir.write("tidegate.toml", "[retry]\nmax_transient_attempts = 2\ninitial_backoff = \"1ms\"\n");
+    dir.prompts(1);
+    let url = common::always_answering(page);
+    let words = ["run", "in.jsonl", "-o", "out.jsonl", "-v", "--base-url", &url, "--error-log", "e.log", "--progress", "none"];
+    let ended = end(dir.command(words).env("GEMINI_API_KEY", KEY)).expect(1);
+    assert!(!ended.stderr.lines().any(|line| line.starts_with('<')), "{ended}");
+    for line in dir.records("e.log") {
+        assert_eq!((&line["status"], &line["reason"]), (&Value::Null, &Value::from("HTML_PAGE")), "{line}");
+        assert!(!line["message"].as_str().unwrap().contains('\n'), "{line}");
+    }
+}
+
+#[test]
 fn with_json_logs_every_line_of_standard_error_is_json() {
     let dir = quick();
     dir.prompts(20);
@@ -193,6 +254,9 @@ fn verbose_names_every_setting_with_its_source_and_no_key() {
     assert_eq!(dir.records("out.jsonl")[0]["key"], "GEMINI_API_KEY_1");
     ended
         .mentions("model = gemini-3.8-flash (tidegate.toml)")
+        .mentions("retry.max_attempts = 0 (default)")
+        .mentions("rpm = 600 (command line)")
+        .mentions("project GEMINI_API_KEY_1: GEMINI_API_KEY_1; gemini-3.8-flash: 600 requests a minute")
         .mentions("pacing.slots_per_key = 4 (profile slots)")
         .mentions("pacing.slot_interval = 0s (command line)")
         .mentions("active 0/4 | ");
@@ -349,6 +413,26 @@ fn the_simulator_tells_its_address_first_and_its_report_at_the_end() {
     let report = simulator.stop();
     assert_eq!(report["answered"], 6);
     assert_eq!(report["answered_again"], 0);
+}
+
+#[test]
+fn the_simulator_tells_projects_keys_and_limits_on_standard_error() {
+    let dir = TestDir::new();
+    let mut child =
+        dir.command(["simulate", "--scenario", "free"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines().map(|line| line.unwrap());
+    let told: Vec<String> = lines.take(5).collect();
+    signal(&child, "TERM");
+    assert_eq!(common::exit_of(&mut child), Some(0));
+    assert_eq!(
+        told[1..],
+        [
+            "quotas: a minute is 1m, a day ends at midnight in Los Angeles",
+            "project free-a (free)",
+            "  key SIM-free-a-key-1-7d12c4e09b35f6",
+            "  *: 5 requests and 250,000 tokens a minute, 20 requests a day",
+        ]
+    );
 }
 
 #[test]

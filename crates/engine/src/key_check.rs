@@ -214,4 +214,11 @@ mod tests {
         assert_eq!((seen.http_status, seen.reason.as_deref()), (Some(400), Some("API_KEY_INVALID")));
         assert_eq!(seen.message.as_deref(), Some("API key not valid. Please pass a valid API key."));
     }
+
+    #[test]
+    fn no_answer_is_no_verdict_but_what_http_cannot_carry_is_no_key() {
+        let refused = TransportError::Connect { host: "h".into(), reason: "refused".into() };
+        assert_eq!(judge(&Err(refused)).standing, KeyStanding::Unreachable);
+        assert_eq!(judge(&Err(TransportError::Key)).standing, KeyStanding::Invalid);
+    }
 }

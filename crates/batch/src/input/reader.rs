@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
-use flate2::bufread::MultiGzDecoder;
+use super::gzip::Members;
 
 pub(super) type Reader = Box<dyn BufRead + Send>;
 
@@ -15,7 +15,7 @@ pub(super) fn unpacked(stream: Box<dyn Read + Send>) -> io::Result<Reader> {
     let (head, stream) = head(stream)?;
     let packed = Cursor::new(head.clone()).chain(stream);
     let (head, plain) = if head.starts_with(&GZIP) {
-        self::head(Box::new(MultiGzDecoder::new(BufReader::new(packed))))?
+        self::head(Box::new(Members::new(packed)))?
     } else if head.starts_with(&ZSTD) {
         self::head(Box::new(zstd::stream::read::Decoder::new(packed)?))?
     } else {
@@ -67,6 +67,15 @@ mod tests {
         let mut both = gzip("one\n");
         both.extend(gzip("two\n"));
         assert_eq!(read(both), "one\ntwo\n");
+    }
+
+    #[test]
+    fn what_follows_a_gzip_file_and_is_none_is_an_error_that_says_so() {
+        let mut packed = gzip("one\n");
+        packed.extend(b"garbage");
+        let mut text = String::new();
+        let error = unpacked(Box::new(Cursor::new(packed))).unwrap().read_to_string(&mut text).unwrap_err();
+        assert_eq!(error.to_string(), "after its gzip part stands something that is no gzip; pack it again");
     }
 
     #[test]

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use tidegate_batch::{Durability, ErrorLogFormat, FailOn, Format};
+use tidegate_gemini::prices::Usd;
 
 use crate::deadline::{self, Deadline};
 use crate::duration;
-use crate::settings::layers::{Layer, LimitsLayer, PacingLayer, RetryLayer};
+use super::PacingArgs;
+use crate::settings::layers::{Layer, RetryLayer};
 
 /// Flags of `run`.
 #[derive(Debug, Clone, Args)]
@@ -36,36 +38,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", help_heading = "Prompts")]
     pub max_output_tokens: Option<u32>,
 
-    /// Requests a minute, for every project and model
-    #[arg(long, value_name = "N", help_heading = "Quota and pacing")]
-    pub rpm: Option<u64>,
-    /// Input tokens a minute, for every project and model
-    #[arg(long, value_name = "N", help_heading = "Quota and pacing")]
-    pub tpm: Option<u64>,
-    /// Requests a day, for every project and model
-    #[arg(long, value_name = "N", help_heading = "Quota and pacing")]
-    pub rpd: Option<u64>,
-    /// Most calls at once; 0 = up to 4096
-    #[arg(long, value_name = "N", help_heading = "Quota and pacing")]
-    pub max_concurrency: Option<usize>,
-    /// Most calls at once with one key; 0 = no bound
-    #[arg(long, value_name = "N", help_heading = "Quota and pacing")]
-    pub slots_per_key: Option<usize>,
-    /// Least time between two starts in one slot of a key
-    #[arg(long, value_name = "DUR", value_parser = duration::parse, help_heading = "Quota and pacing")]
-    pub slot_interval: Option<Duration>,
-    /// Rest of a key after each use
-    #[arg(long, value_name = "DUR", value_parser = duration::parse, help_heading = "Quota and pacing")]
-    pub key_cooldown: Option<Duration>,
-    /// Rest of a worker after each call
-    #[arg(long, value_name = "DUR", value_parser = duration::parse, help_heading = "Quota and pacing")]
-    pub worker_cooldown: Option<Duration>,
-    /// Least time between any two calls
-    #[arg(long, value_name = "DUR", value_parser = duration::parse, help_heading = "Quota and pacing")]
-    pub call_interval: Option<Duration>,
-    /// Pause before each call, the first too
-    #[arg(long, value_name = "DUR", value_parser = duration::parse, help_heading = "Quota and pacing")]
-    pub delay: Option<Duration>,
+    /// Limits and pacing.
+    #[command(flatten)]
+    pub pacing: PacingArgs,
     /// What to do when the day's quota is used up: wait for the next, or stop (exit code 75)
     #[arg(long, value_enum, default_value_t, value_name = "WHAT", help_heading = "Quota and pacing")]
     pub when_exhausted: WhenExhausted,
@@ -98,6 +73,9 @@ pub struct RunArgs {
     /// Form of the error log
     #[arg(long, default_value = "json", value_name = "json|classic", help_heading = "Output")]
     pub error_log_format: ErrorLogFormat,
+    /// Write a page about the run to this file: speed against the quota, latency, errors, keys, cost
+    #[arg(long, value_name = "FILE.html", help_heading = "Output")]
+    pub report: Option<PathBuf>,
     /// When answers are forced to disk: each, in groups of at most 50 ms or 64 rows, or never
     #[arg(long, default_value = "batch", value_name = "each|batch|none", help_heading = "Output")]
     pub durability: Durability,
@@ -132,6 +110,9 @@ pub struct RunArgs {
     /// Stop asking when so many tokens are used (exit code 75)
     #[arg(long, value_name = "N", help_heading = "What is asked")]
     pub max_tokens: Option<u64>,
+    /// Stop asking when so much money is spent, at list prices (exit code 75)
+    #[arg(long, value_name = "USD", help_heading = "What is asked")]
+    pub max_cost: Option<Usd>,
     /// Stop asking when so many prompts, or so many percent, have failed
     #[arg(long, value_name = "N|P%", help_heading = "What is asked")]
     pub fail_on_error: Option<FailOn>,
@@ -157,30 +138,20 @@ pub enum Progress {
     Bar,
     /// Plain lines
     Plain,
-    /// Nothing but the last line
+    /// Nothing but the summary
     None,
 }
 
 impl RunArgs {
     /// What these flags say, over `below`.
     pub fn layer(&self, below: Layer) -> Layer {
-        Layer {
-            pacing: PacingLayer {
-                max_concurrency: self.max_concurrency,
-                call_interval: self.call_interval,
-                slots_per_key: self.slots_per_key,
-                slot_interval: self.slot_interval,
-                key_cooldown: self.key_cooldown,
-                worker_cooldown: self.worker_cooldown,
-                delay: self.delay,
-            },
+        self.pacing.layer(Layer {
             retry: RetryLayer {
                 max_task_attempts: self.max_task_attempts,
                 max_attempts: self.max_attempts,
                 ..RetryLayer::default()
             },
-            limits: LimitsLayer { rpm: self.rpm, tpm: self.tpm, rpd: self.rpd },
             ..below
-        }
+        })
     }
 }

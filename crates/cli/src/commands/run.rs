@@ -3,15 +3,16 @@
 mod again;
 mod chronicle;
 mod prepare;
+mod records;
+mod statistics;
 mod summary;
 mod watch;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_batch::{Control, Options, Output, OutputError, RunError, StopReason, Summary};
-use tidegate_engine::Engine;
+use tidegate_batch::{Control, Options, Output, RunError, StopReason, Summary};
+use tidegate_engine::{Engine, Figures};
 
 use super::Context;
 use crate::args::{RunArgs, WhenExhausted};
@@ -20,8 +21,10 @@ use crate::exit_code::{ExitCode, Failure};
 use crate::monitor::{Board, Monitor, Scale, permitted};
 use crate::screen;
 use crate::settings::layers::Layer;
-use crate::settings::{Given, Settings};
+use crate::settings::Settings;
 use crate::signals;
+pub(super) use prepare::system_instruction;
+use records::Records;
 use summary::Account;
 use watch::Watch;
 
@@ -42,26 +45,49 @@ pub async fn run(wanted: RunArgs, context: Context) -> Result<ExitCode, Failure>
 
     let control = Control::new();
     let watch = Arc::new(Watch::new(control.clone()));
-    let engine = prepare::engine(&settings, &wanted, watch.clone())?;
-    let options = Options { admit: engine.max_concurrency() * 2 + 256, ..options };
-    let scale = scale(&settings);
+    let records = Arc::new(Records::new(settings.prices.clone(), wanted.report.as_deref())?);
+    let engine = prepare::engine(&settings, &wanted, watch.clone(), &records)?;
+    let options = Options {
+        admit: engine.max_concurrency() * 2 + 256,
+        in_use: prepare::in_use(&wanted, &context),
+        endpoint: Some(if context.global.sim.is_some() { "simulated" } else { "api" }.to_string()),
+        ..options
+    };
+    let scale = scale(&settings, &wanted);
     let board = Arc::new(Board::new(context.screen.clone()));
     let steering = tokio::spawn(signals::steer(signals::listen(), control.clone(), context.screen.clone()));
     let watching = tokio::spawn(watch.clone().keep(engine.clone(), wanted.when_exhausted == WhenExhausted::Stop));
+    let recording = tokio::spawn(records.clone().keep(engine.clone()));
     let monitor = Monitor::start(engine.clone(), board.clone(), wanted.progress, wanted.progress_interval, scale);
 
     let ended = tidegate_batch::run(&engine, inputs, Output::new(&wanted.output), options, &control, board).await;
     watching.abort();
+    recording.abort();
+    records.look(&engine);
     monitor.finish(ended.is_ok()).await;
     let summary = ended.map_err(|error| broken(&error))?;
     let account = Account {
         elapsed: began.elapsed(),
         witness: simulator.map(|simulator| simulator.server.report()),
+        figures: records.figures(),
         ..account(summary, &engine, &watch, scale, &wanted)
     };
     steering.abort();
     tell(&account, &wanted, &context);
+    records.write(&account, &wanted)?;
     Ok(account.exit_code())
+}
+
+/// Refuses a log that would be written into a file of the run, before anything is written.
+///
+/// # Errors
+/// Names the file and the flag.
+pub fn check_files(wanted: &RunArgs, context: &Context) -> Result<(), Failure> {
+    let inputs = prepare::inputs(wanted)?;
+    let in_use = prepare::in_use(wanted, context);
+    let options = Options { errors: wanted.errors.clone(), in_use, ..Options::default() };
+    let checked = tidegate_batch::check_files(&Output::new(&wanted.output), &inputs, &options);
+    checked.map_err(|error| broken(&RunError::Output(error)))
 }
 
 fn account(mut summary: Summary, engine: &Engine, watch: &Watch, scale: Scale, wanted: &RunArgs) -> Account {
@@ -80,7 +106,9 @@ fn account(mut summary: Summary, engine: &Engine, watch: &Watch, scale: Scale, w
         output: wanted.output.clone(),
         resume: again::command(std::env::args()),
         unreachable,
+        without_quota: watch.without_quota(),
         exhausted_for: watch.exhausted_for(),
+        figures: Figures::default(),
         witness: None,
     }
 }
@@ -100,45 +128,28 @@ struct Simulated {
 }
 
 fn settings(wanted: &RunArgs, context: &Context, simulator: Option<&Simulated>) -> Result<Settings, Failure> {
-    let given =
-        Given { flags: wanted.layer(context.global.layer()), scenario: simulator.map(|simulator| simulator.layer.clone()) };
-    let named = context.global.config.as_deref();
-    let named = named.or_else(|| context.environment.get(crate::env_vars::CONFIG).map(Path::new));
-    let settings = Settings::load(given, named, &context.folder, &context.environment).map_err(Failure::usage)?;
-    for warning in &settings.warnings {
-        context.screen.warn(warning);
-    }
-    for origin in &settings.origins {
-        tracing::info!("{origin}");
-    }
-    Ok(settings)
+    context.settings(wanted.layer(context.global.layer()), simulator.map(|simulator| simulator.layer.clone()))
 }
 
-fn scale(settings: &Settings) -> Scale {
+fn scale(settings: &Settings, wanted: &RunArgs) -> Scale {
     let keys = settings.projects.iter().map(|project| project.keys.len()).sum::<usize>();
     let slots = settings.scheduler.pacing.slots_per_key;
-    Scale { minute: settings.scheduler.quota.minute, seats: (slots > 0).then_some((slots * keys) as u64) }
+    let quota = &settings.scheduler.quota;
+    let seats = (slots > 0).then_some((slots * keys) as u64);
+    Scale { minute: quota.minute, guard: quota.guard_in_force(), day: quota.day, seats, limit: wanted.limit }
 }
 
 /// Files that cannot be had are one thing, what stands in them another.
-fn broken(error: &RunError) -> Failure {
-    let code = match error {
-        RunError::Input(input) if input.is_unreachable() => ExitCode::Unreachable,
-        RunError::Output(OutputError::NotWritable { .. } | OutputError::Failed { .. }) | RunError::Broken(_) => {
-            ExitCode::Unreachable
-        }
-        RunError::Input(_)
-        | RunError::Output(_)
-        | RunError::Template(_)
-        | RunError::Journal(_)
-        | RunError::Locked { .. }
-        | RunError::SettingsChanged { .. } => ExitCode::Usage,
-    };
+pub(super) fn broken(error: &RunError) -> Failure {
+    let code = if error.is_file_trouble() { ExitCode::Unreachable } else { ExitCode::Usage };
     Failure::new(code, error)
 }
 
 fn tell(account: &Account, wanted: &RunArgs, context: &Context) {
     for line in account.lines() {
+        context.screen.say(line);
+    }
+    for line in statistics::lines(&account.figures).iter().filter(|_| context.global.verbose > 0) {
         context.screen.say(line);
     }
     if let Some(report) = account.witness.as_ref().filter(|_| context.global.verbose > 0) {

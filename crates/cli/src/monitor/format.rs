@@ -14,13 +14,42 @@ pub fn plain(seen: &Snapshot) -> String {
     parts.collect::<Vec<_>>().join(" | ")
 }
 
-/// The words below a bar, which shows done, total and [`eta`] itself.
-pub fn below_bar(seen: &Snapshot) -> String {
+/// The lines below a bar, which shows done, total and [`eta`] itself: none is wider than `width`.
+pub fn below_bar(seen: &Snapshot, width: usize) -> Vec<String> {
     let (active, most) = seen.active;
     let failed = (seen.failed > 0).then(|| format!("failed {}", seen.failed));
     let paused = (seen.paused > 0).then(|| format!("paused {}", seen.paused));
-    let parts = [failed, Some(format!("active {active}/{most}")), paused].into_iter().flatten();
-    parts.chain(seen.waiting.as_ref().map(waiting)).chain(figures(seen)).collect::<Vec<_>>().join(" | ")
+    let state = [failed, Some(format!("active {active}/{most}")), paused, seen.waiting.as_ref().map(waiting)];
+    let mut lines = wrapped(state.into_iter().flatten(), width);
+    lines.extend(wrapped(figures(seen), width));
+    lines
+}
+
+/// Puts as many parts on a line as fit; a part wider than a line is cut.
+fn wrapped(parts: impl IntoIterator<Item = String>, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for part in parts {
+        let part = fitting(part, width);
+        match lines.last_mut() {
+            Some(line) if letters(line) + 3 + letters(&part) <= width => {
+                line.push_str(" | ");
+                line.push_str(&part);
+            }
+            _ => lines.push(part),
+        }
+    }
+    lines
+}
+
+fn letters(text: &str) -> usize {
+    text.chars().count()
+}
+
+fn fitting(text: String, width: usize) -> String {
+    if letters(&text) <= width {
+        return text;
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// Time to the end, where it can be told.
@@ -139,14 +168,30 @@ mod tests {
     }
 
     #[test]
-    fn the_words_below_a_bar_begin_with_what_matters_most() {
-        let words = below_bar(&seen());
-        assert!(
-            words.starts_with(
-                "failed 2 | active 8/48 | paused 1 | waiting for RPM of project main, next in 4.2 s | 288/300 a minute"
-            ),
-            "{words}"
+    fn everything_stands_below_a_bar_on_a_wide_and_on_a_narrow_terminal() {
+        assert_eq!(
+            below_bar(&seen(), 120),
+            [
+                "failed 2 | active 8/48 | paused 1 | waiting for RPM of project main, next in 4.2 s",
+                "288/300 a minute | 12,345 tokens | 429s 0 | keys 2 available, 1 temporarily exhausted"
+            ]
         );
+        assert_eq!(
+            below_bar(&seen(), 80),
+            [
+                "failed 2 | active 8/48 | paused 1",
+                "waiting for RPM of project main, next in 4.2 s",
+                "288/300 a minute | 12,345 tokens | 429s 0",
+                "keys 2 available, 1 temporarily exhausted"
+            ]
+        );
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        for width in 1..130 {
+            assert!(below_bar(&seen(), width).iter().all(|line| letters(line) <= width), "{width}");
+        }
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! One look at a run: every number a display may want, taken at one instant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use tidegate_batch::Counts;
-use tidegate_engine::scheduler::Timestamp;
+use tidegate_engine::scheduler::{Day, Timestamp};
 use tidegate_engine::{QuotaStatus, Status};
 
-use super::rate::Rate;
+use super::eta::Outlook;
+use super::rate::{Bounds, Rate};
 
 /// What a run looks like now.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -16,7 +17,7 @@ pub struct Snapshot {
     pub elapsed: Duration,
     /// Calls under way, and the most there may be.
     pub active: (u64, u64),
-    /// Rows of the whole input that wait for their turn.
+    /// Rows that wait for their turn.
     pub queued: u64,
     /// Rows with a successful answer, those of earlier runs included.
     pub done: u64,
@@ -24,7 +25,7 @@ pub struct Snapshot {
     pub failed: u64,
     /// Rows that wait out a pause after a fault.
     pub paused: u64,
-    /// Rows of the input; `None` while a stream has not ended.
+    /// Rows this run is about, those kept from earlier included; `None` while a stream has not ended.
     pub total: Option<u64>,
     /// Calls a minute now.
     pub rpm: f64,
@@ -38,7 +39,7 @@ pub struct Snapshot {
     pub keys: BTreeMap<&'static str, u64>,
     /// Why the next prompt is not sent now.
     pub waiting: Option<Wait>,
-    /// Time to the end at the speed of the last minute.
+    /// Time to the end.
     pub eta: Option<Duration>,
 }
 
@@ -47,8 +48,14 @@ pub struct Snapshot {
 pub struct Scale {
     /// Length of the server's minute.
     pub minute: Duration,
+    /// How long after a minute a permit is there again.
+    pub guard: Duration,
+    /// When a quota day ends.
+    pub day: Day,
     /// Slots of all keys together, where slots are bounded.
     pub seats: Option<u64>,
+    /// The most rows this run asks.
+    pub limit: Option<u64>,
 }
 
 /// The limiting factor.
@@ -66,11 +73,12 @@ impl Snapshot {
     /// Looks at engine and run.
     pub fn take(status: &Status, counts: &Counts, began: Timestamp, scale: Scale, rate: &mut Rate) -> Snapshot {
         let elapsed = status.at.since(began);
-        let permitted_rpm = permitted(&status.quotas, scale.minute);
-        let least = if permitted_rpm.is_some() { scale.minute } else { Duration::from_secs(1) };
-        let speed = rate.observe(elapsed, least, status.stats.attempts, counts.ended());
-        let left = counts.outstanding();
-        let eta = (speed.ended > 0.0).then(|| Duration::try_from_secs_f64(left as f64 / speed.ended * 60.0).ok()).flatten();
+        let quotas = serving(status);
+        let permitted_rpm = permitted(quotas.iter().copied(), scale.minute);
+        let bounds = bounds(status, permitted_rpm, scale);
+        rate.note(elapsed, status.stats.attempts, counts.ended(), &bounds);
+        let left = left(counts, scale.limit);
+        let outlook = Outlook { status, quotas: &quotas, elapsed, left, bounds, day: scale.day };
         Snapshot {
             elapsed,
             active: (status.active, scale.seats.map_or(status.max_active, |seats| seats.min(status.max_active))),
@@ -81,8 +89,8 @@ impl Snapshot {
             done: counts.ok + counts.kept.saturating_sub(counts.kept_failed),
             failed: counts.unsuccessful() + counts.kept_failed,
             paused: status.paused,
-            total: counts.total,
-            rpm: speed.sent,
+            total: counts.total.map(|total| total.min(counts.kept + counts.ended() + left)),
+            rpm: rate.sent_a_minute(&bounds).min(most_shown(status, permitted_rpm)),
             permitted_rpm,
             tokens: status.stats.usage.total_tokens,
             refused: status.stats.refused,
@@ -92,22 +100,48 @@ impl Snapshot {
                 project: waiting.project.as_ref().map(ToString::to_string),
                 next: waiting.until.map(|until| until.since(status.at)),
             }),
-            eta: eta.filter(|_| left > 0 && counts.total.is_some()).map(|eta| eta.max(next_permit(status))),
+            eta: counts.total.and_then(|_| outlook.eta(rate)),
         }
+    }
+
+    /// The same at the end of a run: nothing is to come, nothing is waited for.
+    pub fn at_the_end(self) -> Snapshot {
+        Snapshot { waiting: None, eta: None, ..self }
     }
 }
 
 /// Calls a (real) minute that all quotas together permit.
-pub fn permitted(quotas: &[QuotaStatus], minute: Duration) -> Option<f64> {
-    let limits: Option<Vec<u64>> = quotas.iter().map(|quota| quota.rpm.1).collect();
+pub fn permitted<'a>(quotas: impl IntoIterator<Item = &'a QuotaStatus>, minute: Duration) -> Option<f64> {
+    let limits: Option<Vec<u64>> = quotas.into_iter().map(|quota| quota.rpm.1).collect();
     let limits = limits.filter(|limits| !limits.is_empty())?;
     Some(limits.iter().sum::<u64>() as f64 * 60.0 / minute.as_secs_f64())
 }
 
-/// Time to the next permit, when nothing can be sent before.
-fn next_permit(status: &Status) -> Duration {
-    let until = status.waiting.as_ref().and_then(|waiting| waiting.until);
-    until.filter(|_| status.active == 0).map_or(Duration::ZERO, |until| until.since(status.at))
+/// Quotas of projects that still have a key.
+fn serving(status: &Status) -> Vec<&QuotaStatus> {
+    let (dead, alive): (Vec<_>, Vec<_>) = status.keys.iter().partition(|key| key.state == "FAILED_INIT");
+    let alive: HashSet<&str> = alive.into_iter().map(|key| &*key.project).collect();
+    let gone: HashSet<&str> = dead.into_iter().map(|key| &*key.project).filter(|project| !alive.contains(project)).collect();
+    status.quotas.iter().filter(|quota| !gone.contains(&*quota.project)).collect()
+}
+
+fn bounds(status: &Status, permitted: Option<f64>, scale: Scale) -> Bounds {
+    let in_bursts = status.waiting.as_ref().is_some_and(|waiting| waiting.reason == "TPM");
+    if permitted.is_none() && !in_bursts {
+        return Bounds::none();
+    }
+    Bounds { window: scale.minute, period: scale.minute + scale.guard, permitted, in_bursts }
+}
+
+/// Where no quota was refused, calls beyond the quotas are those of keys that have died: they used up nothing that counts.
+fn most_shown(status: &Status, permitted: Option<f64>) -> f64 {
+    permitted.filter(|_| status.stats.refused == 0).unwrap_or(f64::INFINITY)
+}
+
+/// Rows this run has still to bring to an end.
+fn left(counts: &Counts, limit: Option<u64>) -> u64 {
+    let of_limit = limit.map_or(u64::MAX, |limit| limit.saturating_sub(counts.ended()));
+    counts.outstanding().min(of_limit)
 }
 
 fn keys(status: &Status) -> BTreeMap<&'static str, u64> {
@@ -122,7 +156,7 @@ fn keys(status: &Status) -> BTreeMap<&'static str, u64> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-    use tidegate_engine::Stats;
+    use tidegate_engine::{KeyStatus, Stats};
 
     fn status() -> Status {
         let stats = Stats { attempts: 30, ..Stats::default() };
@@ -140,7 +174,14 @@ mod tests {
     }
 
     fn look(status: &Status, counts: &Counts, seats: Option<u64>) -> Snapshot {
-        let scale = Scale { minute: Duration::from_secs(60), seats };
+        look_under(status, counts, Scale { seats, ..scale() })
+    }
+
+    fn scale() -> Scale {
+        Scale { minute: Duration::from_secs(60), guard: Duration::from_secs(1), day: Day::Pacific, seats: None, limit: None }
+    }
+
+    fn look_under(status: &Status, counts: &Counts, scale: Scale) -> Snapshot {
         Snapshot::take(status, counts, Timestamp::ZERO, scale, &mut Rate::default())
     }
 
@@ -150,6 +191,42 @@ mod tests {
         let seen = look(&status(), &counts, None);
         assert_eq!((seen.queued, seen.done, seen.failed), (169, 319, 3));
         assert_eq!(seen.active.0 + seen.queued + seen.done + seen.failed + seen.paused, 500);
+    }
+
+    #[test]
+    fn a_limit_bounds_queue_total_and_time_left() {
+        let counts = Counts { total: Some(500), kept: 100, ok: 10, seen: 500, ..Counts::default() };
+        let seen = look_under(&status(), &counts, Scale { limit: Some(30), ..scale() });
+        assert_eq!((seen.queued, seen.done, seen.total), (11, 110, Some(130)));
+        assert_eq!(seen.active.0 + seen.queued + seen.done + seen.failed + seen.paused, 130);
+        assert_eq!(look_under(&status(), &counts, Scale { limit: Some(10), ..scale() }).eta, None);
+    }
+
+    #[test]
+    fn the_speed_shown_is_above_the_quota_only_when_quotas_were_refused() {
+        let quota = |rpm| QuotaStatus {
+            project: "p".into(),
+            model: "m".into(),
+            rpm: (0, Some(rpm)),
+            tpm: (0, None),
+            rpd: (0, None),
+            held_until: None,
+        };
+        let shown = |refused| {
+            let stats = Stats { attempts: 30, refused, ..Stats::default() };
+            look(&Status { stats, quotas: vec![quota(20)], ..status() }, &Counts::default(), None).rpm
+        };
+        assert_eq!(shown(0), 20.0);
+        assert_eq!(shown(3), 30.0);
+    }
+
+    #[test]
+    fn at_the_end_nothing_is_waited_for() {
+        let counts = Counts { total: Some(500), ok: 10, seen: 500, ..Counts::default() };
+        let seen = look(&status(), &counts, None);
+        assert!(seen.eta.is_some());
+        let last = seen.at_the_end();
+        assert_eq!((last.eta, last.waiting), (None, None));
     }
 
     #[test]
@@ -173,6 +250,18 @@ mod tests {
             held_until: None,
         };
         let scaled = Duration::from_secs(6);
+        let key = |state, project: &str| KeyStatus {
+            project: project.into(),
+            name: "k".into(),
+            state,
+            until: None,
+            reason: None,
+            active: 0,
+        };
+        let of = |project: &str| QuotaStatus { project: project.into(), ..quota(Some(5)) };
+        let keys = vec![key("FAILED_INIT", "p"), key("FAILED_INIT", "q"), key("COOLDOWN", "q")];
+        let status = Status { keys, quotas: vec![of("p"), of("q")], ..status() };
+        assert_eq!(permitted(serving(&status), scaled), Some(50.0), "a project without a living key serves nothing");
         assert_eq!(permitted(&[quota(Some(10)), quota(Some(20))], scaled), Some(300.0));
         assert_eq!(permitted(&[quota(Some(10)), quota(None)], scaled), None);
         assert_eq!(permitted(&[], scaled), None);

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tidegate_engine::scheduler::{Day, WindowKind};
+use tidegate_gemini::prices::{Price, Prices};
 
 use super::profile::Profile;
-use super::values::{Guard, TpmCounts, Written, written};
+use super::values::{Guard, Part, TpmCounts, Written, written};
 use crate::env_vars::{self, Environment};
-use crate::keys::{KeySource, key_list};
+use crate::keys::{KeySource, key_list, shown};
 
 /// What one source says; `None` where it says nothing. The shape is that of the settings file.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -21,6 +22,8 @@ pub struct Layer {
     pub model: Option<String>,
     /// Where the API lives.
     pub base_url: Option<String>,
+    /// Folder of the local store.
+    pub state_dir: Option<String>,
     /// The preset.
     #[serde(deserialize_with = "written")]
     pub profile: Option<Profile>,
@@ -32,6 +35,8 @@ pub struct Layer {
     pub quota: QuotaLayer,
     /// `[[projects]]`.
     pub projects: Option<Vec<ProjectEntry>>,
+    /// `[prices."MODEL"]`: what a model charges, in USD per 1,000,000 tokens.
+    pub prices: BTreeMap<String, Price>,
     /// Limits for every project and model; flags and variables only.
     #[serde(skip)]
     pub limits: LimitsLayer,
@@ -101,6 +106,9 @@ pub struct QuotaLayer {
     /// Length of the server's minute.
     #[serde(deserialize_with = "written")]
     pub minute: Option<Duration>,
+    /// The part of a minute's limit that the server's bucket holds.
+    #[serde(deserialize_with = "written")]
+    pub bucket: Option<Part>,
     /// When a quota day ends.
     #[serde(deserialize_with = "written")]
     pub day: Option<Day>,
@@ -183,6 +191,12 @@ impl Stack {
     pub fn pick<T>(&self, of: impl Fn(&Layer) -> Option<T>) -> Option<(T, &Source)> {
         self.0.iter().find_map(|(source, layer)| of(layer).map(|value| (value, source)))
     }
+
+    /// The shipped table of prices, under those that the sources tell.
+    pub fn prices(&self) -> Prices {
+        let told = self.0.iter().rev().flat_map(|(_, layer)| &layer.prices);
+        told.fold(Prices::default(), |prices, (model, price)| prices.with(model, *price))
+    }
 }
 
 impl Layer {
@@ -195,6 +209,7 @@ impl Layer {
         Ok(Layer {
             model: env.text(env_vars::MODEL),
             base_url: env.text(env_vars::BASE_URL).or_else(|| env.text(env_vars::GOOGLE_BASE_URL)),
+            state_dir: env.text(env_vars::STATE_DIR),
             profile: env.read(env_vars::PROFILE)?,
             pacing: PacingLayer {
                 max_concurrency: env.read(env_vars::MAX_CONCURRENCY)?,
@@ -216,6 +231,7 @@ impl Layer {
             quota: QuotaLayer {
                 window: env.read(env_vars::WINDOW)?,
                 minute: env.read(env_vars::MINUTE)?,
+                bucket: env.read(env_vars::BUCKET)?,
                 day: env.read(env_vars::DAY)?,
                 guard: env.read(env_vars::GUARD)?,
                 tpm_counts: None,
@@ -235,6 +251,6 @@ impl Variables<'_> {
 
     fn read<T: Written>(&self, name: &str) -> Result<Option<T>, String> {
         let Some(text) = self.0.get(name) else { return Ok(None) };
-        T::read(text).map(Some).ok_or_else(|| format!("environment variable {name}: {text:?} is not {}", T::EXPECTED))
+        T::read(text).map(Some).ok_or_else(|| format!("environment variable {name}: {:?} is not {}", shown(text), T::EXPECTED))
     }
 }

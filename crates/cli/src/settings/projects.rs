@@ -10,6 +10,7 @@ use super::layers::{Layer, LimitsLayer, ProjectEntry, Source};
 use super::{SettingsError, nearest};
 use crate::env_vars::Environment;
 use crate::keys::{self, Key};
+use crate::monitor::format::grouped;
 
 /// Limits for every model that has none of its own.
 const EVERY_MODEL: &str = "*";
@@ -45,6 +46,35 @@ pub fn resolve(
     drop_repeated(&mut projects, warnings);
     projects.retain(|project| !project.keys.is_empty());
     Ok(projects)
+}
+
+/// The tier of each listed project that has one, and whether projects are listed at all.
+pub fn tiers(stack: &[(Source, Layer)]) -> (BTreeMap<String, String>, bool) {
+    let listed = stack.iter().find_map(|(_, layer)| layer.projects.as_ref());
+    let tier = |entry: &ProjectEntry| Some((entry.name.clone(), entry.tier.clone()?));
+    (listed.into_iter().flatten().filter_map(tier).collect(), listed.is_some())
+}
+
+/// A project as people are told of it: its keys by name, its limits for `model`.
+pub fn told(project: &Project, model: &str) -> String {
+    let name =
+        |(at, (name, _)): (usize, &(Option<String>, _))| name.clone().unwrap_or_else(|| format!("{}/{}", project.name, at + 1));
+    let keys: Vec<String> = project.keys.iter().enumerate().map(name).collect();
+    let of = |wanted: &str| project.limits.iter().find(|(name, _)| name == wanted).map(|(_, limits)| *limits);
+    let Limits { rpm, tpm, rpd } = of(model).or_else(|| of(EVERY_MODEL)).unwrap_or_default();
+    format!("project {}: {}; {model}: {}", project.name, keys.join(", "), in_words(rpm, tpm, rpd))
+}
+
+/// Limits as people are told of them: `5 requests and 250,000 tokens a minute, 20 requests a day`.
+pub fn in_words(rpm: Option<u64>, tpm: Option<u64>, rpd: Option<u64>) -> String {
+    if [rpm, tpm, rpd].contains(&Some(0)) {
+        return "no quota".to_string();
+    }
+    let counted = |limit: Option<u64>, what: &str| limit.map(|limit| format!("{} {what}", grouped(limit)));
+    let minute: Vec<String> = [counted(rpm, "requests"), counted(tpm, "tokens")].into_iter().flatten().collect();
+    let minute = (!minute.is_empty()).then(|| format!("{} a minute", minute.join(" and ")));
+    let parts: Vec<String> = [minute, counted(rpd, "requests a day")].into_iter().flatten().collect();
+    if parts.is_empty() { "no limit is known".to_string() } else { parts.join(", ") }
 }
 
 fn project(name: String, keys: Vec<Key>, limits: Vec<(String, Limits)>) -> Project {
@@ -174,6 +204,23 @@ mod tests {
         let preset = models::preset("free", "gemini-3.8-flash").unwrap();
         let limits = limits_of(&projects.unwrap()[0], "gemini-3.8-flash");
         assert_eq!(limits, Limits { rpm: Some(7), tpm: preset.tpm, rpd: Some(99) });
+    }
+
+    #[test]
+    fn a_project_is_told_with_the_names_of_its_keys_and_its_limits() {
+        let (projects, _) = resolved(
+            "[[projects]]\nname = \"main\"\nkeys = [\"env:ONE\", \"AIza-a-key-written-out-0123456789\"]\n\
+             [projects.limits.\"gemini-3.8-flash\"]\nrpm = 5\ntpm = 250000",
+            &[("ONE", "AIza-another-key-0123456789012")],
+        );
+        let project = &projects.unwrap()[0];
+        assert_eq!(
+            told(project, "gemini-3.8-flash"),
+            "project main: ONE, main/2; gemini-3.8-flash: 5 requests and 250,000 tokens a minute"
+        );
+        assert_eq!(told(project, "gemini-x"), "project main: ONE, main/2; gemini-x: no limit is known");
+        assert_eq!(in_words(None, Some(9), Some(20)), "9 tokens a minute, 20 requests a day");
+        assert_eq!(in_words(Some(0), None, None), "no quota");
     }
 
     #[test]

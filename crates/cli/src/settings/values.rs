@@ -120,6 +120,20 @@ impl Written for Guard {
     }
 }
 
+/// The part of a minute's limit that a server's bucket holds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Part(pub f64);
+
+impl Written for Part {
+    const EXPECTED: &'static str = "a part of a minute's limit, above 0 and up to 1, such as 0.1667";
+    fn read(text: &str) -> Option<Part> {
+        text.trim().parse().ok().filter(|part| *part > 0.0 && *part <= 1.0).map(Part)
+    }
+    fn show(&self) -> String {
+        format!("{}", (self.0 * 10_000.0).round() / 10_000.0)
+    }
+}
+
 /// Which tokens a tokens-per-minute limit counts. Both words mean the prompt's own tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TpmCounts {

@@ -18,6 +18,9 @@ impl Observer for Chronicle {
                 let id = label.as_deref();
                 tracing::debug!(job = job.0, id, failed = failed.map(|class| class.name()), "prompt ended");
             }
+            EventKind::Held { project, model, until, .. } if until.is_never() => {
+                tracing::warn!(project = &**project, model = &**model, "the project has no quota for this model");
+            }
             EventKind::Held { project, model, dimension, .. } => {
                 tracing::info!(project = &**project, model = &**model, dimension, "the API asked for a pause");
             }

@@ -1,16 +1,19 @@
 //! What a run needs before its first call: inputs, options, a yes to starting over, an engine.
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidegate_batch::{ErrorLog, ErrorLogFormat, Input, Options};
+use tidegate_batch::{Budget, ErrorLog, ErrorLogFormat, Input, Options};
 use tidegate_engine::{BuildError, Engine, Observer};
+use tidegate_gemini::prices::{Date, Usd};
 use tidegate_gemini::request::Defaults;
 
 use super::chronicle::Chronicle;
+use super::records::Records;
 use super::watch::Watch;
 use crate::args::RunArgs;
+use crate::commands::Context;
 use crate::exit_code::{ExitCode, Failure};
 use crate::settings::Settings;
 
@@ -47,14 +50,36 @@ pub fn options(wanted: &RunArgs, settings: &Settings) -> Result<Options, Failure
         durability: wanted.durability,
         errors: wanted.errors.clone(),
         max_tokens: wanted.max_tokens,
+        max_cost: wanted.max_cost.map(|most| budget(most, settings)).transpose()?,
         fail_on_error: wanted.fail_on_error,
         deadline: wanted.deadline.map(|deadline| deadline.time_left(&now)),
         ..Options::default()
     })
 }
 
+/// The most money to spend. A bound that could not be kept is refused.
+fn budget(most: Usd, settings: &Settings) -> Result<Budget, Failure> {
+    let today = Date::of_unix_seconds(jiff::Timestamp::now().as_second().unsigned_abs());
+    let model = &settings.model;
+    if !settings.prices.knows(model, today) {
+        return Err(Failure::usage(format!(
+            "--max-cost: no price of model {model} is known; add [prices.\"{model}\"] with input and output, in USD per million tokens, to tidegate.toml"
+        )));
+    }
+    Ok(Budget { most, prices: settings.prices.clone() })
+}
+
+/// Files written beside the output, with the flags that name them.
+pub fn in_use(wanted: &RunArgs, context: &Context) -> Vec<(String, PathBuf)> {
+    let files = [("--error-log", &wanted.error_log), ("--log-file", &context.log.file), ("--report", &wanted.report)];
+    files.into_iter().filter_map(|(flag, path)| Some((flag.to_string(), path.clone()?))).collect()
+}
+
 /// The text itself, or of the file behind an `@`.
-fn system_instruction(written: &str) -> Result<String, Failure> {
+///
+/// # Errors
+/// When that file cannot be read.
+pub fn system_instruction(written: &str) -> Result<String, Failure> {
     let Some(path) = written.strip_prefix('@') else { return Ok(written.to_string()) };
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::new(ExitCode::Unreachable, format!("system instruction {path}: cannot be read: {error}")))?;
@@ -68,6 +93,9 @@ fn system_instruction(written: &str) -> Result<String, Failure> {
 pub fn consistent(wanted: &RunArgs) -> Result<(), Failure> {
     if wanted.json && wanted.output == "-" {
         return Err(Failure::usage("--json and -o - would both write to standard output: give -o a file"));
+    }
+    if wanted.json && wanted.errors.as_deref() == Some(Path::new("-")) {
+        return Err(Failure::usage("--json and --errors - would both write to standard output: give --errors a file"));
     }
     Ok(())
 }
@@ -103,13 +131,16 @@ pub fn confirm_fresh(wanted: &RunArgs) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When no key was found, the base URL cannot be used, or the error log cannot be opened.
-pub fn engine(settings: &Settings, wanted: &RunArgs, watch: Arc<Watch>) -> Result<Engine, Failure> {
+pub fn engine(settings: &Settings, wanted: &RunArgs, watch: Arc<Watch>, records: &Records) -> Result<Engine, Failure> {
     let mut builder = Engine::builder()
         .settings(settings.scheduler.clone())
         .base_url(settings.base_url.clone())
         .attempt_timeout(settings.attempt_timeout)
         .observer(watch)
         .observer(Arc::new(Chronicle));
+    for observer in records.observers() {
+        builder = builder.observer(observer);
+    }
     for project in &settings.projects {
         builder = builder.project(project.clone());
     }

@@ -1,12 +1,14 @@
 //! The account at the end of a run: for people, and as JSON.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_batch::{Counts, End, StopReason, Summary};
-use tidegate_engine::Status;
+use tidegate_engine::{Figures, QuotaStatus, Status};
 use tidegate_simulator::Report;
 
+use super::statistics;
 use crate::deadline::local_time_in;
 use crate::duration::show;
 use crate::exit_code::ExitCode;
@@ -18,6 +20,8 @@ pub struct Account {
     pub summary: Summary,
     /// The engine at the end.
     pub status: Status,
+    /// What was counted.
+    pub figures: Figures,
     /// How long the run took.
     pub elapsed: Duration,
     /// Calls a minute that the quotas permit.
@@ -30,6 +34,8 @@ pub struct Account {
     pub resume: String,
     /// Why the API could not be reached.
     pub unreachable: Option<String>,
+    /// Projects that have no quota at all for a model, each with the model.
+    pub without_quota: BTreeSet<(String, String)>,
     /// How long until the day's quota is there again.
     pub exhausted_for: Option<Duration>,
     /// What the embedded simulator saw.
@@ -47,9 +53,11 @@ impl Account {
                 StopReason::Terminated => ExitCode::Terminated,
                 StopReason::NoKey => ExitCode::NoKey,
                 StopReason::Unreachable => ExitCode::Unreachable,
-                StopReason::Exhausted | StopReason::Deadline | StopReason::Budget | StopReason::TooManyErrors => {
-                    ExitCode::WorkLeft
-                }
+                StopReason::Exhausted
+                | StopReason::Deadline
+                | StopReason::Budget
+                | StopReason::Cost
+                | StopReason::TooManyErrors => ExitCode::WorkLeft,
             },
         }
     }
@@ -57,9 +65,9 @@ impl Account {
     /// Lines for people.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![self.rows()];
-        lines.extend(self.summary.resumed().map(|resumed| format!("compared with earlier answers: {resumed}")));
         lines.push(self.speed());
         lines.push(self.tokens());
+        lines.extend(statistics::cost(&self.figures));
         lines.extend(self.days());
         if self.output != "-" {
             lines.push(format!("answers: {}", self.output));
@@ -95,6 +103,8 @@ impl Account {
             "permitted_rpm": self.permitted_rpm,
             "quota_use": self.share().map(round),
             "refused": status.stats.refused,
+            "cost_usd": self.figures.total.cost.dollars(),
+            "statistics": statistics::json(&self.figures),
             "faults": status.stats.faults,
             "keys": keys,
             "quotas": quotas,
@@ -158,6 +168,7 @@ impl Account {
             StopReason::Exhausted => self.exhausted(),
             StopReason::Deadline => "stopped: the deadline has passed".to_string(),
             StopReason::Budget => "stopped: the tokens of --max-tokens are used up".to_string(),
+            StopReason::Cost => "stopped: the money of --max-cost is spent".to_string(),
             StopReason::TooManyErrors => "stopped: more prompts failed than --fail-on-error allows".to_string(),
             StopReason::NoKey => self.no_key(),
             StopReason::Unreachable => self.not_reached(),
@@ -173,7 +184,24 @@ impl Account {
         let keys = self.status.keys.iter().filter(|key| key.state == "FAILED_INIT");
         let reasons: Vec<String> =
             keys.map(|key| format!("{}: {}", key.name, key.reason.as_deref().unwrap_or("refused"))).collect();
-        format!("no usable key is left ({}); replace the keys and run again", reasons.join(", "))
+        let refused = (!reasons.is_empty()).then(|| format!(" ({}); replace the keys and run again", reasons.join(", ")));
+        let barred = self.barred().map(|barred| format!("; {barred}: choose another model with --model, or a tier that has it"));
+        format!("no usable key is left{}{}", refused.unwrap_or_default(), barred.unwrap_or_default())
+    }
+
+    /// Projects whose limit for a model is 0, by the API's word or by the settings.
+    fn barred(&self) -> Option<String> {
+        let none = |quota: &&QuotaStatus| [quota.rpm.1, quota.tpm.1, quota.rpd.1].contains(&Some(0));
+        let told = self.status.quotas.iter().filter(none).map(|quota| (quota.project.to_string(), quota.model.to_string()));
+        let mut models: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (project, model) in told.chain(self.without_quota.iter().cloned()) {
+            models.entry(model).or_default().insert(project);
+        }
+        let each = models.into_iter().map(|(model, projects)| {
+            let projects: Vec<String> = projects.into_iter().collect();
+            format!("no quota for {model} in {}", projects.join(", "))
+        });
+        Some(each.collect::<Vec<_>>().join("; ")).filter(|barred| !barred.is_empty())
     }
 
     fn not_reached(&self) -> String {
@@ -186,8 +214,8 @@ impl Account {
         if self.summary.outstanding > 0 || self.summary.stopped.is_some() {
             return Some(format!("to go on: {}", self.resume));
         }
-        (counts.failed + counts.blocked + counts.truncated + counts.empty + counts.kept_failed > 0)
-            .then(|| format!("to ask the failed ones again: {} --retry-failed", self.resume))
+        let flag = if counts.permanent() > 0 { " --retry-failed" } else { "" };
+        (counts.permanent() + counts.retryable > 0).then(|| format!("to ask the failed ones again: {}{flag}", self.resume))
     }
 
     fn per_second(&self) -> f64 {

@@ -1,5 +1,6 @@
 //! Watches a run for reasons to stop it: an API that cannot be reached at all, a day's quota that is used up.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ struct Seen {
     first_fault: Option<Timestamp>,
     last_fault: Option<String>,
     exhausted_for: Option<Duration>,
+    without_quota: BTreeSet<(String, String)>,
 }
 
 impl Watch {
@@ -37,6 +39,11 @@ impl Watch {
     pub fn unreachable(&self) -> Option<String> {
         let seen = self.seen();
         seen.last_fault.clone().filter(|_| !seen.reached)
+    }
+
+    /// Projects that turned out to have no quota at all for a model, each with the model.
+    pub fn without_quota(&self) -> BTreeSet<(String, String)> {
+        self.seen().without_quota.clone()
     }
 
     /// How long the day's quota stays used up, counted from when the run stopped for it.
@@ -85,6 +92,9 @@ impl Observer for Watch {
                 drop(seen);
                 self.control.cancel(StopReason::Unreachable);
             }
+            EventKind::Held { project, model, until, .. } if until.is_never() => {
+                seen.without_quota.insert((project.to_string(), model.to_string()));
+            }
             EventKind::Submitted { .. }
             | EventKind::Started { .. }
             | EventKind::Completed { .. }
@@ -118,6 +128,7 @@ mod tests {
         let fault = code.map(|(code, http_status)| AttemptFault {
             blame: Blame::Upstream,
             http_status,
+            status: None,
             code: code.into(),
             message: format!("{code} failed"),
             quota_id: None,

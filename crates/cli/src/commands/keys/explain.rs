@@ -1,0 +1,81 @@
+//! `keys explain`: the state of one key, why, until when, and how it came to that.
+
+use serde_json::{Value, json};
+use tidegate_engine::store::{KeyEvent, KeyRecord};
+
+use super::card::{self, Card};
+use super::list::{state_json, states};
+use crate::args::ExplainArgs;
+use crate::commands::Context;
+use crate::commands::past::{self, Past, local, utc};
+use crate::exit_code::{ExitCode, Failure};
+use crate::screen;
+
+/// Changes told at most.
+const MOST: usize = 50;
+
+/// Tells what is known of a key.
+///
+/// # Errors
+/// When there is no such key, or the store cannot be read.
+pub fn explain(wanted: &ExplainArgs, context: &Context) -> Result<ExitCode, Failure> {
+    let settings = context.settings(context.global.layer(), context.scenario()?)?;
+    let cards = card::pool(&settings)?;
+    let card = card::named(&cards, &wanted.name)?;
+    let simulated = context.global.sim.is_some();
+    let past = Past::read(&settings, simulated, &context.screen);
+    let journal = past::journal(&settings, simulated, &card.fingerprint().to_string(), MOST);
+    let journal = journal.map_err(|error| Failure::new(ExitCode::Unreachable, error))?;
+    let states: Vec<&KeyRecord> = states(card, &past).collect();
+    screen::data(if wanted.json { as_json(card, &states, &journal) } else { as_text(card, &states, &journal) });
+    Ok(ExitCode::AllOk)
+}
+
+fn as_text(card: &Card, states: &[&KeyRecord], journal: &[KeyEvent]) -> String {
+    let mut lines = vec![format!("{} ({}) of project {}", card.name, card.masked, card.project)];
+    if states.is_empty() {
+        lines.push("AVAILABLE: nothing is known against it".to_string());
+    }
+    lines.extend(states.iter().map(|state| in_words(state)));
+    for event in journal {
+        lines.push(changed(event));
+        let body = event.body.as_ref().map(|body| body.as_str().split_whitespace().collect::<Vec<_>>().join(" "));
+        lines.extend(body.filter(|body| !body.is_empty()).map(|body| format!("    {body}")));
+    }
+    lines.join("\n")
+}
+
+fn in_words(state: &KeyRecord) -> String {
+    let model = if state.model.is_empty() { String::new() } else { format!(" for {}", state.model) };
+    let until = state.until.map_or(", for good".to_string(), |until| format!(", until {}", local(until)));
+    let reason = if state.reason.is_empty() { String::new() } else { format!(": {}", state.reason) };
+    format!("{}{model} since {}{until}{reason}", state.state, local(state.since))
+}
+
+fn changed(event: &KeyEvent) -> String {
+    let model = if event.model.is_empty() { String::new() } else { format!("{} ", event.model) };
+    let status = event.http_status.map(|status| format!(" (HTTP {status})")).unwrap_or_default();
+    format!("{}  {model}{} -> {}: {}{status}", local(event.at), event.from, event.to, event.cause)
+}
+
+fn as_json(card: &Card, states: &[&KeyRecord], journal: &[KeyEvent]) -> String {
+    let journal = journal.iter().map(|event| {
+        json!({
+            "at": utc(event.at),
+            "model": Some(&event.model).filter(|model| !model.is_empty()),
+            "from": event.from,
+            "to": event.to,
+            "cause": event.cause,
+            "http_status": event.http_status,
+            "body": event.body.as_ref().map(|body| body.as_str()),
+        })
+    });
+    json!({
+        "key": card.name,
+        "masked": card.masked,
+        "project": card.project,
+        "states": states.iter().map(|state| state_json(state)).collect::<Value>(),
+        "journal": journal.collect::<Value>(),
+    })
+    .to_string()
+}

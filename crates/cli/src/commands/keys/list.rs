@@ -1,0 +1,105 @@
+//! `keys list`: the pool, masked, with limits, what is used of them and what is known of each key.
+
+use serde_json::{Value, json};
+use tidegate_engine::store::{KeyRecord, LearnedLimit};
+use tidegate_gemini::models::{Limits, family};
+
+use super::card::{self, Card};
+use super::table::table;
+use crate::args::ListingArgs;
+use crate::commands::Context;
+use crate::commands::past::{Past, local, utc};
+use crate::exit_code::{ExitCode, Failure};
+use crate::monitor::format::grouped;
+use crate::screen;
+use crate::settings::projects::in_words;
+
+/// Shows every key that a run would use.
+///
+/// # Errors
+/// When there is none, or settings are wrong.
+pub fn list(wanted: &ListingArgs, context: &Context) -> Result<ExitCode, Failure> {
+    let settings = context.settings(context.global.layer(), context.scenario()?)?;
+    let cards = card::pool(&settings)?;
+    let past = Past::read(&settings, context.global.sim.is_some(), &context.screen);
+    if wanted.json {
+        screen::data(cards.iter().map(|card| as_json(card, &past)).collect::<Value>());
+    } else {
+        let titles = ["KEY", "IS", "PROJECT", "TIER", "LIMITS", "LEARNED", "TODAY", "STATE", "FREE AGAIN"];
+        let rows: Vec<_> = cards.iter().map(|card| row(card, &past, family(&settings.model))).collect();
+        screen::data(table(titles, &rows));
+        context.screen.say(format!("limits and use are those of {}", settings.model));
+    }
+    Ok(ExitCode::AllOk)
+}
+
+fn row(card: &Card, past: &Past, model: &str) -> [String; 9] {
+    let Limits { rpm, tpm, rpd } = card.limits_for(model);
+    let learned: Vec<String> = learned(card, past)
+        .filter(|limit| limit.model == model)
+        .map(|limit| format!("{} {}", limit.dimension.name(), grouped(limit.value)))
+        .collect();
+    let day = past.days.iter().find(|day| day.project == card.project && day.model == model);
+    let today = day.map(|day| rpd.map_or(grouped(day.requests), |rpd| format!("{}/{}", grouped(day.requests), grouped(rpd))));
+    let state = states(card, past).find(|state| state.model.is_empty() || state.model == model);
+    let used_up = day.filter(|day| rpd.is_some_and(|rpd| day.requests >= rpd)).map(|day| local(day.day_end));
+    let free = state.map(|state| state.until.map_or("never".to_string(), local)).or(used_up);
+    [
+        card.name.clone(),
+        card.masked.clone(),
+        card.project.clone(),
+        card.tier.clone().unwrap_or_default(),
+        in_words(rpm, tpm, rpd),
+        learned.join(", "),
+        today.unwrap_or_default(),
+        state.map_or("AVAILABLE".to_string(), |state| state.state.clone()),
+        free.unwrap_or_default(),
+    ]
+}
+
+/// States of a key: its own before those of single models.
+pub fn states<'a>(card: &Card, past: &'a Past) -> impl Iterator<Item = &'a KeyRecord> + use<'a> {
+    let key = card.fingerprint();
+    let mut states: Vec<_> = past.states.iter().filter(|state| state.key == key && state.state != "AVAILABLE").collect();
+    states.sort_by_key(|state| state.model.as_str());
+    states.into_iter()
+}
+
+fn learned<'a>(card: &'a Card, past: &'a Past) -> impl Iterator<Item = &'a LearnedLimit> {
+    past.limits.iter().filter(|limit| limit.project == card.project)
+}
+
+fn as_json(card: &Card, past: &Past) -> Value {
+    let limits: serde_json::Map<String, Value> = card
+        .limits
+        .iter()
+        .map(|(model, limits)| (model.clone(), json!({"rpm": limits.rpm, "tpm": limits.tpm, "rpd": limits.rpd})))
+        .collect();
+    let learned = learned(card, past).map(|limit| {
+        let (dimension, source) = (limit.dimension.name(), limit.source.name());
+        json!({"model": limit.model, "dimension": dimension, "value": limit.value, "learned_at": utc(limit.learned_at), "source": source})
+    });
+    let days = past.days.iter().filter(|day| day.project == card.project);
+    let today = days.map(|day| json!({"model": day.model, "requests": day.requests, "day_ends_at": utc(day.day_end)}));
+    json!({
+        "key": card.name,
+        "masked": card.masked,
+        "project": card.project,
+        "tier": card.tier,
+        "limits": limits,
+        "learned": learned.collect::<Value>(),
+        "today": today.collect::<Value>(),
+        "states": states(card, past).map(state_json).collect::<Value>(),
+    })
+}
+
+/// A state for programs.
+pub fn state_json(state: &KeyRecord) -> Value {
+    json!({
+        "model": Some(&state.model).filter(|model| !model.is_empty()),
+        "state": state.state,
+        "since": utc(state.since),
+        "until": state.until.and_then(utc),
+        "reason": state.reason,
+    })
+}
