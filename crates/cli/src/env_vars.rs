@@ -47,6 +47,12 @@ pub const ATTEMPT_TIMEOUT: &str = "TIDEGATE_ATTEMPT_TIMEOUT";
 pub const INITIAL_BACKOFF: &str = "TIDEGATE_INITIAL_BACKOFF";
 /// Longest pause of our own making.
 pub const MAX_BACKOFF: &str = "TIDEGATE_MAX_BACKOFF";
+/// Pause after a refusal that tells no delay.
+pub const EXHAUSTED_WAIT: &str = "TIDEGATE_EXHAUSTED_WAIT";
+/// Pause of a quota that is used up for the day.
+pub const FULLY_EXHAUSTED_WAIT: &str = "TIDEGATE_FULLY_EXHAUSTED_WAIT";
+/// Refusals in a row after which a quota counts as used up.
+pub const MAX_EXHAUSTED_RETRIES: &str = "TIDEGATE_MAX_EXHAUSTED_RETRIES";
 /// How the server counts a minute.
 pub const WINDOW: &str = "TIDEGATE_WINDOW";
 /// Length of the server's minute.
@@ -106,6 +112,9 @@ const OWN: &[&str] = &[
     ATTEMPT_TIMEOUT,
     INITIAL_BACKOFF,
     MAX_BACKOFF,
+    EXHAUSTED_WAIT,
+    FULLY_EXHAUSTED_WAIT,
+    MAX_EXHAUSTED_RETRIES,
     WINDOW,
     MINUTE,
     BUCKET,

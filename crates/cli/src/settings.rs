@@ -6,21 +6,21 @@ pub mod profile;
 pub mod projects;
 pub mod values;
 
-use std::fmt;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidegate_engine::Project;
+use tidegate_engine::scheduler::{self, KeyRules, Pacing, QuotaRules, Retry};
 use tidegate_engine::store::default_state_dir;
-use tidegate_engine::scheduler::{self, Pacing, QuotaRules, Retry};
 use tidegate_gemini::prices::Prices;
 
 use crate::env_vars::Environment;
 use crate::exit_code::{ExitCode, Failure};
 use layers::{Layer, Source, Stack};
 use profile::Profile;
-use values::{Guard, Part, Written};
+use values::{AutoSpan, Part, Written};
 
 /// The model for prompts that name none, when nobody says: the newest generally available Flash in November 2026.
 const MODEL: &str = "gemini-3.8-flash";
@@ -167,8 +167,9 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
     let scheduler = scheduler::Settings {
         pacing: pacing(&mut resolver),
         retry: retry(&mut resolver),
+        keys: key_rules(&mut resolver),
         quota: quota(&mut resolver),
-        ..scheduler::Settings::default()
+        seed: 0,
     };
     resolver.limits();
     let origins = resolver.origins;
@@ -214,7 +215,8 @@ impl Resolver<'_> {
     }
 
     fn limit(&mut self, name: &'static str, of: impl Fn(&Layer) -> Option<u64>) {
-        let (value, source) = self.stack.pick(of).map_or(("none".to_string(), &Source::Default), |(v, s)| (v.show(), s));
+        let found = self.stack.pick(of);
+        let (value, source) = found.map_or(("none".to_string(), &Source::Default), |(value, source)| (value.show(), source));
         self.origins.push(Origin { name, value, source: source.clone() });
     }
 
@@ -270,6 +272,15 @@ fn retry(from: &mut Resolver<'_>) -> Retry {
     }
 }
 
+fn key_rules(from: &mut Resolver<'_>) -> KeyRules {
+    let most = from.value("keys.max_exhausted_retries", 0, |l| l.keys.max_exhausted_retries);
+    KeyRules {
+        exhausted_wait: from.value("keys.exhausted_wait", AutoSpan(None), |l| l.keys.exhausted_wait).0,
+        fully_exhausted_wait: from.value("keys.fully_exhausted_wait", AutoSpan(None), |l| l.keys.fully_exhausted_wait).0,
+        max_exhausted_retries: (most > 0).then_some(most),
+    }
+}
+
 fn quota(from: &mut Resolver<'_>) -> QuotaRules {
     let usual = QuotaRules::default();
     from.value("quota.tpm_counts", values::TpmCounts::default(), |l| l.quota.tpm_counts);
@@ -278,7 +289,7 @@ fn quota(from: &mut Resolver<'_>) -> QuotaRules {
         minute: from.value("quota.minute", usual.minute, |l| l.quota.minute),
         day: from.value("quota.day", usual.day, |l| l.quota.day),
         bucket: from.value("quota.bucket", Part(usual.bucket), |l| l.quota.bucket).0,
-        guard: from.value("quota.guard", Guard(usual.guard), |l| l.quota.guard).0,
+        guard: from.value("quota.guard", AutoSpan(usual.guard), |l| l.quota.guard).0,
     }
 }
 
@@ -367,6 +378,10 @@ mod tests {
         assert_eq!(pacing.key_cooldown, Duration::from_secs(30));
         assert_eq!(pacing.worker_cooldown, Duration::from_secs(5));
         assert_eq!(pacing.call_interval, Duration::from_secs(2));
+        let keys = load("profile = \"classic\"", &[], Given::default()).unwrap().scheduler.keys;
+        assert_eq!(keys, KeyRules::classic());
+        let auto = load("profile = \"classic\"\n[keys]\nexhausted_wait = \"auto\"", &[], Given::default()).unwrap();
+        assert_eq!(auto.scheduler.keys.exhausted_wait, None);
     }
 
     #[test]

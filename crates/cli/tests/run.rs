@@ -458,3 +458,18 @@ fn version_and_help_are_there() {
     let help = dir.run(&["--help"]).expect(0).stdout;
     assert!(help.contains("Exit codes: 0 all ok"), "{help}");
 }
+
+/// Two runs of the same day, each a process of its own: the second starts from what the first left.
+#[test]
+fn the_days_count_outlives_the_process() {
+    let dir = TestDir::new();
+    let simulator = Simulator::start(QUICK);
+    let words = ["run", "in.jsonl", "-o", "out.jsonl", "--base-url", &simulator.base_url, "--rpd", "5", "--when-exhausted", "stop"];
+    dir.prompts(3);
+    end(dir.command(words).env("GEMINI_API_KEY", KEY)).expect(0);
+    dir.prompts(10);
+    end(dir.command(words).env("GEMINI_API_KEY", KEY)).expect(75);
+    assert_eq!(dir.records("out.jsonl").len(), 5);
+    let report = simulator.stop();
+    assert_eq!(report["answered"], 5);
+}

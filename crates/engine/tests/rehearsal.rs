@@ -51,7 +51,8 @@ async fn both(scenario: Scenario, latency: Duration, count: usize, text: impl Fn
     let calibration = learned(&scenario, &settings, &projects, &sample).await;
     let (run, tokens) = run(&scenario, &settings, &projects, &requests).await;
     let part = |request: &Request| Part { model: 0, tokens: request.estimated_tokens as u32, priority: 0 };
-    let stage = Stage { projects: &projects, settings: &settings, start: START, latency, remembered: &[], calibration: &calibration };
+    let stage =
+        Stage { projects: &projects, settings: &settings, start: START, latency, remembered: &[], calibration: &calibration };
     let forecast = stage.rehearse(&[MODEL], requests.iter().map(part));
     assert_eq!(forecast.done, count as u64);
     let estimated = calibration.apply(MODEL, requests.iter().map(|request| request.estimated_tokens).sum());

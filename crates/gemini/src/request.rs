@@ -283,7 +283,9 @@ mod tests {
     #[test]
     fn a_plain_prompt_is_estimated_as_its_whole_body_would_be() {
         let plain = Defaults { system_instruction: Some("Réponds: 1, 2 ou 3".to_owned()), temperature: Some(0.5), ..defaults() };
-        for line in ["\"Name a wader.\"", r#"["not", "this"]"#, r#"{"prompt":["a 12","Брат","日本語"],"system_instruction":"Kurz."}"#] {
+        for line in
+            ["\"Name a wader.\"", r#"["not", "this"]"#, r#"{"prompt":["a 12","Брат","日本語"],"system_instruction":"Kurz."}"#]
+        {
             let Ok(prompt) = Prompt::from_json(line) else { continue };
             let request = build(&prompt, &plain).unwrap();
             let body = String::from_utf8(request.body).unwrap();

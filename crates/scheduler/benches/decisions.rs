@@ -11,7 +11,10 @@ use tidegate_scheduler::*;
 const NOW: Timestamp = Timestamp::from_secs(1_795_000_000);
 
 fn main() {
-    println!("{:>8} {:>7} {:>10} {:>12} {:>10} {:>10} {:>16}", "keys", "models", "queued", "decisions", "median us", "p99 us", "bytes a prompt");
+    println!(
+        "{:>8} {:>7} {:>10} {:>12} {:>10} {:>10} {:>16}",
+        "keys", "models", "queued", "decisions", "median us", "p99 us", "bytes a prompt"
+    );
     for (keys, models, queued) in [(10, 1, 1_000), (1_000, 20, 100_000), (10_000, 20, 1_000_000)] {
         measure(keys, models, queued);
     }
@@ -46,7 +49,13 @@ fn measure(keys: u32, models: u32, queued: u64) {
     }
     world.times.sort_unstable();
     let at = |part: f64| world.times[((world.times.len() - 1) as f64 * part) as usize].as_nanos() as f64 / 1_000.0;
-    println!("{keys:>8} {:>7} {queued:>10} {:>12} {:>10.2} {:>10.2} {bytes:>16.0}", models.len(), world.times.len(), at(0.5), at(0.99));
+    println!(
+        "{keys:>8} {:>7} {queued:>10} {:>12} {:>10.2} {:>10.2} {bytes:>16.0}",
+        models.len(),
+        world.times.len(),
+        at(0.5),
+        at(0.99)
+    );
 }
 
 struct World {
@@ -60,7 +69,8 @@ struct World {
 impl World {
     fn submit(&mut self, model: ModelId, tokens: u64) {
         self.next += 1;
-        let submission = Submission { job: JobId(self.next), model, tokens, least: tokens, spread: tokens / 10, priority: 0, deadline: None };
+        let submission =
+            Submission { job: JobId(self.next), model, tokens, least: tokens, spread: tokens / 10, priority: 0, deadline: None };
         self.handle(Event::Submitted(submission));
     }
 

@@ -7,9 +7,9 @@ use clap::{Args, ValueEnum};
 use tidegate_batch::{Durability, ErrorLogFormat, FailOn, Format};
 use tidegate_gemini::prices::Usd;
 
+use super::PacingArgs;
 use crate::deadline::{self, Deadline};
 use crate::duration;
-use super::PacingArgs;
 use crate::settings::layers::{Layer, RetryLayer};
 
 /// Flags of `run`.

@@ -20,8 +20,8 @@ use crate::embedded::{self, Embedded};
 use crate::exit_code::{ExitCode, Failure};
 use crate::monitor::{Board, Monitor, Scale, permitted};
 use crate::screen;
-use crate::settings::layers::Layer;
 use crate::settings::Settings;
+use crate::settings::layers::Layer;
 use crate::signals;
 pub(super) use prepare::system_instruction;
 use records::Records;
@@ -46,7 +46,7 @@ pub async fn run(wanted: RunArgs, context: Context) -> Result<ExitCode, Failure>
     let control = Control::new();
     let watch = Arc::new(Watch::new(control.clone()));
     let records = Arc::new(Records::new(settings.prices.clone(), wanted.report.as_deref())?);
-    let engine = prepare::engine(&settings, &wanted, watch.clone(), &records)?;
+    let engine = prepare::engine(&settings, context.global.sim.is_some(), &wanted, watch.clone(), &records)?;
     let options = Options {
         admit: engine.max_concurrency() * 2 + 256,
         in_use: prepare::in_use(&wanted, &context),

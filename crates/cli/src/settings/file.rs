@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn tables_of_later_versions_are_unknown() {
-        for table in ["keys", "serve", "redis"] {
+        for table in ["serve", "redis"] {
             let (line, reason) = parse(&format!("[{table}]\n")).map(|_| ()).unwrap_err();
             assert_eq!(line, 1);
             assert!(reason.starts_with(&format!("unknown setting \"{table}\"")), "{reason}");

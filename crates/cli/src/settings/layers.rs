@@ -10,7 +10,7 @@ use tidegate_engine::scheduler::{Day, WindowKind};
 use tidegate_gemini::prices::{Price, Prices};
 
 use super::profile::Profile;
-use super::values::{Guard, Part, TpmCounts, Written, written};
+use super::values::{AutoSpan, Part, TpmCounts, Written, written};
 use crate::env_vars::{self, Environment};
 use crate::keys::{KeySource, key_list, shown};
 
@@ -29,6 +29,8 @@ pub struct Layer {
     pub profile: Option<Profile>,
     /// `[pacing]`.
     pub pacing: PacingLayer,
+    /// `[keys]`.
+    pub keys: KeysLayer,
     /// `[retry]`.
     pub retry: RetryLayer,
     /// `[quota]`.
@@ -70,6 +72,21 @@ pub struct PacingLayer {
     /// Pause of a prompt before each of its attempts.
     #[serde(deserialize_with = "written")]
     pub delay: Option<Duration>,
+}
+
+/// `[keys]`: pauses after refusals that tell no delay themselves.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeysLayer {
+    /// Pause when no delay was told; auto = 1 s, doubling up to a minute, reset by a success.
+    #[serde(deserialize_with = "written")]
+    pub exhausted_wait: Option<AutoSpan>,
+    /// Pause of a quota that is used up for the day; auto = until the next quota day.
+    #[serde(deserialize_with = "written")]
+    pub fully_exhausted_wait: Option<AutoSpan>,
+    /// Refusals in a row after which a quota counts as used up; 0 = never by count alone.
+    #[serde(deserialize_with = "written")]
+    pub max_exhausted_retries: Option<u32>,
 }
 
 /// `[retry]`: how often a prompt is asked.
@@ -114,7 +131,7 @@ pub struct QuotaLayer {
     pub day: Option<Day>,
     /// How late a request may be counted after it was sent.
     #[serde(deserialize_with = "written")]
-    pub guard: Option<Guard>,
+    pub guard: Option<AutoSpan>,
     /// Which tokens a TPM limit counts.
     #[serde(deserialize_with = "written")]
     pub tpm_counts: Option<TpmCounts>,
@@ -219,6 +236,11 @@ impl Layer {
                 key_cooldown: env.read(env_vars::KEY_COOLDOWN)?,
                 worker_cooldown: env.read(env_vars::WORKER_COOLDOWN)?,
                 delay: env.read(env_vars::DELAY)?,
+            },
+            keys: KeysLayer {
+                exhausted_wait: env.read(env_vars::EXHAUSTED_WAIT)?,
+                fully_exhausted_wait: env.read(env_vars::FULLY_EXHAUSTED_WAIT)?,
+                max_exhausted_retries: env.read(env_vars::MAX_EXHAUSTED_RETRIES)?,
             },
             retry: RetryLayer {
                 max_task_attempts: env.read(env_vars::MAX_TASK_ATTEMPTS)?,

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use tidegate_engine::scheduler::WindowKind;
+use tidegate_engine::scheduler::{KeyRules, WindowKind};
 
-use super::layers::{Layer, PacingLayer, QuotaLayer, RetryLayer};
-use super::values::Written;
+use super::layers::{KeysLayer, Layer, PacingLayer, QuotaLayer, RetryLayer};
+use super::values::{AutoSpan, Written};
 
 /// A preset. What a settings file, a variable or a flag says stands above it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -17,7 +17,7 @@ pub enum Profile {
     Balanced,
     /// A whole minute's quota at once, short pauses after faults (250 ms up to 15 s), ten tries
     Aggressive,
-    /// A key rests 30 s after each use, a worker 5 s, any two calls are 2 s apart
+    /// A key rests 30 s after each use, a worker 5 s, any two calls are 2 s apart; 120 s after a refusal, 12 h after three in a row
     Classic,
     /// Four slots a key, each starting a call every 12 s at most
     Slots,
@@ -30,12 +30,7 @@ impl Profile {
             Profile::Balanced => Layer::default(),
             Profile::Conservative => conservative(),
             Profile::Aggressive => aggressive(),
-            Profile::Classic => paced(PacingLayer {
-                key_cooldown: Some(Duration::from_secs(30)),
-                worker_cooldown: Some(Duration::from_secs(5)),
-                call_interval: Some(Duration::from_secs(2)),
-                ..PacingLayer::default()
-            }),
+            Profile::Classic => classic(),
             Profile::Slots => paced(PacingLayer {
                 slots_per_key: Some(4),
                 slot_interval: Some(Duration::from_secs(12)),
@@ -70,6 +65,22 @@ impl Written for Profile {
 
 fn paced(pacing: PacingLayer) -> Layer {
     Layer { pacing, ..Layer::default() }
+}
+
+fn classic() -> Layer {
+    let rules = KeyRules::classic();
+    let pacing = PacingLayer {
+        key_cooldown: Some(Duration::from_secs(30)),
+        worker_cooldown: Some(Duration::from_secs(5)),
+        call_interval: Some(Duration::from_secs(2)),
+        ..PacingLayer::default()
+    };
+    let keys = KeysLayer {
+        exhausted_wait: Some(AutoSpan(rules.exhausted_wait)),
+        fully_exhausted_wait: Some(AutoSpan(rules.fully_exhausted_wait)),
+        max_exhausted_retries: rules.max_exhausted_retries,
+    };
+    Layer { pacing, keys, ..Layer::default() }
 }
 
 fn conservative() -> Layer {

@@ -103,16 +103,16 @@ impl Written for Day {
     }
 }
 
-/// The jitter guard: `None` = chosen from the length of the minute.
+/// A span that may be left to us: `None` = "auto".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Guard(pub Option<Duration>);
+pub struct AutoSpan(pub Option<Duration>);
 
-impl Written for Guard {
+impl Written for AutoSpan {
     const EXPECTED: &'static str = "\"auto\" or a duration such as \"500ms\"";
-    fn read(text: &str) -> Option<Guard> {
+    fn read(text: &str) -> Option<AutoSpan> {
         match text.trim() {
-            "auto" => Some(Guard(None)),
-            other => duration::parse(other).ok().map(|guard| Guard(Some(guard))),
+            "auto" => Some(AutoSpan(None)),
+            other => duration::parse(other).ok().map(|guard| AutoSpan(Some(guard))),
         }
     }
     fn show(&self) -> String {

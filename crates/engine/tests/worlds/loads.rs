@@ -14,9 +14,7 @@ fn tpm(limit: u64) -> Limits {
 
 /// Sizes spread around a median, many small and few large, cut at `cap`.
 fn spread(median: f64, sigma: f64, cap: u64) -> impl FnMut(&mut SmallRng) -> u64 {
-    move |rng| {
-        ((median * (sigma * normal(rng)).exp()) as u64).clamp(1, cap)
-    }
+    move |rng| ((median * (sigma * normal(rng)).exp()) as u64).clamp(1, cap)
 }
 
 #[test]

@@ -221,7 +221,15 @@ impl<F: FnMut(&mut SmallRng) -> u64> World<F> {
         self.tokens.insert(job, tokens);
         self.out.submitted += 1;
         let (tokens, spread) = self.estimate(job, tokens);
-        self.decide(Event::Submitted(Submission { job, model: self.model, tokens, least: tokens, spread, priority: 0, deadline: None }));
+        self.decide(Event::Submitted(Submission {
+            job,
+            model: self.model,
+            tokens,
+            least: tokens,
+            spread,
+            priority: 0,
+            deadline: None,
+        }));
     }
 
     fn estimate(&mut self, job: JobId, tokens: u64) -> (u64, u64) {

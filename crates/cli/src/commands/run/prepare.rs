@@ -131,13 +131,23 @@ pub fn confirm_fresh(wanted: &RunArgs) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When no key was found, the base URL cannot be used, or the error log cannot be opened.
-pub fn engine(settings: &Settings, wanted: &RunArgs, watch: Arc<Watch>, records: &Records) -> Result<Engine, Failure> {
+pub fn engine(
+    settings: &Settings,
+    simulated: bool,
+    wanted: &RunArgs,
+    watch: Arc<Watch>,
+    records: &Records,
+) -> Result<Engine, Failure> {
     let mut builder = Engine::builder()
         .settings(settings.scheduler.clone())
         .base_url(settings.base_url.clone())
         .attempt_timeout(settings.attempt_timeout)
         .observer(watch)
         .observer(Arc::new(Chronicle));
+    // A simulated quota begins afresh with each run, and real limits must not learn from it.
+    if let Some(folder) = settings.state_dir.as_ref().filter(|_| !simulated) {
+        builder = builder.state_dir(folder);
+    }
     for observer in records.observers() {
         builder = builder.observer(observer);
     }
