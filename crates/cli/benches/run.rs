@@ -212,6 +212,7 @@ struct Figures {
 }
 
 /// Runs a command to its end; reads its memory while it runs and its CPU time once it has ended, before it is reaped.
+#[allow(clippy::zombie_processes, reason = "the loop ends only after the wait")]
 fn measure(command: &mut Command) -> Figures {
     let start = Instant::now();
     let mut child = command.spawn().unwrap();

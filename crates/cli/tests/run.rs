@@ -464,7 +464,8 @@ fn version_and_help_are_there() {
 fn the_days_count_outlives_the_process() {
     let dir = TestDir::new();
     let simulator = Simulator::start(QUICK);
-    let words = ["run", "in.jsonl", "-o", "out.jsonl", "--base-url", &simulator.base_url, "--rpd", "5", "--when-exhausted", "stop"];
+    let words =
+        ["run", "in.jsonl", "-o", "out.jsonl", "--base-url", &simulator.base_url, "--rpd", "5", "--when-exhausted", "stop"];
     dir.prompts(3);
     end(dir.command(words).env("GEMINI_API_KEY", KEY)).expect(0);
     dir.prompts(10);
