@@ -129,7 +129,7 @@ fn a_bad_key_ends_in_three_with_its_name_and_the_apis_reason() {
     let words = ["run", "in.jsonl", "-o", "out.jsonl", "--model", "gemini-3.8-flash", "--base-url", &simulator.base_url];
     let ended = end(dir.command(words).env("GEMINI_API_KEY", "AIzaSy-not-a-key-0123456789-0123456789"))
         .expect(3)
-        .mentions("no usable key is left (GEMINI_API_KEY: API_KEY_INVALID); replace the keys and run again");
+        .mentions("no usable key is left (GEMINI_API_KEY: API_KEY_INVALID); replace the keys and run again, or let `tidegate keys check` ask for them anew");
     assert!(!ended.stderr.contains("not-a-key"), "{ended}");
 }
 

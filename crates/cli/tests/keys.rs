@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use tidegate_engine::scheduler::{Dimension, Timestamp};
 use tidegate_engine::store::{Fingerprint, KeyEvent, KeyRecord, LearnedLimit, LimitSource, Redacted, Store};
 
-use common::{Ended, Simulator, TestDir, always_answering, end, end_with_input};
+use common::{Ended, KEY, QUICK, Simulator, TestDir, always_answering, end, end_with_input};
 
 const ONE: &str = "AIzaSyTESTTESTTESTTEST-one-0123456789aaaa";
 const TWO: &str = "AIzaSyTESTTESTTESTTEST-two-0123456789bbbb";
@@ -306,4 +306,25 @@ fn a_store_that_cannot_be_read_is_a_warning_with_its_name() {
     let mut command = dir.command(["keys", "list"]);
     let ended = end(command.env("TIDEGATE_STATE_DIR", dir.path("state"))).expect(0).mentions("tidegate.db");
     assert!(ended.stdout.contains("AVAILABLE"), "{ended}");
+}
+
+/// A key once refused stays aside over runs, until a check finds that it works again.
+#[test]
+fn a_key_that_works_again_is_used_again_after_a_check() {
+    let dir = TestDir::new();
+    let simulator = Simulator::start(QUICK);
+    let store = Store::open(&dir.path("state"), &simulator.base_url).unwrap();
+    let key = Fingerprint::of(&KEY.to_string().into());
+    let (state, reason, since) = ("FAILED_INIT".to_string(), "SERVICE_DISABLED".to_string(), Timestamp::from_secs(1_795_000_000));
+    store.set_key_state(&KeyRecord { key, model: String::new(), state, until: None, reason, since }).unwrap();
+    dir.prompts(2);
+    let run = || {
+        let words = ["run", "in.jsonl", "-o", "out.jsonl", "--base-url", &simulator.base_url];
+        end(dir.command(words).env("GEMINI_API_KEY", KEY).env("TIDEGATE_STATE_DIR", dir.path("state")))
+    };
+    run().expect(3).mentions("SERVICE_DISABLED");
+    let words = ["keys", "check", "--base-url", &simulator.base_url];
+    let checked = end(dir.command(words).env("GEMINI_API_KEY", KEY).env("TIDEGATE_STATE_DIR", dir.path("state")));
+    checked.expect(0).mentions("1 that had been put aside will be used again");
+    run().expect(0);
 }

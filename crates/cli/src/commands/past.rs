@@ -88,6 +88,39 @@ pub fn journal(settings: &Settings, simulated: bool, who: &str, most: usize) -> 
     open(settings, simulated)?.map_or(Ok(Vec::new()), |store| store.key_journal(who, most))
 }
 
+/// Keys that work again are put aside no longer; tells how many were.
+///
+/// # Errors
+/// When the store cannot be read or written.
+pub fn revive<'a>(
+    settings: &Settings,
+    simulated: bool,
+    working: impl Iterator<Item = (&'a str, &'a str, &'a SecretString)>,
+) -> Result<usize, StoreError> {
+    let Some(store) = open(settings, simulated)? else { return Ok(0) };
+    let aside: Vec<_> = store.key_states()?.into_iter().filter(|state| state.model.is_empty()).collect();
+    let mut revived = 0;
+    for (name, project, secret) in working {
+        let key = Fingerprint::of(secret);
+        let Some(state) = aside.iter().find(|state| state.key == key) else { continue };
+        store.clear_key_state(key, "")?;
+        store.append_key_event(&KeyEvent {
+            at: now(),
+            key,
+            name: name.to_string(),
+            project: project.to_string(),
+            model: String::new(),
+            from: state.state.clone(),
+            to: "AVAILABLE".to_string(),
+            cause: "works again when checked".to_string(),
+            http_status: Some(200),
+            body: None,
+        })?;
+        revived += 1;
+    }
+    Ok(revived)
+}
+
 /// The store, if there is one; a simulation has none.
 fn open(settings: &Settings, simulated: bool) -> Result<Option<Store>, StoreError> {
     let folder = settings.state_dir.as_ref().filter(|folder| !simulated && folder.join(FILE).is_file());

@@ -9,7 +9,7 @@ use tidegate_engine::{BuildError, KeyCheck, KeyStanding, KeyVerdict};
 use super::card::{self, Card};
 use super::table::table;
 use crate::args::ListingArgs;
-use crate::commands::Context;
+use crate::commands::{Context, past};
 use crate::embedded::{self, Embedded};
 use crate::exit_code::{ExitCode, Failure};
 use crate::screen;
@@ -38,6 +38,13 @@ pub async fn check(wanted: &ListingArgs, context: &Context) -> Result<ExitCode, 
     })?;
     let verdicts = ask(Arc::new(asked), &cards).await;
     screen::data(if wanted.json { as_json(&cards, &verdicts) } else { as_text(&cards, &verdicts) });
+    let working = cards.iter().zip(&verdicts).filter(|(_, verdict)| verdict.standing.is_usable());
+    let working = working.map(|(card, _)| (card.name.as_str(), card.project.as_str(), &card.secret));
+    match past::revive(&settings, context.global.sim.is_some(), working) {
+        Ok(0) => {}
+        Ok(revived) => context.screen.say(format!("{revived} that had been put aside will be used again")),
+        Err(fault) => context.screen.say(format!("keys that were put aside stay so: {fault}")),
+    }
     let usable = verdicts.iter().filter(|verdict| verdict.standing.is_usable()).count();
     context.screen.say(format!("{usable} of {} keys work at {}", cards.len(), settings.base_url));
     Ok(exit_code(&verdicts))

@@ -184,7 +184,9 @@ impl Account {
         let keys = self.status.keys.iter().filter(|key| key.state == "FAILED_INIT");
         let reasons: Vec<String> =
             keys.map(|key| format!("{}: {}", key.name, key.reason.as_deref().unwrap_or("refused"))).collect();
-        let refused = (!reasons.is_empty()).then(|| format!(" ({}); replace the keys and run again", reasons.join(", ")));
+        let refused = (!reasons.is_empty()).then(|| {
+            format!(" ({}); replace the keys and run again, or let `tidegate keys check` ask for them anew", reasons.join(", "))
+        });
         let barred = self.barred().map(|barred| format!("; {barred}: choose another model with --model, or a tier that has it"));
         format!("no usable key is left{}{}", refused.unwrap_or_default(), barred.unwrap_or_default())
     }
