@@ -99,7 +99,7 @@ fn server() -> impl Strategy<Value = (Server, WindowKind)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: Some(Box::new(proptest::test_runner::FileFailurePersistence::WithSource("regressions"))), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: std::env::var("WORLDS").ok().and_then(|n| n.parse().ok()).unwrap_or(64), failure_persistence: Some(Box::new(proptest::test_runner::FileFailurePersistence::WithSource("regressions"))), ..ProptestConfig::default() })]
 
     /// Random projects, keys, limits, sizes up to a quarter of TPM, latencies 0-20 s, any server, jitter up to the guard.
     ///
@@ -126,10 +126,6 @@ proptest! {
         out.assert_exactly_once();
         prop_assert_eq!(out.refused, 0);
         prop_assert!(out.worst_requests <= 1.0 && out.worst_tokens <= 1.0, "worst {} {}", out.worst_requests, out.worst_tokens);
-        let binding = out.used_requests.max(out.used_tokens);
-        // With one project one dimension binds; with several, each may be bound by another.
-        if projects.len() == 1 {
-            prop_assert!(binding >= 0.95, "used {} of requests, {} of tokens", out.used_requests, out.used_tokens);
-        }
+        prop_assert!(out.least_used >= 0.95, "a project is used to {} only", out.least_used);
     }
 }

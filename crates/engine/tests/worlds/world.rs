@@ -88,6 +88,8 @@ pub struct Outcomes {
     /// Used part of what the minute limits give over the span, requests and tokens, all projects together.
     pub used_requests: f64,
     pub used_tokens: f64,
+    /// The project that is used least, by the dimension that binds it.
+    pub least_used: f64,
     pub most_in_flight: usize,
     pub decisions: u64,
 }
@@ -327,11 +329,14 @@ impl<F: FnMut(&mut SmallRng) -> u64> World<F> {
     fn report(mut self) -> Outcomes {
         let minutes = self.plan.span.as_secs_f64() / 60.0;
         let (mut requests, mut tokens, mut rpm, mut tpm) = (0, 0, 0, 0);
+        self.out.least_used = f64::INFINITY;
         for (number, (limits, _)) in self.plan.projects.iter().enumerate() {
             let Some(witness) = self.quotas.witness(number, MODEL) else { continue };
             let part = |peak: u64, limit: Option<u64>| limit.map_or(0.0, |limit| peak as f64 / limit as f64);
             self.out.worst_requests = self.out.worst_requests.max(part(witness.peak_offered.requests, limits.rpm));
             self.out.worst_tokens = self.out.worst_tokens.max(part(witness.peak_offered.tokens, limits.tpm));
+            let used = part(witness.admitted.requests, limits.rpm).max(part(witness.admitted.tokens, limits.tpm)) / minutes;
+            self.out.least_used = self.out.least_used.min(used);
             requests += witness.admitted.requests;
             tokens += witness.admitted.tokens;
             rpm += limits.rpm.unwrap_or(0);
