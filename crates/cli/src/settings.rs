@@ -283,12 +283,12 @@ fn key_rules(from: &mut Resolver<'_>) -> KeyRules {
 
 fn quota(from: &mut Resolver<'_>) -> QuotaRules {
     let usual = QuotaRules::default();
-    from.value("quota.tpm_counts", values::TpmCounts::default(), |l| l.quota.tpm_counts);
     QuotaRules {
         window: from.value("quota.window", usual.window, |l| l.quota.window),
         minute: from.value("quota.minute", usual.minute, |l| l.quota.minute),
         day: from.value("quota.day", usual.day, |l| l.quota.day),
         bucket: from.value("quota.bucket", Part(usual.bucket), |l| l.quota.bucket).0,
+        tpm_counts: from.value("quota.tpm_counts", usual.tpm_counts, |l| l.quota.tpm_counts),
         guard: from.value("quota.guard", AutoSpan(usual.guard), |l| l.quota.guard).0,
     }
 }

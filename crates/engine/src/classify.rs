@@ -3,7 +3,7 @@
 use tidegate_gemini::error::{Fault, FaultKind, QuotaDimension, Violation};
 use tidegate_gemini::response::{Answer, AnswerStatus, ResponseError, Usage};
 use tidegate_gemini::{error, response};
-use tidegate_scheduler::{Denied, Dimension, KeyFault, Outcome, Scope, TaskFault};
+use tidegate_scheduler::{Denied, Dimension, KeyFault, Outcome, Scope, TaskFault, Used};
 
 use crate::backend::{Reply, TransportError};
 use crate::event::Blame;
@@ -54,7 +54,8 @@ fn success(reply: &Reply) -> Reading {
 
 fn answered(answer: Answer) -> Reading {
     let usage = answer.usage.clone();
-    let used = (usage.input_tokens > 0).then_some(usage.input_tokens);
+    let Usage { input_tokens: input, total_tokens, .. } = usage;
+    let used = (input > 0).then_some(Used { input, total: total_tokens.max(input) });
     if answer.status == AnswerStatus::Ok {
         return Reading { outcome: Outcome::Done { used }, answer: Some(answer), usage, fault: None };
     }
@@ -85,7 +86,8 @@ fn failed(fault: &Fault) -> Reading {
         K::QuotaUnspecified | K::SharedQuota | K::FileStorage => {
             Outcome::KeyLimited(Denied { retry_after: fault.retry_after, ..Denied::default() })
         }
-        K::SpendCap | K::CreditDepleted | K::Location => rejected(fault, Scope::Project),
+        K::SpendCap | K::Location => rejected(fault, Scope::Project),
+        K::CreditDepleted => rejected(fault, Scope::Account),
         K::KeyInvalid
         | K::KeyExpired
         | K::KeyLeaked
@@ -231,7 +233,11 @@ mod tests {
                 let pause = retry_after.map_or("-".into(), |pause| format!("{pause:?}"));
                 format!("quota {dimension} limit {} pause {pause}", limit.map_or("-".into(), |limit| limit.to_string()))
             }
-            Outcome::KeyRejected(fault) => format!("{:?} dead: {}", fault.scope, fault.reason),
+            Outcome::KeyRejected(fault) => match fault.scope {
+                Scope::Key => format!("key dead: {}", fault.reason),
+                Scope::Project => format!("project parked: {}", fault.reason),
+                Scope::Account => format!("account parked: {}", fault.reason),
+            },
             Outcome::TaskFailed(fault) => format!("task, {}", if fault.retry { "again" } else { "final" }),
             Outcome::HostRefused => "host pause".into(),
             Outcome::Transient { .. } => "transient".into(),

@@ -17,7 +17,7 @@ use secrecy::SecretString;
 use tidegate_gemini::models;
 use tidegate_gemini::response::{Answer, Usage};
 use tidegate_gemini::tokens::Calibration;
-use tidegate_scheduler::{Action, Event as Stimulus, JobId, KeyId, Outcome, Scheduler, Submission, Timestamp, Verdict};
+use tidegate_scheduler::{Action, Event as Stimulus, JobId, KeyId, Outcome, Scheduler, Scope, Submission, Timestamp, Verdict};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, oneshot};
 use tokio::task::AbortHandle;
@@ -155,7 +155,8 @@ impl Driver {
         let spread = state.calibration.spread(&family, tokens);
         let deadline = request.deadline.map(|span| now + span);
         let least = request.estimated_tokens;
-        let submission = Submission { job, model, tokens, least, spread, priority: request.priority, deadline };
+        let priority = request.priority;
+        let submission = Submission { job, model, tokens, least, spread, output: 0, priority, deadline };
         let model = Arc::from(request.model.as_str());
         let (trace, last) = (Trace::default(), Last::default());
         let ticket = Ticket {
@@ -268,6 +269,15 @@ impl Driver {
                     let project = self.projects[card.project as usize].clone();
                     self.emit(state, now, EventKind::KeyDead { project, key: card.name.clone(), reason });
                 }
+                Action::Parked { projects, reason, until } => {
+                    let projects = projects.iter().map(|&project| self.projects[project as usize].clone()).collect();
+                    self.emit(state, now, EventKind::Parked { projects, reason, until });
+                }
+                Action::Unparked { projects } => {
+                    let projects = projects.iter().map(|&project| self.projects[project as usize].clone()).collect();
+                    self.emit(state, now, EventKind::Unparked { projects });
+                }
+                Action::Learned { .. } => {}
             }
         }
         let next = state.scheduler.next_wake().map_or(u64::MAX, Timestamp::as_micros);
@@ -316,14 +326,14 @@ impl Driver {
         let mut actions = Vec::new();
         state.scheduler.handle(now, Stimulus::Finished { job, outcome: outcome.clone() }, &mut actions);
         if let Some(memory) = &mut state.memory {
-            let (held, dead) = consequences(&actions);
+            let Consequences { held, dead, parked } = consequences(&actions);
             let card = &self.keys[key.0 as usize];
-            let answered =
-                Answered { now, key, card, family, outcome: &outcome, held, dead: &dead, fault: fault.as_ref(), body: &body };
+            let (outcome, fault, dead, parked, body) = (&outcome, fault.as_ref(), &dead, &parked, &body);
+            let answered = Answered { now, key, card, family, outcome, held, dead, parked, fault, body };
             memory.answered(&mut state.scheduler, &answered);
         }
         if let Some(seat) = seat {
-            let dead = matches!(outcome, Outcome::KeyRejected(_));
+            let dead = matches!(&outcome, Outcome::KeyRejected(fault) if fault.scope == Scope::Key);
             let fault = fault.map(|words| told(words, now, job, dead, &actions));
             let ended = Attempt { job, label, number: attempt, seat, latency, usage, fault };
             self.emit(state, now, EventKind::Attempted(Box::new(ended)));
@@ -417,8 +427,8 @@ async fn attempt_once(driver: Arc<Driver>, job: JobId, attempt: u32, call: Call)
 /// What the answer taught about this model's tokens.
 fn learn(calibration: &mut Calibration, ticket: &Ticket, outcome: &Outcome) {
     let used = match outcome {
-        Outcome::Done { used: Some(used) } => *used,
-        Outcome::TaskFailed(fault) => fault.used.unwrap_or(0),
+        Outcome::Done { used: Some(used) } => used.input,
+        Outcome::TaskFailed(fault) => fault.used.map_or(0, |used| used.input),
         _ => 0,
     };
     if used > 0 {
@@ -426,17 +436,26 @@ fn learn(calibration: &mut Calibration, ticket: &Ticket, outcome: &Outcome) {
     }
 }
 
-/// The pause and the dead keys that followed from an answer.
-fn consequences(actions: &[Action]) -> (Option<(Timestamp, bool)>, Vec<KeyId>) {
-    let held = actions.iter().find_map(|action| match action {
-        Action::Held { until, fully, .. } => Some((*until, *fully)),
-        _ => None,
-    });
-    let dead = actions.iter().filter_map(|action| match action {
-        Action::KeyDead { key, .. } => Some(*key),
-        _ => None,
-    });
-    (held, dead.collect())
+/// What followed from an answer: a pause and whether it is a long one, dead keys, projects parked until or let go again.
+#[derive(Default)]
+struct Consequences {
+    held: Option<(Timestamp, bool)>,
+    dead: Vec<KeyId>,
+    parked: Vec<(u32, Option<Timestamp>)>,
+}
+
+fn consequences(actions: &[Action]) -> Consequences {
+    let mut all = Consequences::default();
+    for action in actions {
+        match action {
+            Action::Held { until, fully, .. } => all.held = all.held.or(Some((*until, *fully))),
+            Action::KeyDead { key, .. } => all.dead.push(*key),
+            Action::Parked { projects, until, .. } => all.parked.extend(projects.iter().map(|&project| (project, Some(*until)))),
+            Action::Unparked { projects } => all.parked.extend(projects.iter().map(|&project| (project, None))),
+            Action::Start { .. } | Action::Complete { .. } | Action::Retry { .. } | Action::Learned { .. } => {}
+        }
+    }
+    all
 }
 
 /// A fault in words, with what the scheduler made of it.
@@ -447,7 +466,7 @@ fn told(words: FaultWords, now: Timestamp, job: JobId, dead: bool, actions: &[Ac
         match action {
             Action::Retry { job: paused, until } if *paused == job => retry_in = Some(*until - now),
             Action::Held { until, .. } if until.is_never() => permanent = true,
-            Action::Held { until, .. } => retry_in = Some(*until - now),
+            Action::Held { until, .. } | Action::Parked { until, .. } => retry_in = Some(*until - now),
             Action::Complete { job: ended, .. } if *ended == job => permanent = true,
             _ => {}
         }

@@ -196,7 +196,7 @@ pub(crate) fn spec(project: &Project) -> ProjectSpec {
         let Limits { rpm, tpm, rpd } = *limits;
         (family.to_string(), tidegate_scheduler::Limits { rpm, tpm, rpd })
     });
-    ProjectSpec { keys: u32::try_from(project.keys.len()).unwrap_or(u32::MAX), limits: limits.collect() }
+    ProjectSpec { keys: u32::try_from(project.keys.len()).unwrap_or(u32::MAX), limits: limits.collect(), account: None }
 }
 
 fn cards(projects: &[Project]) -> Vec<KeyCard> {

@@ -67,6 +67,20 @@ pub enum EventKind {
         /// Why, in the API's own word (`API_KEY_INVALID`, ...).
         reason: Arc<str>,
     },
+    /// Projects serve nothing but a slow probe now and then: their bill is not paid, or their spending cap is reached.
+    Parked {
+        /// One project, or all of a billing account.
+        projects: Vec<Arc<str>>,
+        /// Why, in the API's own word (`CREDIT_DEPLETED`, ...).
+        reason: Arc<str>,
+        /// When one request asks again, if anything else still serves the rest.
+        until: Timestamp,
+    },
+    /// Parked projects answered again.
+    Unparked {
+        /// Their names.
+        projects: Vec<Arc<str>>,
+    },
 }
 
 /// Who carries an attempt.

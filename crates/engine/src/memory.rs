@@ -73,6 +73,8 @@ pub(crate) struct Answered<'a> {
     pub held: Option<(Timestamp, bool)>,
     /// Keys that died of it.
     pub dead: &'a [KeyId],
+    /// Projects that it parked, and until when; or `None` for those that it let serve again.
+    pub parked: &'a [(u32, Option<Timestamp>)],
     pub fault: Option<&'a FaultWords>,
     pub body: &'a [u8],
 }
@@ -245,6 +247,14 @@ impl Memory {
     pub(crate) fn answered(&mut self, scheduler: &mut Scheduler, answered: &Answered<'_>) {
         for &key in answered.dead {
             self.change(answered, key, Arc::from(""), FAILED_INIT, None);
+        }
+        for &(project, until) in answered.parked {
+            let state = if until.is_some() { FULLY_EXHAUSTED } else { AVAILABLE };
+            let keys: Vec<KeyId> =
+                (0..).map(KeyId).zip(&self.owners).filter(|(_, owner)| **owner == project).map(|(key, _)| key).collect();
+            for key in keys {
+                self.change(answered, key, Arc::from(""), state, until);
+            }
         }
         match answered.outcome {
             Outcome::KeyLimited(denied) => {

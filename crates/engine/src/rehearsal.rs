@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tidegate_gemini::tokens::Calibration;
 use tidegate_scheduler::{
-    Action, Event, JobId, ModelId, Outcome, ProjectSpec, Remembered, Scheduler, Settings, Submission, Timestamp, Verdict,
+    Action, Event, JobId, ModelId, Outcome, ProjectSpec, Remembered, Scheduler, Settings, Submission, Timestamp, Used, Verdict,
 };
 
 use crate::engine::{Project, spec};
@@ -169,7 +169,7 @@ impl Play<'_> {
             && at <= self.now
         {
             self.answers.pop();
-            let used = self.answer(job);
+            let used = self.answer(job).map(Used::input);
             self.decide(Event::Finished { job, outcome: Outcome::Done { used } });
             answered = true;
         }
@@ -184,7 +184,7 @@ impl Play<'_> {
         let spread = self.calibration.spread(family, tokens);
         self.asked.insert(job, (part, tokens));
         let (least, priority) = (tokens, part.priority);
-        self.decide(Event::Submitted(Submission { job, model, tokens, least, spread, priority, deadline: None }));
+        self.decide(Event::Submitted(Submission { job, model, tokens, least, spread, output: 0, priority, deadline: None }));
     }
 
     /// The tokens of an answer, which is learned from.
@@ -208,7 +208,12 @@ impl Play<'_> {
                     self.asked.remove(&job);
                     self.count(verdict);
                 }
-                Action::Retry { .. } | Action::Held { .. } | Action::KeyDead { .. } => {}
+                Action::Retry { .. }
+                | Action::Held { .. }
+                | Action::KeyDead { .. }
+                | Action::Parked { .. }
+                | Action::Unparked { .. }
+                | Action::Learned { .. } => {}
             }
         }
         self.actions = actions;

@@ -22,7 +22,7 @@ fn main() {
 
 fn measure(keys: u32, models: u32, queued: u64) {
     let limits = Limits { rpm: Some(60), tpm: Some(1_000_000), rpd: Some(1_000_000) };
-    let projects = (0..keys).map(|_| ProjectSpec { keys: 1, limits: vec![("*".into(), limits)] }).collect();
+    let projects = (0..keys).map(|_| ProjectSpec { keys: 1, limits: vec![("*".into(), limits)], account: None }).collect();
     let pacing = Pacing { max_concurrency: 4_096, ..Pacing::default() };
     let mut scheduler = Scheduler::new(projects, Settings { pacing, ..Settings::default() });
     let models: Vec<ModelId> = (0..models).map(|n| scheduler.model(&format!("model-{n}"))).collect();
@@ -42,7 +42,10 @@ fn measure(keys: u32, models: u32, queued: u64) {
             true => world.wake(),
             false => {
                 let job = world.running.swap_remove(rng.random_range(0..world.running.len()));
-                world.handle(Event::Finished { job, outcome: Outcome::Done { used: Some(rng.random_range(100..20_000)) } });
+                world.handle(Event::Finished {
+                    job,
+                    outcome: Outcome::Done { used: Some(Used::input(rng.random_range(100..20_000))) },
+                });
             }
         }
         world.submit(models[rng.random_range(0..models.len())], rng.random_range(100..20_000));
@@ -69,8 +72,16 @@ struct World {
 impl World {
     fn submit(&mut self, model: ModelId, tokens: u64) {
         self.next += 1;
-        let submission =
-            Submission { job: JobId(self.next), model, tokens, least: tokens, spread: tokens / 10, priority: 0, deadline: None };
+        let submission = Submission {
+            job: JobId(self.next),
+            model,
+            tokens,
+            least: tokens,
+            spread: tokens / 10,
+            output: 0,
+            priority: 0,
+            deadline: None,
+        };
         self.handle(Event::Submitted(submission));
     }
 

@@ -1,10 +1,12 @@
 //! Starting prompts: which lane, which bucket, which prompt, which key; and when to look again.
 
+use crate::event::Action;
 use crate::job::{Place, Running, State};
-use crate::key::KeyId;
+use crate::key::{KeyId, seat_over_all};
 use crate::lane::{Choice, Keys, LOOK_AHEAD, Lane, obstacle};
 use crate::outcome::{Blocked, Reason};
-use crate::scheduler::{Action, Quota, Scheduler};
+use crate::park::Debtor;
+use crate::scheduler::{Quota, Scheduler};
 use crate::time::Timestamp;
 use crate::window::Weight;
 
@@ -52,10 +54,11 @@ impl Scheduler {
     fn serve(&mut self, number: usize, now: Timestamp, actions: &mut Vec<Action>) {
         let Some((_, id)) = self.lanes[number].first() else { return };
         let day = self.calendar.day(now);
+        let parked = self.parked(self.quotas[id as usize].project).filter(|parked| parked.until > now);
         let quota = &mut self.quotas[id as usize];
         quota.bucket.advance(now, day, &self.rules);
         let project = &self.projects[quota.project as usize];
-        let keys = project.ring.blocked(now, &self.settings.pacing);
+        let keys = Blocked::later(project.ring.blocked(now, &self.settings.pacing), parked);
         if let Some(why) = obstacle(&quota.bucket, keys, now, day, &self.rules) {
             return self.lanes[number].list(id, &mut quota.standing, why.until, Some(why));
         }
@@ -78,11 +81,13 @@ impl Scheduler {
     }
 
     fn choose(&mut self, number: usize, now: Timestamp, id: u32, keys: Keys) -> Choice {
-        let (quotas, projects) = (&self.quotas, &self.projects);
+        let (quotas, projects, parks) = (&self.quotas, &self.projects, &self.parks);
         let bucket = &quotas[id as usize].bucket;
         let keeps = |keeper: u32, tokens: u64| {
             let Quota { project, bucket: keeper, .. } = &quotas[keeper as usize];
-            let serves = projects[*project as usize].ring.live > 0 && !keeper.parked;
+            let owner = &projects[*project as usize];
+            let debtors = [Some(Debtor::Project(*project)), owner.spec.account.map(Debtor::Account)];
+            let serves = owner.ring.live > 0 && !keeper.parked && parks.blocked(debtors).is_none();
             serves && keeper.limits.tpm.is_none_or(|limit| tokens <= limit) && keeper.hold().is_none_or(|hold| hold.until <= now)
         };
         self.lanes[number].choose(now, id, bucket, keys, &self.rules, keeps)
@@ -90,6 +95,8 @@ impl Scheduler {
 
     fn start(&mut self, number: usize, now: Timestamp, bucket: u32, place: Place, key: KeyId, actions: &mut Vec<Action>) {
         let Some(entry) = self.lanes[number].queue.remove(&place) else { return };
+        let debtors = self.debtors(self.quotas[bucket as usize].project);
+        self.parks.started(debtors, entry.job);
         let Some(job) = self.jobs.get_mut(&entry.job) else { return };
         let day = self.calendar.day(now);
         let quota = &mut self.quotas[bucket as usize];
@@ -103,7 +110,8 @@ impl Scheduler {
         self.lanes[number].breaker.started(now);
         job.attempts += 1;
         job.state = State::Running(Box::new(Running { bucket, key, permit, seat, worker }));
-        actions.push(Action::Start { job: entry.job, key, slot: seat.unwrap_or(worker), attempt: job.attempts });
+        let slot = seat.map_or(worker, |seat| seat_over_all(key, seat, &self.settings.pacing));
+        actions.push(Action::Start { job: entry.job, key, slot, attempt: job.attempts });
         self.relist(bucket, now);
         self.left_queue(number, now, entry.kept_by.filter(|&keeper| keeper != bucket));
         let arrived = self.lanes[number].queue.values().nth(LOOK_AHEAD - 1).map(|entry| entry.weight);

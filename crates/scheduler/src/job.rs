@@ -26,6 +26,8 @@ pub struct Submission {
     pub least: u64,
     /// How far such an estimate is usually off (one standard deviation); 0 for an exact count.
     pub spread: u64,
+    /// Output tokens that are expected, where the server counts them; 0 = the mean of the answers so far.
+    pub output: u32,
     /// Higher goes first.
     pub priority: i32,
     /// When its caller gives up.
@@ -63,6 +65,7 @@ pub(crate) struct Running {
     pub bucket: u32,
     pub key: KeyId,
     pub permit: Permit,
+    /// Number of the key's seat, where keys have seats.
     pub seat: Option<u32>,
     pub worker: u32,
 }

@@ -15,7 +15,7 @@ pub struct KeyId(pub u32);
 const MOST_SEATS: usize = 4_096;
 
 /// One seat of a key: serves a call at a time and keeps its interval from start to start.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Seat {
     busy: bool,
     next: Timestamp,
@@ -28,22 +28,18 @@ pub(crate) struct Key {
     /// Why it must not be used again.
     pub dead: Option<Arc<str>>,
     seats: Vec<Seat>,
-    /// Number of the first seat, over all keys.
-    first_seat: u32,
     rest_until: Timestamp,
     last_start: Option<Timestamp>,
     listed: Option<(Timestamp, u64)>,
 }
 
 impl Key {
-    pub(crate) fn new(project: u32, number: u32, pacing: &Pacing) -> Key {
-        let seats = pacing.slots_per_key.min(MOST_SEATS);
+    pub(crate) fn new(project: u32, pacing: &Pacing) -> Key {
         Key {
             project,
             active: 0,
             dead: None,
-            seats: vec![Seat { busy: false, next: Timestamp::ZERO }; seats],
-            first_seat: number.saturating_mul(u32::try_from(seats).unwrap_or(u32::MAX)),
+            seats: vec![Seat::default(); seats(pacing)],
             rest_until: Timestamp::ZERO,
             last_start: None,
             listed: None,
@@ -55,24 +51,26 @@ impl Key {
         if self.dead.is_some() || (!pacing.key_cooldown.is_zero() && self.active > 0) {
             return Timestamp::NEVER;
         }
-        let seat = match (self.seats.is_empty(), self.last_start) {
-            (false, _) => self.seats.iter().filter(|seat| !seat.busy).map(|seat| seat.next).min(),
+        let most = seats(pacing);
+        if most > 0 && self.active as usize >= most {
+            return Timestamp::NEVER;
+        }
+        let seat = match (most == 0, self.last_start) {
+            (false, _) => self.seats.iter().take(most).filter(|seat| !seat.busy).map(|seat| seat.next).min(),
             (true, Some(start)) if !pacing.slot_interval.is_zero() => Some(start + pacing.slot_interval),
             (true, _) => Some(Timestamp::ZERO),
         };
         seat.map_or(Timestamp::NEVER, |at| at.max(self.rest_until))
     }
 
-    /// Seats the next call; returns the seat's number over all keys, where keys have seats.
+    /// Seats the next call; returns the seat's number, where keys have seats.
     fn start(&mut self, now: Timestamp, pacing: &Pacing) -> Option<u32> {
         self.active += 1;
         self.last_start = Some(now);
-        let free = |seat: &&mut (usize, &mut Seat)| !seat.1.busy && seat.1.next <= now;
-        let mut seats: Vec<_> = self.seats.iter_mut().enumerate().collect();
-        let (number, seat) = seats.iter_mut().find(free)?;
-        seat.busy = true;
-        seat.next = now + pacing.slot_interval;
-        Some(self.first_seat + u32::try_from(*number).unwrap_or(u32::MAX))
+        let seats = self.seats.iter_mut().zip(0..).take(seats(pacing));
+        let (seat, number) = seats.into_iter().find(|(seat, _)| !seat.busy && seat.next <= now)?;
+        *seat = Seat { busy: true, next: now + pacing.slot_interval };
+        Some(number)
     }
 
     fn end(&mut self, now: Timestamp, seat: Option<u32>, pacing: &Pacing) {
@@ -80,16 +78,35 @@ impl Key {
         if !pacing.key_cooldown.is_zero() {
             self.rest_until = now + pacing.key_cooldown;
         }
-        let local = seat.and_then(|seat| usize::try_from(seat.saturating_sub(self.first_seat)).ok());
-        if let Some(seat) = local.and_then(|local| self.seats.get_mut(local)) {
+        if let Some(seat) = seat.and_then(|seat| self.seats.get_mut(seat as usize)) {
             seat.busy = false;
         }
+    }
+
+    /// Takes on new rules: seats of calls under way stay until those end, rests and intervals only become shorter.
+    pub(crate) fn reseat(&mut self, now: Timestamp, pacing: &Pacing) {
+        let busy = self.seats.iter().rposition(|seat| seat.busy).map_or(0, |last| last + 1);
+        self.seats.resize(seats(pacing).max(busy), Seat::default());
+        for seat in &mut self.seats {
+            seat.next = seat.next.min(now + pacing.slot_interval);
+        }
+        self.rest_until = self.rest_until.min(now + pacing.key_cooldown);
     }
 
     /// Resting after a use.
     pub(crate) fn rests_until(&self, now: Timestamp) -> Option<Timestamp> {
         (self.rest_until > now).then_some(self.rest_until)
     }
+}
+
+/// Number of a key's seat over all keys.
+pub(crate) fn seat_over_all(key: KeyId, seat: u32, pacing: &Pacing) -> u32 {
+    let seats = u32::try_from(seats(pacing)).unwrap_or(u32::MAX);
+    key.0.saturating_mul(seats).saturating_add(seat)
+}
+
+fn seats(pacing: &Pacing) -> usize {
+    pacing.slots_per_key.min(MOST_SEATS)
 }
 
 /// The keys of one project, the readiest first.
@@ -175,7 +192,7 @@ mod tests {
 
     fn ring(pacing: &Pacing, keys: u32) -> (KeyRing, Vec<Key>) {
         let mut ring = KeyRing::with_live(keys as usize);
-        let mut all: Vec<_> = (0..keys).map(|n| Key::new(0, n, pacing)).collect();
+        let mut all: Vec<_> = (0..keys).map(|_| Key::new(0, pacing)).collect();
         for (n, key) in all.iter_mut().enumerate() {
             ring.relist(KeyId(n as u32), key, pacing);
         }

@@ -154,16 +154,17 @@ impl Lane {
         let mut wait = Blocked { reason: Reason::Quota(Dimension::Tpm), until: Timestamp::NEVER };
         let mut smallest: Option<Weight> = None;
         for (place, entry) in self.queue.iter_mut().take(LOOK_AHEAD) {
-            let elsewhere = entry.kept_by.is_some_and(|keeper| keeper != id && keeps(keeper, entry.weight.tokens));
+            let elsewhere = entry.kept_by.is_some_and(|keeper| keeper != id && keeps(keeper, u64::from(entry.weight.tokens)));
             let Some(key) = pick_key(entry, keys, now) else {
                 let spared = entry.avoid.map_or(Timestamp::NEVER, |(_, until)| until);
                 wait = sooner(wait, Reason::Backoff, spared.min(keys.second_at));
                 continue;
             };
+            let amount = bucket.amount(entry.weight);
             if bucket.fits(now, entry.weight, rules) {
                 let Some((slack, strict)) = head else { return Choice::Take(*place, key) };
-                if (!strict || entry.weight.tokens <= slack) && filler.is_none_or(|(tokens, ..)| entry.weight.tokens > tokens) {
-                    filler = Some((entry.weight.tokens, *place, key));
+                if (!strict || amount <= slack) && filler.is_none_or(|(tokens, ..)| amount > tokens) {
+                    filler = Some((amount, *place, key));
                 }
                 continue;
             }
@@ -178,8 +179,8 @@ impl Lane {
                 }
                 head = Some((slack, strict));
                 wait = sooner(wait, Reason::Quota(Dimension::Tpm), at);
-            } else if head.is_none_or(|(slack, strict)| !strict || entry.weight.tokens <= slack) {
-                smallest = smallest.filter(|least| least.tokens <= entry.weight.tokens).or(Some(entry.weight));
+            } else if head.is_none_or(|(slack, strict)| !strict || amount <= slack) {
+                smallest = smallest.filter(|least| bucket.amount(*least) <= amount).or(Some(entry.weight));
             }
         }
         if let Some((_, place, key)) = filler {

@@ -64,6 +64,13 @@ impl Learned {
         Some(value)
     }
 
+    /// The settings changed; `limit` is in force. A value that refusals told is kept where it is the smaller one.
+    pub(crate) fn reconfigured(&mut self, limit: Option<u64>, configured: Option<u64>) -> Option<u64> {
+        self.ceiling = configured;
+        let told = limit.filter(|_| self.active);
+        told.into_iter().chain(configured).min()
+    }
+
     /// A request was charged; `used` of `limit` are now in the window.
     pub(crate) fn charged(&mut self, used: u64, limit: u64) {
         self.was_full |= self.active && used as f64 >= limit as f64 * NEARLY_WHOLE;

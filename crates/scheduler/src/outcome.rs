@@ -51,14 +51,16 @@ pub struct Denied {
 pub enum Scope {
     /// This key alone.
     Key,
-    /// Every key of its project: credit gone, spending cap, location.
+    /// Its project: a spending cap, a location.
     Project,
+    /// Every project of its billing account: the credit is gone.
+    Account,
 }
 
-/// A key that must not be used again.
+/// A key that must not be used again, or a project or account that answers nothing for now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFault {
-    /// The key or its whole project.
+    /// The key, its whole project, or the whole account.
     pub scope: Scope,
     /// The API's word for it, for people.
     pub reason: Arc<str>,
@@ -69,8 +71,24 @@ pub struct KeyFault {
 pub struct TaskFault {
     /// Whether asking again may help at all.
     pub retry: bool,
-    /// Input tokens the attempt really used, when the answer told.
-    pub used: Option<u64>,
+    /// Tokens the attempt really used, when the answer told.
+    pub used: Option<Used>,
+}
+
+/// Tokens that an answer says it used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Used {
+    /// Those of the prompt.
+    pub input: u64,
+    /// Those of prompt, thinking and answer together.
+    pub total: u64,
+}
+
+impl Used {
+    /// An answer of which only the prompt's tokens are known.
+    pub fn input(input: u64) -> Used {
+        Used { input, total: input }
+    }
 }
 
 /// What came of one attempt.
@@ -78,8 +96,8 @@ pub struct TaskFault {
 pub enum Outcome {
     /// A good answer.
     Done {
-        /// Input tokens it really used, when the answer told; the estimate stands otherwise.
-        used: Option<u64>,
+        /// Tokens it really used, when the answer told; the estimate stands otherwise.
+        used: Option<Used>,
     },
     /// The quota of (project, model) refused; the prompt goes on uncounted.
     KeyLimited(Denied),

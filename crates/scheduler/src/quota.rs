@@ -1,17 +1,20 @@
 //! The quota of one (project, model family): every limit at once, checked without effect, taken in one step, settled later.
 
+mod counting;
 mod refusal;
 
 use std::time::Duration;
 
 use crate::day::{DayCount, Span};
 use crate::learned::Learned;
-use crate::outcome::{Blocked, Dimension, Reason};
+use crate::outcome::{Blocked, Dimension, Reason, Used};
 use crate::pacer::{Pace, Pacer};
 use crate::remember::Remembered;
-use crate::settings::{KeyRules, QuotaRules, WindowKind};
+use crate::settings::{KeyRules, QuotaRules, TpmCounts, WindowKind};
 use crate::time::Timestamp;
 use crate::window::{Shape, SlotIndex, Weight, Window};
+
+pub use counting::Counting;
 
 /// Limits of one (project, model family); `None` is unlimited as far as we know.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,6 +25,13 @@ pub struct Limits {
     pub tpm: Option<u64>,
     /// Requests a day.
     pub rpd: Option<u64>,
+}
+
+impl Limits {
+    /// True when one of them is nothing at all.
+    fn hold_nothing(&self) -> bool {
+        [self.rpm, self.tpm, self.rpd].contains(&Some(0))
+    }
 }
 
 /// Widest distance between two sends of a limit that has not proven itself yet.
@@ -41,6 +51,7 @@ pub(crate) struct Rules {
     pub kind: WindowKind,
     /// Part of the limit that the server's bucket holds.
     pub bucket: f64,
+    pub tpm_counts: TpmCounts,
     pub keys: KeyRules,
 }
 
@@ -53,6 +64,7 @@ impl Rules {
             minute: rules.minute,
             kind: rules.window,
             bucket: rules.bucket.clamp(0.0, 1.0),
+            tpm_counts: rules.tpm_counts,
             keys,
         }
     }
@@ -72,7 +84,9 @@ impl Rules {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Permit {
     pub at: Timestamp,
-    pub weight: Weight,
+    weight: Weight,
+    /// What of the weight counted.
+    amount: u64,
     slot: SlotIndex,
     day_end: Timestamp,
     /// Which pacers it was taken out of.
@@ -102,10 +116,12 @@ pub(crate) struct Hold {
 #[derive(Debug)]
 pub(crate) struct Bucket {
     pub limits: Limits,
-    /// The project never had a quota for this model.
+    /// There is no quota for this model: by the settings, or by the server's word.
     pub parked: bool,
+    none_by_word: bool,
     learned: [Learned; 2],
     window: Window,
+    answers: Answers,
     day: DayCount,
     pacers: [Pacer; 2],
     bursts: [f64; 2],
@@ -131,9 +147,11 @@ impl Bucket {
             |limit: Option<u64>| limit.map_or(Pacer::default(), |limit| Pacer::full(Timestamp::ZERO, pace(rules, limit, burst)));
         Bucket {
             limits,
-            parked: [limits.rpm, limits.tpm, limits.rpd].contains(&Some(0)),
+            parked: limits.hold_nothing(),
+            none_by_word: false,
             learned: [Learned::new(limits.rpm), Learned::new(limits.tpm)],
-            window: Window::default(),
+            window: Window::new(rules.tpm_counts == TpmCounts::Total),
+            answers: Answers::default(),
             day: DayCount::default(),
             pacers: [full(limits.rpm), full(limits.tpm)],
             bursts: [burst; 2],
@@ -172,6 +190,22 @@ impl Bucket {
         }
     }
 
+    /// Takes on new limits. What refusals have told stays the upper bound; a limit that was unknown begins with a full pacer.
+    pub(crate) fn reconfigure(&mut self, now: Timestamp, limits: Limits, rules: &Rules) {
+        let known = [self.limits.rpm, self.limits.tpm];
+        self.limits = Limits {
+            rpm: self.learned[REQUESTS].reconfigured(self.limits.rpm, limits.rpm),
+            tpm: self.learned[TOKENS].reconfigured(self.limits.tpm, limits.tpm),
+            rpd: limits.rpd,
+        };
+        for (kind, limit) in [(REQUESTS, self.limits.rpm), (TOKENS, self.limits.tpm)] {
+            if let (None, Some(limit)) = (known[kind], limit) {
+                self.pacers[kind] = Pacer::full(now, pace(rules, limit, self.bursts[kind]));
+            }
+        }
+        self.parked = self.none_by_word || limits.hold_nothing();
+    }
+
     /// Goes on from what an earlier process left.
     pub(crate) fn restore(&mut self, now: Timestamp, remembered: &Remembered, day: Span, rules: &Rules) {
         for &(start, requests, tokens) in &remembered.slots {
@@ -181,7 +215,9 @@ impl Bucket {
         let Limits { rpm, tpm, rpd } = remembered.learned;
         self.limits =
             Limits { rpm: lower(self.limits.rpm, rpm), tpm: lower(self.limits.tpm, tpm), rpd: lower(self.limits.rpd, rpd) };
+        self.none_by_word |= remembered.parked;
         self.parked |= remembered.parked;
+        self.recall_counting(now, remembered.counting, rules);
         self.advance(now, day, rules);
         self.day.set_today(remembered.today);
         if let Some((until, fully)) = remembered.held.filter(|(until, _)| *until > now) {
@@ -232,11 +268,13 @@ impl Bucket {
     /// When `weight` fits, and how many more would fit beside them then.
     pub(crate) fn room_for_tokens(&self, now: Timestamp, weight: Weight, rules: &Rules) -> (Timestamp, u64) {
         let Some(limit) = self.limits.tpm else { return (now, u64::MAX) };
+        let weight = self.weigh(weight);
         let room = self.window.room_for_tokens(now, weight, limit, rules.shape);
         if self.bursts[TOKENS] >= 1.0 || room.at.is_never() {
             return (room.at, room.slack);
         }
-        let paced = self.pacers[TOKENS].ready(now, weight.tokens, pace(rules, limit, self.bursts[TOKENS]));
+        let amount = self.window.amount(weight);
+        let paced = self.pacers[TOKENS].ready(now, amount, pace(rules, limit, self.bursts[TOKENS]));
         // While it waits for the pacer, anything that passes takes from what it waits for.
         let slack = if paced > room.at { 0 } else { room.slack };
         (room.at.max(paced), slack)
@@ -245,9 +283,22 @@ impl Bucket {
     /// True when `weight` may go now.
     pub(crate) fn fits(&self, now: Timestamp, weight: Weight, rules: &Rules) -> bool {
         let Some(limit) = self.limits.tpm else { return true };
+        let weight = self.weigh(weight);
         let pace = pace(rules, limit, self.bursts[TOKENS]);
         self.window.fits(weight, limit)
-            && (self.bursts[TOKENS] >= 1.0 || self.pacers[TOKENS].ready(now, weight.tokens, pace) <= now)
+            && (self.bursts[TOKENS] >= 1.0 || self.pacers[TOKENS].ready(now, self.window.amount(weight), pace) <= now)
+    }
+
+    /// What counts of a weight against the tokens of a minute.
+    pub(crate) fn amount(&self, weight: Weight) -> u64 {
+        self.window.amount(self.weigh(weight))
+    }
+
+    /// The weight with the answer that is to be expected; no expectation makes a prompt too large that fits by itself.
+    fn weigh(&self, weight: Weight) -> Weight {
+        let expected = if weight.output == 0 { self.answers.mean() } else { weight.output };
+        let room = self.limits.tpm.map_or(u64::MAX, |limit| limit.saturating_sub(u64::from(weight.tokens)));
+        Weight { output: expected.min(u32::try_from(room).unwrap_or(u32::MAX)), ..weight }
     }
 
     /// Use of the window and the day: requests, tokens, requests today.
@@ -283,10 +334,12 @@ impl Bucket {
 
     /// Takes one request out of every dimension.
     pub(crate) fn take(&mut self, now: Timestamp, weight: Weight, day: Span, rules: &Rules) -> Permit {
+        let weight = self.weigh(weight);
+        let amount = self.window.amount(weight);
         let slot = self.window.charge(now, weight, rules.shape);
         self.day.charge(now, day, rules.guard);
         let mut paced = [false; 2];
-        for (kind, limit, amount) in [(REQUESTS, self.limits.rpm, 1), (TOKENS, self.limits.tpm, weight.tokens)] {
+        for (kind, limit, amount) in [(REQUESTS, self.limits.rpm, 1), (TOKENS, self.limits.tpm, amount)] {
             if let (Some(limit), true) = (limit, self.bursts[kind] < 1.0) {
                 paced[kind] = true;
                 self.pacers[kind].charge(now, amount, pace(rules, limit, self.bursts[kind]));
@@ -306,16 +359,23 @@ impl Bucket {
             Probe::Due => Probe::Sent(now),
             Probe::Sent(_) | Probe::NotNeeded => Probe::NotNeeded,
         };
-        Permit { at: now, weight, slot, day_end: day.end, paced, seen: (self.window.requests(), self.window.tokens()) }
+        let seen = (self.window.requests(), self.window.tokens());
+        Permit { at: now, weight, amount, slot, day_end: day.end, paced, seen }
     }
 
     /// An answer came: charges what was really used.
-    pub(crate) fn settle(&mut self, permit: Permit, used: Option<u64>) {
+    pub(crate) fn settle(&mut self, permit: Permit, used: Option<Used>) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        let used = used.unwrap_or(permit.weight.tokens);
+        let Weight { tokens, output, .. } = permit.weight;
+        let (tokens, output) = (u64::from(tokens), u64::from(output));
+        if let Some(used) = used {
+            self.answers.saw(used.total.saturating_sub(used.input));
+        }
+        let used = used.unwrap_or(Used { input: tokens, total: tokens + output });
         self.window.settle(permit.slot, permit.weight, used);
         if permit.paced[TOKENS] {
-            self.pacers[TOKENS].settle(permit.weight.tokens, used);
+            let used = if self.window.counts_total { used.total } else { used.input };
+            self.pacers[TOKENS].settle(permit.amount, used);
         }
     }
 
@@ -338,11 +398,31 @@ impl Bucket {
             self.day.refund();
         }
         if permit.paced[TOKENS] {
-            self.pacers[TOKENS].settle(permit.weight.tokens, 0);
+            self.pacers[TOKENS].settle(permit.amount, 0);
         }
         if permit.paced[REQUESTS] {
             self.pacers[REQUESTS].settle(1, 0);
         }
+    }
+}
+
+/// How long answers are, on the mean of the last some hundred.
+#[derive(Debug, Default)]
+struct Answers {
+    count: u32,
+    tokens: u64,
+}
+
+impl Answers {
+    fn saw(&mut self, tokens: u64) {
+        if self.count >= 400 {
+            (self.count, self.tokens) = (self.count / 2, self.tokens / 2);
+        }
+        (self.count, self.tokens) = (self.count + 1, self.tokens.saturating_add(tokens));
+    }
+
+    fn mean(&self) -> u32 {
+        u32::try_from(self.tokens / u64::from(self.count.max(1))).unwrap_or(u32::MAX)
     }
 }
 
@@ -356,7 +436,7 @@ mod tests {
 
     const DAY: Span = Span { start: Timestamp::ZERO, end: Timestamp::from_secs(86_400) };
     const NOW: Timestamp = Timestamp::from_secs(1_000);
-    const ONE: Weight = Weight { tokens: 1, spread: 0 };
+    const ONE: Weight = Weight { tokens: 1, spread: 0, output: 0 };
 
     fn rules(kind: WindowKind) -> Rules {
         Rules::new(&QuotaRules { window: kind, ..QuotaRules::default() }, KeyRules::default())

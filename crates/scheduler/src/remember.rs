@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::job::ModelId;
 use crate::key::KeyId;
-use crate::quota::Limits;
+use crate::quota::{Counting, Limits};
 use crate::scheduler::Scheduler;
 use crate::time::Timestamp;
 
 /// What is remembered of one (project, model family).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Remembered {
     /// Number of the project, in the order given.
     pub project: u32,
@@ -25,6 +25,8 @@ pub struct Remembered {
     pub held: Option<(Timestamp, bool)>,
     /// The project has no quota for this model at all.
     pub parked: bool,
+    /// How the server turned out to count; what the settings tell comes first.
+    pub counting: Option<Counting>,
 }
 
 impl Scheduler {
@@ -58,6 +60,12 @@ impl Scheduler {
         bucket.count_today(today);
     }
 
+    /// How the server turned out to count a project's requests of a model.
+    pub fn counting(&self, project: u32, model: ModelId) -> Counting {
+        let id = self.projects[project as usize].buckets[model.0 as usize];
+        self.quotas[id as usize].bucket.counting(&self.rules)
+    }
+
     /// When the quota day that holds `now` ends.
     pub fn day_end(&mut self, now: Timestamp) -> Timestamp {
         self.calendar.day(now).end
@@ -84,12 +92,13 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_795_000_000);
 
     fn scheduler(limits: Limits) -> Scheduler {
-        Scheduler::new(vec![ProjectSpec { keys: 1, limits: vec![("*".into(), limits)] }], Settings::default())
+        Scheduler::new(vec![ProjectSpec { keys: 1, limits: vec![("*".into(), limits)], account: None }], Settings::default())
     }
 
     fn first_start(scheduler: &mut Scheduler) -> Timestamp {
         let model = scheduler.model("m");
-        let submission = Submission { job: JobId(1), model, tokens: 10, least: 10, spread: 0, priority: 0, deadline: None };
+        let submission =
+            Submission { job: JobId(1), model, tokens: 10, least: 10, spread: 0, output: 0, priority: 0, deadline: None };
         let mut actions = Vec::new();
         let mut now = NOW;
         scheduler.handle(now, Event::Submitted(submission), &mut actions);
@@ -142,7 +151,8 @@ mod tests {
         let model = dead.model("m");
         dead.bury(KeyId(0), "API_KEY_INVALID");
         let mut actions = Vec::new();
-        let submission = Submission { job: JobId(1), model, tokens: 1, least: 1, spread: 0, priority: 0, deadline: None };
+        let submission =
+            Submission { job: JobId(1), model, tokens: 1, least: 1, spread: 0, output: 0, priority: 0, deadline: None };
         dead.handle(NOW, Event::Submitted(submission), &mut actions);
         assert!(matches!(actions[..], [Action::Complete { verdict: crate::Verdict::NoKey, .. }]));
     }

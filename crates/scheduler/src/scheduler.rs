@@ -12,95 +12,19 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use crate::backoff::Backoff;
 use crate::breaker::HostPause;
 use crate::day::Calendar;
-use crate::job::{Job, JobId, ModelId, Running, State, Submission};
+use crate::event::{Action, Event, ProjectSpec};
+use crate::job::{Job, JobId, ModelId, State, Submission};
 use crate::key::{Key, KeyId, KeyRing};
 use crate::lane::{Entry, LOOK_AHEAD, Lane, Standing};
-use crate::outcome::{Denied, Dimension, KeyFault, Outcome, Reason, Scope, TaskFault, Verdict};
-use crate::quota::{Bucket, Hold, Limits, Rules};
-use crate::settings::Settings;
+use crate::outcome::Verdict;
+use crate::park::Parks;
+use crate::quota::{Bucket, Limits, Rules};
+use crate::settings::{Pacing, Settings};
 use crate::time::Timestamp;
 use crate::window::Weight;
 use crate::worker::Workers;
-
-/// A project: an owner of quotas, with some keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProjectSpec {
-    /// How many keys it has; they are numbered on over all projects.
-    pub keys: u32,
-    /// Limits by model family; `*` stands for every family that has no entry of its own.
-    pub limits: Vec<(String, Limits)>,
-}
-
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// A prompt was handed in.
-    Submitted(Submission),
-    /// An attempt came back.
-    Finished {
-        /// The prompt.
-        job: JobId,
-        /// What came of it.
-        outcome: Outcome,
-    },
-    /// Its caller went away: forgotten without a word.
-    Cancelled(JobId),
-    /// Time passed.
-    Woke,
-}
-
-/// Something to be done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// Send this prompt now.
-    Start {
-        /// The prompt.
-        job: JobId,
-        /// The key to send it with.
-        key: KeyId,
-        /// Number of the key's slot (where keys have slots), else of the worker.
-        slot: u32,
-        /// 1 for the first attempt.
-        attempt: u32,
-    },
-    /// This prompt has reached its end. If an attempt of it is under way, it is to be dropped.
-    Complete {
-        /// The prompt.
-        job: JobId,
-        /// How it ended.
-        verdict: Verdict,
-    },
-    /// This prompt will be asked again, not before `until`.
-    Retry {
-        /// The prompt.
-        job: JobId,
-        /// The end of its pause.
-        until: Timestamp,
-    },
-    /// The quota of (project, model) pauses; for displays and logs.
-    Held {
-        /// Number of the project, in the order given.
-        project: u32,
-        /// The model family.
-        model: Arc<str>,
-        /// The limit that was named.
-        dimension: Option<Dimension>,
-        /// [`Timestamp::NEVER`] when the project has no quota for this model at all.
-        until: Timestamp,
-        /// It counts as fully exhausted: for the day, or refused too often in a row.
-        fully: bool,
-    },
-    /// A key was put aside for good; for displays and logs.
-    KeyDead {
-        /// The key.
-        key: KeyId,
-        /// The API's word for it.
-        reason: Arc<str>,
-    },
-}
 
 #[derive(Debug)]
 pub(crate) struct Quota {
@@ -123,13 +47,15 @@ pub(crate) struct Project {
 /// ```
 /// use tidegate_scheduler::*;
 /// let limits = Limits { rpm: Some(1), ..Limits::default() };
-/// let project = ProjectSpec { keys: 1, limits: vec![("*".into(), limits)] };
+/// let project = ProjectSpec { keys: 1, limits: vec![("*".into(), limits)], account: None };
 /// let mut scheduler = Scheduler::new(vec![project], Settings::default());
 /// let model = scheduler.model("gemini-3.8-flash");
 /// let now = Timestamp::from_secs(1_000_000);
 /// let mut actions = Vec::new();
 /// for n in 0..2 {
-///     let submission = Submission { job: JobId(n), model, tokens: 10, least: 10, spread: 0, priority: 0, deadline: None };
+///     let job = JobId(n);
+///     let submission =
+///         Submission { job, model, tokens: 10, least: 10, spread: 0, output: 0, priority: 0, deadline: None };
 ///     scheduler.handle(now, Event::Submitted(submission), &mut actions);
 /// }
 /// assert!(matches!(actions[..], [Action::Start { job: JobId(0), .. }]));
@@ -152,15 +78,14 @@ pub struct Scheduler {
     /// No call starts before then: the least time between two calls.
     pub(crate) next_call: Timestamp,
     pub(crate) host: HostPause,
+    pub(crate) parks: Parks,
     pub(crate) started: bool,
     pub(crate) closed: bool,
     sequence: u64,
     pub(crate) turn: usize,
-    rng: SmallRng,
+    pub(crate) rng: SmallRng,
 }
 
-/// How long a prompt spares the key it last failed with while others are at hand.
-const AVOID: Duration = Duration::from_secs(10);
 /// Calls under way when nothing else is set.
 const MOST_CALLS: usize = 4096;
 
@@ -168,7 +93,6 @@ impl Scheduler {
     /// A scheduler over these projects.
     pub fn new(projects: Vec<ProjectSpec>, settings: Settings) -> Scheduler {
         let pacing = &settings.pacing;
-        let most = if pacing.max_concurrency == 0 { MOST_CALLS } else { pacing.max_concurrency };
         let mut scheduler = Scheduler {
             rules: Rules::new(&settings.quota, settings.keys.clone()),
             calendar: Calendar::new(settings.quota.day),
@@ -180,9 +104,10 @@ impl Scheduler {
             jobs: HashMap::new(),
             paused: BTreeSet::new(),
             deadlines: BTreeSet::new(),
-            workers: Workers::new(most, pacing.worker_cooldown.saturating_add(pacing.delay)),
+            workers: Workers::new(most_calls(pacing), worker_rest(pacing)),
             next_call: Timestamp::ZERO,
             host: HostPause::default(),
+            parks: Parks::default(),
             started: false,
             closed: false,
             sequence: 0,
@@ -201,7 +126,7 @@ impl Scheduler {
         let mut ring = KeyRing::with_live(spec.keys as usize);
         for _ in 0..spec.keys {
             let id = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
-            let mut key = Key::new(number, id, &self.settings.pacing);
+            let mut key = Key::new(number, &self.settings.pacing);
             ring.relist(KeyId(id), &mut key, &self.settings.pacing);
             self.keys.push(key);
         }
@@ -242,6 +167,8 @@ impl Scheduler {
             Event::Submitted(submission) => self.submitted(now, submission, actions),
             Event::Finished { job, outcome } => self.finished(now, job, outcome, actions),
             Event::Cancelled(job) => self.cancelled(now, job),
+            Event::CancelledMany(jobs) => jobs.into_iter().for_each(|job| self.cancelled(now, job)),
+            Event::Reconfigured(change) => self.reconfigured(now, *change, actions),
             Event::Woke => {}
         }
         self.wake_paused(now, actions);
@@ -259,12 +186,12 @@ impl Scheduler {
                 self.next_call = now + self.settings.pacing.delay;
             }
         }
-        let Submission { job: id, model, tokens, least, spread, priority, deadline } = submission;
+        let Submission { job: id, model, tokens, least, spread, output, priority, deadline } = submission;
         self.sequence += 1;
         let job = Job {
             model,
             place: (Reverse(priority), self.sequence),
-            weight: Weight { tokens, spread },
+            weight: Weight::new(tokens, spread, output),
             least: least.min(tokens),
             deadline,
             attempts: 0,
@@ -281,19 +208,19 @@ impl Scheduler {
     }
 
     /// Puts a prompt into its lane, or ends it when no quota can ever take it.
-    fn enqueue(&mut self, now: Timestamp, id: JobId, actions: &mut Vec<Action>) {
+    pub(crate) fn enqueue(&mut self, now: Timestamp, id: JobId, actions: &mut Vec<Action>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let lane = &mut self.lanes[job.model.0 as usize];
         if lane.live == 0 {
             return self.complete(now, id, Verdict::NoKey, actions);
         }
-        if let Some(limit) = lane.most_tokens.filter(|&most| job.weight.tokens > most) {
+        if let Some(limit) = lane.most_tokens.filter(|&most| u64::from(job.weight.tokens) > most) {
             if job.least > limit {
                 let verdict = Verdict::TooLarge { tokens: job.least, limit };
                 return self.complete(now, id, verdict, actions);
             }
             // A learned ratio is no proof that it cannot fit: the server will tell.
-            job.weight.tokens = limit;
+            job.weight.tokens = u32::try_from(limit).unwrap_or(u32::MAX);
         }
         job.state = State::Queued;
         lane.queue.insert(job.place, Entry::new(id, job.weight, job.avoid));
@@ -307,155 +234,6 @@ impl Scheduler {
     fn cancelled(&mut self, now: Timestamp, id: JobId) {
         self.abandon(now, id);
         self.forget(now, id);
-    }
-
-    fn finished(&mut self, now: Timestamp, id: JobId, outcome: Outcome, actions: &mut Vec<Action>) {
-        let Some(running) = self.stop_running(now, id) else { return };
-        self.note_health(now, &running, &outcome);
-        let bucket = &mut self.quotas[running.bucket as usize].bucket;
-        match outcome {
-            Outcome::Done { used } => {
-                bucket.settle(running.permit, used);
-                bucket.succeeded(running.permit);
-                self.relist(running.bucket, now);
-                self.complete(now, id, Verdict::Done, actions);
-            }
-            Outcome::KeyLimited(denied) => self.key_limited(now, id, &running, denied, actions),
-            Outcome::KeyRejected(fault) => self.key_rejected(now, id, &running, &fault, actions),
-            Outcome::TaskFailed(fault) => self.task_failed(now, id, &running, fault, actions),
-            Outcome::HostRefused => {
-                let day = self.calendar.day(now);
-                self.quotas[running.bucket as usize].bucket.refund(running.permit, day);
-                self.relist(running.bucket, now);
-                match self.host.is_lasting() {
-                    true => self.count_transient(now, id, running.key, None, actions),
-                    false => self.again(now, id, actions),
-                }
-            }
-            Outcome::Transient { retry_after } => self.transient(now, id, &running, retry_after, actions),
-        }
-    }
-
-    /// What an outcome says of the host and of the model.
-    fn note_health(&mut self, now: Timestamp, running: &Running, outcome: &Outcome) {
-        let model = self.quotas[running.bucket as usize].model;
-        let lane = &mut self.lanes[model.0 as usize];
-        match outcome {
-            Outcome::HostRefused => self.host.refused(now, running.permit.at),
-            Outcome::Transient { .. } => lane.breaker.failed(now),
-            Outcome::Done { .. } | Outcome::KeyLimited(_) | Outcome::KeyRejected(_) | Outcome::TaskFailed(_) => {
-                self.host.answered();
-                lane.breaker.answered();
-                lane.budget.earn();
-            }
-        }
-    }
-
-    fn transient(
-        &mut self,
-        now: Timestamp,
-        id: JobId,
-        running: &Running,
-        retry_after: Option<Duration>,
-        actions: &mut Vec<Action>,
-    ) {
-        let quota = &mut self.quotas[running.bucket as usize];
-        quota.bucket.settle(running.permit, None);
-        self.relist(running.bucket, now);
-        self.count_transient(now, id, running.key, retry_after, actions);
-    }
-
-    /// Counts a fault of the API or the network against the bound of a prompt.
-    fn count_transient(&mut self, now: Timestamp, id: JobId, key: KeyId, hint: Option<Duration>, actions: &mut Vec<Action>) {
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        job.transient_faults += 1;
-        let faults = job.transient_faults;
-        let lane = job.model.0 as usize;
-        if faults >= self.settings.retry.max_transient_attempts {
-            return self.complete(now, id, Verdict::Upstream, actions);
-        }
-        // Without a repetition left in the budget the prompt waits as long as any may.
-        let nth = if self.lanes[lane].budget.spend() { faults } else { u32::MAX };
-        self.pause(now, id, key, nth, hint, actions);
-    }
-
-    fn key_limited(&mut self, now: Timestamp, id: JobId, running: &Running, denied: Denied, actions: &mut Vec<Action>) {
-        let day = self.calendar.day(now);
-        let quota = &mut self.quotas[running.bucket as usize];
-        let (project, model, tpm) = (quota.project, quota.model, quota.bucket.limits.tpm);
-        let Hold { until, dimension, fully } = quota.bucket.refused(now, running.permit, denied, day, &self.rules);
-        actions.push(Action::Held { project, model: self.lanes[model.0 as usize].name.clone(), dimension, until, fully });
-        self.relist(running.bucket, now);
-        if until.is_never() || self.quotas[running.bucket as usize].bucket.limits.tpm != tpm {
-            self.recount_and_end(now, model, actions);
-        }
-        self.again(now, id, actions);
-    }
-
-    fn key_rejected(&mut self, now: Timestamp, id: JobId, running: &Running, fault: &KeyFault, actions: &mut Vec<Action>) {
-        let day = self.calendar.day(now);
-        self.quotas[running.bucket as usize].bucket.refund(running.permit, day);
-        let project = self.keys[running.key.0 as usize].project;
-        let condemned: Vec<KeyId> = match fault.scope {
-            Scope::Key => vec![running.key],
-            Scope::Project => self.keys_of(project).collect(),
-        };
-        for key in condemned {
-            let ring = &mut self.projects[project as usize].ring;
-            if ring.bury(key, &mut self.keys[key.0 as usize], fault.reason.clone(), &self.settings.pacing) {
-                actions.push(Action::KeyDead { key, reason: fault.reason.clone() });
-            }
-        }
-        self.relist(running.bucket, now);
-        if self.projects[project as usize].ring.live == 0 {
-            for model in 0..self.lanes.len() {
-                let model = ModelId(u32::try_from(model).unwrap_or(u32::MAX));
-                self.recount_and_end(now, model, actions);
-            }
-        }
-        self.again(now, id, actions);
-    }
-
-    fn task_failed(&mut self, now: Timestamp, id: JobId, running: &Running, fault: TaskFault, actions: &mut Vec<Action>) {
-        let bucket = &mut self.quotas[running.bucket as usize].bucket;
-        bucket.settle(running.permit, fault.used);
-        bucket.succeeded(running.permit);
-        self.relist(running.bucket, now);
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        job.task_faults += 1;
-        let faults = job.task_faults;
-        if !fault.retry || faults >= self.settings.retry.max_task_attempts {
-            return self.complete(now, id, Verdict::TaskFailed, actions);
-        }
-        self.pause(now, id, running.key, faults, None, actions);
-    }
-
-    /// Back to its old place in the queue, at once.
-    fn again(&mut self, now: Timestamp, id: JobId, actions: &mut Vec<Action>) {
-        if self.attempts_spent(id) {
-            return self.complete(now, id, Verdict::AttemptsSpent, actions);
-        }
-        self.enqueue(now, id, actions);
-    }
-
-    /// Back to its old place in the queue after a pause, if possible with another key.
-    fn pause(&mut self, now: Timestamp, id: JobId, key: KeyId, nth: u32, hint: Option<Duration>, actions: &mut Vec<Action>) {
-        if self.attempts_spent(id) {
-            return self.complete(now, id, Verdict::AttemptsSpent, actions);
-        }
-        let retry = &self.settings.retry;
-        let backoff = Backoff { initial: retry.initial_backoff, max: retry.max_backoff };
-        let until = now + backoff.pause(nth, hint, &mut self.rng);
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        job.avoid = Some((key, until + AVOID));
-        job.state = State::Paused(until);
-        self.paused.insert((until, id));
-        actions.push(Action::Retry { job: id, until });
-    }
-
-    fn attempts_spent(&self, id: JobId) -> bool {
-        let most = self.settings.retry.max_attempts;
-        most > 0 && self.jobs.get(&id).is_some_and(|job| job.attempts >= most)
     }
 
     // === time ===
@@ -480,118 +258,21 @@ impl Scheduler {
         }
     }
 
-    // === endings ===
-
-    fn complete(&mut self, now: Timestamp, id: JobId, verdict: Verdict, actions: &mut Vec<Action>) {
-        self.forget(now, id);
-        actions.push(Action::Complete { job: id, verdict });
-    }
-
-    fn forget(&mut self, now: Timestamp, id: JobId) {
-        let Some(job) = self.jobs.remove(&id) else { return };
-        if let Some(deadline) = job.deadline {
-            self.deadlines.remove(&(deadline, id));
-        }
-        match job.state {
-            State::Queued => {
-                let number = job.model.0 as usize;
-                if let Some(entry) = self.lanes[number].queue.remove(&job.place) {
-                    for id in self.lanes[number].starved() {
-                        self.relist(id, now);
-                    }
-                    self.left_queue(number, now, entry.kept_by);
-                }
-            }
-            State::Paused(until) => {
-                self.paused.remove(&(until, id));
-            }
-            State::Running(_) => {}
-        }
-    }
-
-    /// Gives up an attempt under way; the server may have counted it, so its permit stays charged.
-    fn abandon(&mut self, now: Timestamp, id: JobId) {
-        if let Some(running) = self.stop_running(now, id) {
-            self.quotas[running.bucket as usize].bucket.settle(running.permit, None);
-            self.relist(running.bucket, now);
-        }
-    }
-
-    /// Frees worker and key of an attempt.
-    fn stop_running(&mut self, now: Timestamp, id: JobId) -> Option<Running> {
-        let job = self.jobs.get_mut(&id)?;
-        if !matches!(job.state, State::Running(_)) {
-            return None;
-        }
-        let State::Running(running) = std::mem::replace(&mut job.state, State::Queued) else { return None };
-        self.workers.end(now, running.worker);
-        let key = &mut self.keys[running.key.0 as usize];
-        let project = &mut self.projects[key.project as usize];
-        project.ring.end(running.key, key, now, running.seat, &self.settings.pacing);
-        for bucket in project.buckets.clone() {
-            let why = self.quotas[bucket as usize].standing.why;
-            if why.is_some_and(|why| matches!(why.reason, Reason::Slots | Reason::KeyCooldown | Reason::Backoff)) {
-                self.relist(bucket, now);
-            }
-        }
-        Some(*running)
-    }
-
     /// Has a bucket looked at again at once.
     pub(crate) fn relist(&mut self, id: u32, now: Timestamp) {
         let quota = &mut self.quotas[id as usize];
         self.lanes[quota.model.0 as usize].list(id, &mut quota.standing, now, None);
     }
+}
 
-    /// Counts again which buckets of a model can ever serve, and the largest prompt they take.
-    pub(crate) fn recount(&mut self, model: ModelId) {
-        let lane = &mut self.lanes[model.0 as usize];
-        lane.live = 0;
-        lane.most_tokens = Some(0);
-        for project in &self.projects {
-            let bucket = &self.quotas[project.buckets[model.0 as usize] as usize].bucket;
-            if project.ring.live > 0 && !bucket.parked {
-                lane.live += 1;
-                lane.most_tokens = match (lane.most_tokens, bucket.limits.tpm) {
-                    (Some(most), Some(limit)) => Some(most.max(limit)),
-                    _ => None,
-                };
-            }
-        }
-    }
+/// The most calls under way at once.
+pub(crate) fn most_calls(pacing: &Pacing) -> usize {
+    if pacing.max_concurrency == 0 { MOST_CALLS } else { pacing.max_concurrency }
+}
 
-    /// Ends queued and pausing prompts that no quota of their model can take any more.
-    fn recount_and_end(&mut self, now: Timestamp, model: ModelId, actions: &mut Vec<Action>) {
-        let before = self.lanes[model.0 as usize].most_tokens;
-        self.recount(model);
-        let lane = &self.lanes[model.0 as usize];
-        if lane.live > 0 && lane.most_tokens == before {
-            return;
-        }
-        let (live, most) = (lane.live, lane.most_tokens.unwrap_or(u64::MAX));
-        let queued = lane.queue.values().map(|entry| entry.job);
-        let paused = self.paused.iter().map(|&(_, id)| id).filter(|id| self.jobs.get(id).is_some_and(|job| job.model == model));
-        let all: Vec<JobId> = queued.chain(paused).collect();
-        for id in all {
-            let Some(job) = self.jobs.get_mut(&id) else { continue };
-            if live == 0 {
-                self.complete(now, id, Verdict::NoKey, actions);
-            } else if job.least > most {
-                let tokens = job.least;
-                self.complete(now, id, Verdict::TooLarge { tokens, limit: most }, actions);
-            } else if job.weight.tokens > most {
-                job.weight.tokens = most;
-                if let Some(entry) = self.lanes[model.0 as usize].queue.get_mut(&job.place) {
-                    entry.weight = job.weight;
-                }
-            }
-        }
-    }
-
-    fn keys_of(&self, project: u32) -> impl Iterator<Item = KeyId> {
-        let numbers = self.keys.iter().enumerate().filter(move |(_, key)| key.project == project);
-        numbers.map(|(number, _)| KeyId(u32::try_from(number).unwrap_or(u32::MAX)))
-    }
+/// A worker's rest after each call.
+pub(crate) fn worker_rest(pacing: &Pacing) -> Duration {
+    pacing.worker_cooldown.saturating_add(pacing.delay)
 }
 
 fn limits_for(spec: &ProjectSpec, family: &str) -> Limits {

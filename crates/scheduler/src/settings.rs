@@ -96,6 +96,8 @@ pub struct QuotaRules {
     pub bucket: f64,
     /// When a quota day ends.
     pub day: Day,
+    /// Which tokens count against a limit per minute.
+    pub tpm_counts: TpmCounts,
     /// How late a request may be counted after we sent it; `None` = minute/50 within 50 ms and 0.5 s.
     pub guard: Option<Duration>,
 }
@@ -107,6 +109,7 @@ impl Default for QuotaRules {
             minute: Duration::from_secs(60),
             bucket: 1.0 / 6.0,
             day: Day::Pacific,
+            tpm_counts: TpmCounts::Auto,
             guard: None,
         }
     }
@@ -133,6 +136,18 @@ pub enum WindowKind {
     Fixed,
     /// A bucket that refills steadily and may be much smaller than a minute's worth.
     Bucket,
+}
+
+/// Which tokens a server counts against the limit per minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TpmCounts {
+    /// Those of the prompt, until a refusal shows that only all of them explain it.
+    #[default]
+    Auto,
+    /// Those of the prompt.
+    Input,
+    /// Those of prompt, thinking and answer.
+    Total,
 }
 
 /// When a quota day ends.

@@ -23,9 +23,9 @@ pub enum KeyState {
         /// Until when the first of them pauses.
         until: Timestamp,
     },
-    /// Every quota of its project is used up for the day.
+    /// Every quota of its project is used up for the day, or the project is parked.
     FullyExhausted {
-        /// When the day ends.
+        /// When the day ends, or the next probe is due.
         until: Timestamp,
     },
     /// Must not be used again.
@@ -74,6 +74,17 @@ pub struct QuotaView {
     pub used: (u64, u64, u64),
     /// The pause in force.
     pub held_until: Option<Timestamp>,
+}
+
+/// A project that is parked, as displays see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkView {
+    /// The project's number.
+    pub project: u32,
+    /// The API's word for it.
+    pub reason: Arc<str>,
+    /// When it is asked again, if anything waits then.
+    pub next_probe: Timestamp,
 }
 
 /// The limiting factor.
@@ -139,6 +150,9 @@ impl Scheduler {
         if let Some(reason) = &key.dead {
             return KeyState::FailedInit { reason: reason.clone() };
         }
+        if let Some(park) = self.park_of(key.project) {
+            return KeyState::FullyExhausted { until: park.until };
+        }
         let buckets = &self.projects[key.project as usize].buckets;
         let pauses: Option<Vec<(Blocked, bool)>> =
             buckets.iter().map(|&id| self.quotas[id as usize].bucket.exhausted()).collect();
@@ -150,6 +164,16 @@ impl Scheduler {
             };
         }
         key.rests_until(now).map_or(KeyState::Available, |until| KeyState::Cooldown { until })
+    }
+
+    /// Every project that is parked, why, and when it is asked again.
+    pub fn parks(&self) -> Vec<ParkView> {
+        let numbers = 0..u32::try_from(self.projects.len()).unwrap_or(u32::MAX);
+        let view = |project| {
+            let park = self.park_of(project)?;
+            Some(ParkView { project, reason: park.reason.clone(), next_probe: park.until })
+        };
+        numbers.filter_map(view).collect()
     }
 
     /// Every quota that has been asked for so far.

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::outcome::Used;
 use crate::time::{Timestamp, micros};
 
 /// Number of a slot; a permit remembers it for settlement.
@@ -44,30 +45,47 @@ impl Shape {
 struct Slot {
     index: SlotIndex,
     requests: u64,
-    tokens: u64,
+    input: u64,
+    output: u64,
     risk: u64,
+}
+
+impl Slot {
+    fn tokens(&self, counts_total: bool) -> u64 {
+        if counts_total { self.input + self.output } else { self.input }
+    }
 }
 
 /// What was sent within the last span.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
+    /// The server counts output tokens too.
+    pub counts_total: bool,
     slots: VecDeque<Slot>,
     requests: u64,
-    tokens: u64,
+    input: u64,
+    output: u64,
     /// Sum over unsettled charges of the square of what each may be off.
     risk: u64,
 }
 
-/// Tokens of one request: the estimate, and how far it is usually off (one standard deviation).
+/// Tokens of one request: the estimate, how far it is usually off (one standard deviation), and those of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Weight {
-    pub tokens: u64,
-    pub spread: u64,
+    pub tokens: u32,
+    pub spread: u32,
+    pub output: u32,
 }
 
 impl Weight {
+    /// A weight; what 32 bits do not hold is more than any window takes.
+    pub(crate) fn new(tokens: u64, spread: u64, output: u32) -> Weight {
+        let narrow = |amount: u64| u32::try_from(amount).unwrap_or(u32::MAX);
+        Weight { tokens: narrow(tokens), spread: narrow(spread), output }
+    }
+
     fn risk(self) -> u64 {
-        self.spread.saturating_mul(self.spread)
+        u64::from(self.spread) * u64::from(self.spread)
     }
 }
 
@@ -89,14 +107,29 @@ pub(crate) struct Room {
 }
 
 impl Window {
+    /// An empty window.
+    pub(crate) fn new(counts_total: bool) -> Window {
+        Window { counts_total, ..Window::default() }
+    }
+
     /// Requests in the window; call [`Window::advance`] first.
     pub(crate) fn requests(&self) -> u64 {
         self.requests
     }
 
-    /// Tokens in the window; call [`Window::advance`] first.
+    /// Tokens in the window that count; call [`Window::advance`] first.
     pub(crate) fn tokens(&self) -> u64 {
-        self.tokens
+        if self.counts_total { self.input + self.output } else { self.input }
+    }
+
+    /// Tokens of the prompts in the window, and of prompts and answers together.
+    pub(crate) fn both_sums(&self) -> (u64, u64) {
+        (self.input, self.input + self.output)
+    }
+
+    /// What of a weight counts.
+    pub(crate) fn amount(&self, weight: Weight) -> u64 {
+        u64::from(weight.tokens) + if self.counts_total { u64::from(weight.output) } else { 0 }
     }
 
     /// Forgets what has left the window by `now`.
@@ -106,7 +139,8 @@ impl Window {
                 break;
             }
             self.requests -= slot.requests;
-            self.tokens -= slot.tokens;
+            self.input -= slot.input;
+            self.output -= slot.output;
             self.risk -= slot.risk;
             self.slots.pop_front();
         }
@@ -114,54 +148,51 @@ impl Window {
 
     /// Charges one request at `now`; returns where, for settlement.
     pub(crate) fn charge(&mut self, now: Timestamp, weight: Weight, shape: Shape) -> SlotIndex {
-        let (tokens, risk) = (weight.tokens.min(MOST), weight.risk().min(MOST));
         // A clock that steps back must not open a slot behind the last one.
         let last = self.slots.back().map_or(0, |slot| slot.index);
         let index = shape.index(now).max(last);
-        match self.slots.back_mut() {
-            Some(slot) if slot.index == index => {
-                slot.requests += 1;
-                slot.tokens += tokens;
-                slot.risk += risk;
-            }
-            _ => self.slots.push_back(Slot { index, requests: 1, tokens, risk }),
-        }
-        self.requests += 1;
-        self.tokens += tokens;
-        self.risk += risk;
+        let (input, output) = (u64::from(weight.tokens), u64::from(weight.output));
+        self.add(Slot { index, requests: 1, input, output, risk: weight.risk().min(MOST) });
         index
     }
 
     /// Takes in what an earlier process sent in the slot that begins at `start`; slots come oldest first, before any charge.
     pub(crate) fn remember(&mut self, start: Timestamp, requests: u64, tokens: u64, shape: Shape) {
         let index = shape.index(start).max(self.slots.back().map_or(0, |slot| slot.index));
-        match self.slots.back_mut() {
-            Some(slot) if slot.index == index => {
-                slot.requests += requests;
-                slot.tokens += tokens;
-            }
-            _ => self.slots.push_back(Slot { index, requests, tokens, risk: 0 }),
-        }
-        self.requests += requests;
-        self.tokens += tokens;
+        self.add(Slot { index, requests, input: tokens, output: 0, risk: 0 });
     }
 
-    /// Replaces a charge of `charged` tokens by `used`; nothing happens when its slot has left.
-    pub(crate) fn settle(&mut self, index: SlotIndex, charged: Weight, used: u64) {
+    fn add(&mut self, more: Slot) {
+        match self.slots.back_mut() {
+            Some(slot) if slot.index == more.index => {
+                slot.requests += more.requests;
+                slot.input += more.input;
+                slot.output += more.output;
+                slot.risk += more.risk;
+            }
+            _ => self.slots.push_back(more),
+        }
+        self.requests += more.requests;
+        self.input += more.input;
+        self.output += more.output;
+        self.risk += more.risk;
+    }
+
+    /// Replaces a charge by what was really used; nothing happens when its slot has left.
+    pub(crate) fn settle(&mut self, index: SlotIndex, charged: Weight, used: Used) {
         if let Ok(at) = self.slots.binary_search_by_key(&index, |slot| slot.index) {
             let slot = &mut self.slots[at];
             let risk = charged.risk().min(MOST).min(slot.risk);
             slot.risk -= risk;
             self.risk -= risk;
-            let before = slot.tokens;
-            slot.tokens = before.saturating_sub(charged.tokens.min(MOST)) + used.min(MOST);
-            self.tokens = self.tokens - before + slot.tokens;
+            replace(&mut slot.input, &mut self.input, charged.tokens, used.input);
+            replace(&mut slot.output, &mut self.output, charged.output, used.total.saturating_sub(used.input));
         }
     }
 
     /// Takes a charge back whole: the server counted nothing.
     pub(crate) fn refund(&mut self, index: SlotIndex, charged: Weight) {
-        self.settle(index, charged, 0);
+        self.settle(index, charged, Used::default());
         if let Ok(at) = self.slots.binary_search_by_key(&index, |slot| slot.index) {
             let taken = self.slots[at].requests.min(1);
             self.slots[at].requests -= taken;
@@ -185,29 +216,31 @@ impl Window {
 
     /// True when `weight` fits under `limit` tokens at once.
     pub(crate) fn fits(&self, weight: Weight, limit: u64) -> bool {
-        fits(self.tokens, self.risk, weight, limit) || (self.tokens == 0 && weight.tokens <= limit)
+        let (used, amount) = (self.tokens(), self.amount(weight));
+        fits(used, amount, self.risk, weight, limit) || (used == 0 && amount <= limit)
     }
 
     /// When `weight` fits under `limit` tokens. What has not been settled counts with a margin; an empty window takes
     /// whatever is not above the limit itself.
     pub(crate) fn room_for_tokens(&self, now: Timestamp, weight: Weight, limit: u64, shape: Shape) -> Room {
-        if weight.tokens > limit {
+        let amount = self.amount(weight);
+        if amount > limit {
             return Room { at: Timestamp::NEVER, slack: 0 };
         }
-        let (mut left, mut risk) = (self.tokens, self.risk);
+        let (mut left, mut risk) = (self.tokens(), self.risk);
         let at = self.leave_until(now, shape, |slot| {
-            if fits(left, risk, weight, limit) {
+            if fits(left, amount, risk, weight, limit) {
                 return true;
             }
             if let Some(slot) = slot {
-                left -= slot.tokens;
+                left -= slot.tokens(self.counts_total);
                 risk -= slot.risk;
             }
             false
         });
         // Where only an empty window will do, whatever passes delays it.
         let margin = margin(risk, weight).ceil() as u64;
-        let slack = if fits(left, risk, weight, limit) { limit.saturating_sub(left + weight.tokens + margin) } else { 0 };
+        let slack = if fits(left, amount, risk, weight, limit) { limit.saturating_sub(left + amount + margin) } else { 0 };
         Room { at, slack }
     }
 
@@ -224,8 +257,14 @@ impl Window {
     }
 }
 
-fn fits(used: u64, risk: u64, weight: Weight, limit: u64) -> bool {
-    let sum = used.saturating_add(weight.tokens);
+fn replace(part: &mut u64, sum: &mut u64, charged: u32, used: u64) {
+    let before = *part;
+    *part = before.saturating_sub(u64::from(charged)) + used.min(MOST);
+    *sum = *sum - before + *part;
+}
+
+fn fits(used: u64, amount: u64, risk: u64, weight: Weight, limit: u64) -> bool {
+    let sum = used.saturating_add(amount);
     if risk == 0 && weight.spread == 0 {
         return sum <= limit;
     }
@@ -250,25 +289,25 @@ mod tests {
     }
 
     fn exact(tokens: u64) -> Weight {
-        Weight { tokens, spread: 0 }
+        Weight::new(tokens, 0, 0)
     }
 
     #[test]
     fn what_is_not_settled_counts_with_a_margin_that_ends_with_settlement() {
         let mut window = Window::default();
         let now = Timestamp::from_secs(100);
-        let unsure = Weight { tokens: 100, spread: 10 };
+        let unsure = Weight::new(100, 10, 0);
         let slot = window.charge(now, unsure, shape());
         assert!(!window.fits(exact(80), 200), "100 + 80 + 3 * 10 is more than 200");
         assert!(window.room_for_tokens(now, exact(80), 200, shape()).at > now);
-        window.settle(slot, unsure, 100);
+        window.settle(slot, unsure, Used::input(100));
         assert!(window.fits(exact(80), 200));
     }
 
     #[test]
     fn an_empty_window_takes_an_unsure_prompt_of_the_whole_limit() {
         let window = Window::default();
-        let unsure = Weight { tokens: 200, spread: 50 };
+        let unsure = Weight::new(200, 50, 0);
         assert!(window.fits(unsure, 200));
         assert_eq!(window.room_for_tokens(Timestamp::from_secs(1), unsure, 200, shape()).at, Timestamp::from_secs(1));
     }
@@ -291,12 +330,12 @@ mod tests {
         let mut window = Window::default();
         let now = Timestamp::from_secs(100);
         let slot = window.charge(now, exact(100), shape());
-        window.settle(slot, exact(100), 130);
+        window.settle(slot, exact(100), Used::input(130));
         assert_eq!(window.tokens(), 130);
-        window.settle(slot, exact(130), 20);
+        window.settle(slot, exact(130), Used::input(20));
         assert_eq!(window.tokens(), 20);
         window.advance(now + Duration::from_secs(61), shape());
-        window.settle(slot, exact(20), 500);
+        window.settle(slot, exact(20), Used::input(500));
         assert_eq!(window.tokens(), 0);
     }
 

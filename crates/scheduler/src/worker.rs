@@ -24,6 +24,16 @@ impl Workers {
         Workers { most, rest, made: 0, idle: BinaryHeap::new(), resting: VecDeque::new(), busy: 0 }
     }
 
+    /// Takes on another number and another rest; calls above the number run to their end.
+    pub(crate) fn resize(&mut self, now: Timestamp, most: usize, rest: Duration) {
+        self.most = u32::try_from(most).unwrap_or(u32::MAX).max(1);
+        self.rest = rest;
+        for (until, _) in &mut self.resting {
+            *until = (*until).min(now + rest);
+        }
+        self.advance(now);
+    }
+
     /// Calls under way.
     pub(crate) fn busy(&self) -> u32 {
         self.busy
@@ -47,7 +57,8 @@ impl Workers {
 
     /// What keeps every worker from taking a call.
     pub(crate) fn blocked(&self) -> Option<Blocked> {
-        if !self.idle.is_empty() || self.made < self.most {
+        let taken = u64::from(self.made) - self.idle.len() as u64;
+        if taken < u64::from(self.most) {
             return None;
         }
         Some(match self.resting.front() {

@@ -15,7 +15,10 @@ struct Bench {
 
 impl Bench {
     fn new(projects: &[(u32, Limits)], settings: Settings) -> Bench {
-        let specs = projects.iter().map(|&(keys, limits)| ProjectSpec { keys, limits: vec![("*".into(), limits)] }).collect();
+        let specs = projects
+            .iter()
+            .map(|&(keys, limits)| ProjectSpec { keys, limits: vec![("*".into(), limits)], account: None })
+            .collect();
         let mut scheduler = Scheduler::new(specs, settings);
         let model = scheduler.model("gemini-3.8-flash");
         Bench { scheduler, model, now: NOW }
@@ -35,6 +38,7 @@ impl Bench {
             tokens,
             least: tokens,
             spread: 0,
+            output: 0,
             priority,
             deadline: None,
         }))
@@ -260,8 +264,10 @@ fn a_fault_of_the_project_takes_all_its_keys_and_no_other() {
     let mut bench = Bench::new(&[(3, Limits::default()), (1, Limits::default())], settings(Pacing::default()));
     bench.submit(1, 1, 0);
     let actions = bench.finish(1, rejected(Scope::Project));
-    let dead = actions.iter().filter(|action| matches!(action, Action::KeyDead { .. })).count();
-    assert_eq!((dead, started(&actions)), (3, vec![(1, 3)]));
+    let until = bench.now + Duration::from_secs(600);
+    let reason = "CONSUMER_SUSPENDED".into();
+    assert_eq!(actions[0], Action::Parked { projects: vec![0], reason, until });
+    assert_eq!(started(&actions), [(1, 3)]);
 }
 
 #[test]
@@ -286,6 +292,7 @@ fn a_deadline_ends_a_waiting_and_a_running_prompt() {
             tokens: 1,
             least: 1,
             spread: 0,
+            output: 0,
             priority: 0,
             deadline,
         }));
@@ -530,6 +537,7 @@ fn an_unsure_large_prompt_is_not_starved_by_small_ones() {
         tokens: 900,
         least: 900,
         spread: 50,
+        output: 0,
         priority: 1,
         deadline: None,
     }));
@@ -608,7 +616,7 @@ fn odd_figures_do_not_break_the_arithmetic() {
     Bench::new(&[(1, rpm(100))], Settings { pacing, quota: quota.clone(), retry: retry.clone(), ..Settings::default() });
     let mut bench = Bench::new(&[(1, rpm(100))], Settings { quota, retry, ..Settings::default() });
     bench.submit(1, u64::MAX, 0);
-    bench.finish(1, Outcome::Done { used: Some(u64::MAX) });
+    bench.finish(1, Outcome::Done { used: Some(Used::input(u64::MAX)) });
     bench.submit(2, 5, 0);
     bench.finish(2, Outcome::Transient { retry_after: Some(Duration::MAX) });
 }

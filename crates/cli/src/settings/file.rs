@@ -153,9 +153,9 @@ mod tests {
                 "profile: invalid value: string \"brave\", expected \"conservative\", \"balanced\", \"aggressive\", \"classic\" or \"slots\"",
             ),
             (
-                "[quota]\ntpm_counts = \"total\"\n",
+                "[quota]\ntpm_counts = \"output\"\n",
                 2,
-                "quota.tpm_counts: invalid value: string \"total\", expected \"auto\" or \"input\"",
+                "quota.tpm_counts: invalid value: string \"output\", expected \"auto\", \"input\" or \"total\"",
             ),
             (
                 "[[projects]]\nname = \"a\"\nkeys = []\n[projects.limits.\"*\"]\nrmp = 5\n",

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tidegate_engine::scheduler::{Day, WindowKind};
+use tidegate_engine::scheduler::{Day, TpmCounts, WindowKind};
 use tidegate_gemini::prices::{Price, Prices};
 
 use super::profile::Profile;
-use super::values::{AutoSpan, Part, TpmCounts, Written, written};
+use super::values::{AutoSpan, Part, Written, written};
 use crate::env_vars::{self, Environment};
 use crate::keys::{KeySource, key_list, shown};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserializer;
 use serde::de::{Error, Unexpected, Visitor};
-use tidegate_engine::scheduler::{Day, WindowKind};
+use tidegate_engine::scheduler::{Day, TpmCounts, WindowKind};
 
 use crate::duration;
 
@@ -134,22 +134,13 @@ impl Written for Part {
     }
 }
 
-/// Which tokens a tokens-per-minute limit counts. Both words mean the prompt's own tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TpmCounts {
-    /// As the API documents it: tokens of the prompt.
-    #[default]
-    Auto,
-    /// Tokens of the prompt.
-    Input,
-}
-
 impl Written for TpmCounts {
-    const EXPECTED: &'static str = "\"auto\" or \"input\"";
+    const EXPECTED: &'static str = "\"auto\", \"input\" or \"total\"";
     fn read(text: &str) -> Option<TpmCounts> {
         match text.trim() {
             "auto" => Some(TpmCounts::Auto),
             "input" => Some(TpmCounts::Input),
+            "total" => Some(TpmCounts::Total),
             _ => None,
         }
     }

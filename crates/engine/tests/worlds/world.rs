@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use tidegate_gemini::tokens::Calibration;
 use tidegate_scheduler::{
     Action, Denied, Dimension, Event, JobId, Limits, ModelId, Outcome, ProjectSpec, QuotaRules, Scheduler, Settings, Submission,
-    Timestamp, Verdict, WindowKind,
+    Timestamp, Used, Verdict, WindowKind,
 };
 use tidegate_simulator::model::{self, Quotas, Rules};
 
@@ -135,7 +135,7 @@ impl<F: FnMut(&mut SmallRng) -> u64> World<F> {
             let server = model::Limits { rpm: limits.rpm, tpm: limits.tpm, rpd: limits.rpd, tpd: None };
             quotas.add_project(format!("p{number}"), [("*".to_string(), server)].into());
             let told = plan.told.unwrap_or(*limits);
-            specs.push(ProjectSpec { keys: *count, limits: vec![("*".into(), told)] });
+            specs.push(ProjectSpec { keys: *count, limits: vec![("*".into(), told)], account: None });
             keys.extend((0..*count).map(|_| number));
         }
         let bucket = if plan.server == model::WindowKind::Bucket { 1.0 } else { 1.0 / 6.0 };
@@ -229,6 +229,7 @@ impl<F: FnMut(&mut SmallRng) -> u64> World<F> {
             tokens,
             least: tokens,
             spread,
+            output: 0,
             priority: 0,
             deadline: None,
         }));
@@ -263,7 +264,12 @@ impl<F: FnMut(&mut SmallRng) -> u64> World<F> {
                         self.out.failed.push((job, verdict));
                     }
                 }
-                Action::Retry { .. } | Action::Held { .. } | Action::KeyDead { .. } => {}
+                Action::Retry { .. }
+                | Action::Held { .. }
+                | Action::KeyDead { .. }
+                | Action::Parked { .. }
+                | Action::Unparked { .. }
+                | Action::Learned { .. } => {}
             }
         }
         if let Some((on, off)) = self.plan.on_off {
@@ -292,7 +298,7 @@ impl<F: FnMut(&mut SmallRng) -> u64> World<F> {
             Ok(()) => {
                 *self.out.answered.entry(job).or_default() += 1;
                 let trip = self.rng.random_range(low.as_micros()..=high.as_micros()) as u64;
-                (Duration::from_micros(trip), Outcome::Done { used: Some(tokens) })
+                (Duration::from_micros(trip), Outcome::Done { used: Some(Used::input(tokens)) })
             }
             Err(violations) => {
                 self.out.refused += u64::from(self.now >= START + self.plan.count_after);
@@ -313,7 +319,7 @@ impl<F: FnMut(&mut SmallRng) -> u64> World<F> {
     fn answered(&mut self, job: JobId, attempt: u32, outcome: Outcome) {
         self.in_flight -= 1;
         if let (Outcome::Done { used: Some(used) }, Some(&raw)) = (&outcome, self.estimates.get(&job)) {
-            self.calibration.observe(MODEL, raw, *used);
+            self.calibration.observe(MODEL, raw, used.input);
         }
         if self.attempts[&job] == attempt {
             self.decide(Event::Finished { job, outcome });

@@ -18,16 +18,19 @@ impl Bucket {
     pub(crate) fn refused(&mut self, now: Timestamp, permit: Permit, denied: Denied, day: Span, rules: &Rules) -> Hold {
         self.refund(permit, day);
         if denied.limit == Some(0) {
-            self.parked = true;
+            (self.parked, self.none_by_word) = (true, true);
             return Hold { until: Timestamp::NEVER, dimension: denied.dimension, fully: true };
         }
         let news = permit.at >= self.refused_at;
         self.learn(now, denied, news, rules);
+        let explained = self.explain_by_totals(permit, denied, rules);
         if news {
             self.strikes += 1;
             self.refused_at = now;
             self.most_in_flight = (self.most_in_flight / 2).max(1);
-            self.shrink_burst(now, denied.dimension, permit.seen, rules);
+            if !explained {
+                self.shrink_burst(now, denied.dimension, permit.seen, rules);
+            }
         }
         self.clean_since = None;
         self.probe = Probe::Due;
@@ -121,7 +124,7 @@ mod tests {
 
     const DAY: Span = Span { start: Timestamp::ZERO, end: Timestamp::from_secs(86_400) };
     const NOW: Timestamp = Timestamp::from_secs(1_000);
-    const ONE: Weight = Weight { tokens: 1, spread: 0 };
+    const ONE: Weight = Weight { tokens: 1, spread: 0, output: 0 };
 
     fn rules(kind: WindowKind) -> Rules {
         Rules::new(&QuotaRules { window: kind, ..QuotaRules::default() }, KeyRules::default())

@@ -27,6 +27,10 @@ impl Observer for Chronicle {
             EventKind::KeyDead { project, key, reason } => {
                 tracing::warn!(project = &**project, key = &**key, reason = &**reason, "key put aside for good");
             }
+            EventKind::Parked { projects, reason, .. } => {
+                tracing::warn!(projects = projects.join(", "), reason = &**reason, "projects parked until a probe is answered");
+            }
+            EventKind::Unparked { projects } => tracing::info!(projects = projects.join(", "), "projects answer again"),
         }
     }
 }

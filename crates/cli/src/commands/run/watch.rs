@@ -99,7 +99,9 @@ impl Observer for Watch {
             | EventKind::Started { .. }
             | EventKind::Completed { .. }
             | EventKind::Held { .. }
-            | EventKind::KeyDead { .. } => {}
+            | EventKind::KeyDead { .. }
+            | EventKind::Parked { .. }
+            | EventKind::Unparked { .. } => {}
         }
     }
 }

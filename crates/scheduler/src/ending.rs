@@ -1,0 +1,107 @@
+//! How prompts end: completed, forgotten, given up; and what ends with the last quota that could serve them.
+
+use crate::event::Action;
+use crate::job::{JobId, ModelId, Running, State};
+use crate::outcome::{Reason, Verdict};
+use crate::scheduler::Scheduler;
+use crate::time::Timestamp;
+
+impl Scheduler {
+    pub(crate) fn complete(&mut self, now: Timestamp, id: JobId, verdict: Verdict, actions: &mut Vec<Action>) {
+        self.forget(now, id);
+        actions.push(Action::Complete { job: id, verdict });
+    }
+
+    pub(crate) fn forget(&mut self, now: Timestamp, id: JobId) {
+        let Some(job) = self.jobs.remove(&id) else { return };
+        if let Some(deadline) = job.deadline {
+            self.deadlines.remove(&(deadline, id));
+        }
+        match job.state {
+            State::Queued => {
+                let number = job.model.0 as usize;
+                if let Some(entry) = self.lanes[number].queue.remove(&job.place) {
+                    for id in self.lanes[number].starved() {
+                        self.relist(id, now);
+                    }
+                    self.left_queue(number, now, entry.kept_by);
+                }
+            }
+            State::Paused(until) => {
+                self.paused.remove(&(until, id));
+            }
+            State::Running(_) => {}
+        }
+    }
+
+    /// Gives up an attempt under way; the server may have counted it, so its permit stays charged.
+    pub(crate) fn abandon(&mut self, now: Timestamp, id: JobId) {
+        if let Some(running) = self.stop_running(now, id) {
+            self.probe_lost(now, id);
+            self.quotas[running.bucket as usize].bucket.settle(running.permit, None);
+            self.relist(running.bucket, now);
+        }
+    }
+
+    /// Frees worker and key of an attempt.
+    pub(crate) fn stop_running(&mut self, now: Timestamp, id: JobId) -> Option<Running> {
+        let job = self.jobs.get_mut(&id)?;
+        if !matches!(job.state, State::Running(_)) {
+            return None;
+        }
+        let State::Running(running) = std::mem::replace(&mut job.state, State::Queued) else { return None };
+        self.workers.end(now, running.worker);
+        let key = &mut self.keys[running.key.0 as usize];
+        let project = &mut self.projects[key.project as usize];
+        project.ring.end(running.key, key, now, running.seat, &self.settings.pacing);
+        for bucket in project.buckets.clone() {
+            let why = self.quotas[bucket as usize].standing.why;
+            if why.is_some_and(|why| matches!(why.reason, Reason::Slots | Reason::KeyCooldown | Reason::Backoff)) {
+                self.relist(bucket, now);
+            }
+        }
+        Some(*running)
+    }
+
+    /// Counts again which buckets of a model can ever serve, and the largest prompt they take.
+    pub(crate) fn recount(&mut self, model: ModelId) {
+        let (mut live, mut most_tokens) = (0, Some(0));
+        for (project, number) in self.projects.iter().zip(0..) {
+            let bucket = &self.quotas[project.buckets[model.0 as usize] as usize].bucket;
+            if project.ring.live > 0 && !bucket.parked && self.parked(number).is_none() {
+                live += 1;
+                most_tokens = most_tokens.zip(bucket.limits.tpm).map(|(most, limit): (u64, u64)| most.max(limit));
+            }
+        }
+        let lane = &mut self.lanes[model.0 as usize];
+        (lane.live, lane.most_tokens) = (live, most_tokens);
+    }
+
+    /// Ends queued and pausing prompts that no quota of their model can take any more.
+    pub(crate) fn recount_and_end(&mut self, now: Timestamp, model: ModelId, actions: &mut Vec<Action>) {
+        let before = self.lanes[model.0 as usize].most_tokens;
+        self.recount(model);
+        let lane = &self.lanes[model.0 as usize];
+        if lane.live > 0 && lane.most_tokens == before {
+            return;
+        }
+        let (live, most) = (lane.live, lane.most_tokens.unwrap_or(u64::MAX));
+        let queued = lane.queue.values().map(|entry| entry.job);
+        let paused = self.paused.iter().map(|&(_, id)| id).filter(|id| self.jobs.get(id).is_some_and(|job| job.model == model));
+        let all: Vec<JobId> = queued.chain(paused).collect();
+        for id in all {
+            let Some(job) = self.jobs.get_mut(&id) else { continue };
+            if live == 0 {
+                self.complete(now, id, Verdict::NoKey, actions);
+            } else if job.least > most {
+                let tokens = job.least;
+                self.complete(now, id, Verdict::TooLarge { tokens, limit: most }, actions);
+            } else if u64::from(job.weight.tokens) > most {
+                job.weight.tokens = u32::try_from(most).unwrap_or(u32::MAX);
+                if let Some(entry) = self.lanes[model.0 as usize].queue.get_mut(&job.place) {
+                    entry.weight = job.weight;
+                }
+            }
+        }
+    }
+}

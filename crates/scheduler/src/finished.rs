@@ -1,0 +1,172 @@
+//! What follows from the outcome of an attempt: settle, hold, park, bury, pause, complete.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::event::Action;
+use crate::job::{JobId, Running, State};
+use crate::key::KeyId;
+use crate::outcome::{Denied, KeyFault, Outcome, Scope, TaskFault, Verdict};
+use crate::quota::Hold;
+use crate::scheduler::Scheduler;
+use crate::time::Timestamp;
+
+/// How long a prompt spares the key it last failed with while others are at hand.
+const AVOID: Duration = Duration::from_secs(10);
+
+impl Scheduler {
+    pub(crate) fn finished(&mut self, now: Timestamp, id: JobId, outcome: Outcome, actions: &mut Vec<Action>) {
+        let Some(running) = self.stop_running(now, id) else { return };
+        self.note_health(now, &running, &outcome);
+        self.note_probe(now, id, &outcome, actions);
+        let bucket = &mut self.quotas[running.bucket as usize].bucket;
+        match outcome {
+            Outcome::Done { used } => {
+                bucket.settle(running.permit, used);
+                bucket.succeeded(running.permit);
+                self.relist(running.bucket, now);
+                self.complete(now, id, Verdict::Done, actions);
+            }
+            Outcome::KeyLimited(denied) => self.key_limited(now, id, &running, denied, actions),
+            Outcome::KeyRejected(fault) => self.key_rejected(now, id, &running, &fault, actions),
+            Outcome::TaskFailed(fault) => self.task_failed(now, id, &running, fault, actions),
+            Outcome::HostRefused => {
+                let day = self.calendar.day(now);
+                self.quotas[running.bucket as usize].bucket.refund(running.permit, day);
+                self.relist(running.bucket, now);
+                match self.host.is_lasting() {
+                    true => self.count_transient(now, id, running.key, None, actions),
+                    false => self.again(now, id, actions),
+                }
+            }
+            Outcome::Transient { retry_after } => self.transient(now, id, &running, retry_after, actions),
+        }
+    }
+
+    /// What an outcome says of the host and of the model.
+    fn note_health(&mut self, now: Timestamp, running: &Running, outcome: &Outcome) {
+        let model = self.quotas[running.bucket as usize].model;
+        let lane = &mut self.lanes[model.0 as usize];
+        match outcome {
+            Outcome::HostRefused => self.host.refused(now, running.permit.at),
+            Outcome::Transient { .. } => lane.breaker.failed(now),
+            Outcome::Done { .. } | Outcome::KeyLimited(_) | Outcome::KeyRejected(_) | Outcome::TaskFailed(_) => {
+                self.host.answered();
+                lane.breaker.answered();
+                lane.budget.earn();
+            }
+        }
+    }
+
+    fn transient(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        running: &Running,
+        retry_after: Option<Duration>,
+        actions: &mut Vec<Action>,
+    ) {
+        let quota = &mut self.quotas[running.bucket as usize];
+        quota.bucket.settle(running.permit, None);
+        self.relist(running.bucket, now);
+        self.count_transient(now, id, running.key, retry_after, actions);
+    }
+
+    /// Counts a fault of the API or the network against the bound of a prompt.
+    fn count_transient(&mut self, now: Timestamp, id: JobId, key: KeyId, hint: Option<Duration>, actions: &mut Vec<Action>) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.transient_faults += 1;
+        let faults = job.transient_faults;
+        let lane = job.model.0 as usize;
+        if faults >= self.settings.retry.max_transient_attempts {
+            return self.complete(now, id, Verdict::Upstream, actions);
+        }
+        // Without a repetition left in the budget the prompt waits as long as any may.
+        let nth = if self.lanes[lane].budget.spend() { faults } else { u32::MAX };
+        self.pause(now, id, key, nth, hint, actions);
+    }
+
+    fn key_limited(&mut self, now: Timestamp, id: JobId, running: &Running, denied: Denied, actions: &mut Vec<Action>) {
+        let day = self.calendar.day(now);
+        let quota = &mut self.quotas[running.bucket as usize];
+        let (project, model, tpm) = (quota.project, quota.model, quota.bucket.limits.tpm);
+        let known = quota.bucket.counting(&self.rules);
+        let Hold { until, dimension, fully } = quota.bucket.refused(now, running.permit, denied, day, &self.rules);
+        actions.push(Action::Held { project, model: self.lanes[model.0 as usize].name.clone(), dimension, until, fully });
+        let learned = quota.bucket.counting(&self.rules) != known;
+        if learned {
+            actions.push(Action::Learned { project, model: self.lanes[model.0 as usize].name.clone() });
+        }
+        self.relist(running.bucket, now);
+        if until.is_never() || self.quotas[running.bucket as usize].bucket.limits.tpm != tpm {
+            self.recount_and_end(now, model, actions);
+        }
+        self.again(now, id, actions);
+    }
+
+    fn key_rejected(&mut self, now: Timestamp, id: JobId, running: &Running, fault: &KeyFault, actions: &mut Vec<Action>) {
+        let day = self.calendar.day(now);
+        self.quotas[running.bucket as usize].bucket.refund(running.permit, day);
+        self.relist(running.bucket, now);
+        let project = self.keys[running.key.0 as usize].project;
+        match fault.scope {
+            Scope::Key => self.bury_key(now, running.key, project, &fault.reason, actions),
+            Scope::Project | Scope::Account => self.park(now, id, project, fault, actions),
+        }
+        self.again(now, id, actions);
+    }
+
+    fn bury_key(&mut self, now: Timestamp, key: KeyId, project: u32, reason: &Arc<str>, actions: &mut Vec<Action>) {
+        let ring = &mut self.projects[project as usize].ring;
+        if !ring.bury(key, &mut self.keys[key.0 as usize], reason.clone(), &self.settings.pacing) {
+            return;
+        }
+        actions.push(Action::KeyDead { key, reason: reason.clone() });
+        if self.projects[project as usize].ring.live == 0 {
+            self.recount_all_and_end(now, actions);
+        }
+    }
+
+    fn task_failed(&mut self, now: Timestamp, id: JobId, running: &Running, fault: TaskFault, actions: &mut Vec<Action>) {
+        let bucket = &mut self.quotas[running.bucket as usize].bucket;
+        bucket.settle(running.permit, fault.used);
+        bucket.succeeded(running.permit);
+        self.relist(running.bucket, now);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.task_faults += 1;
+        let faults = job.task_faults;
+        if !fault.retry || faults >= self.settings.retry.max_task_attempts {
+            return self.complete(now, id, Verdict::TaskFailed, actions);
+        }
+        self.pause(now, id, running.key, faults, None, actions);
+    }
+
+    /// Back to its old place in the queue, at once.
+    fn again(&mut self, now: Timestamp, id: JobId, actions: &mut Vec<Action>) {
+        if self.attempts_spent(id) {
+            return self.complete(now, id, Verdict::AttemptsSpent, actions);
+        }
+        self.enqueue(now, id, actions);
+    }
+
+    /// Back to its old place in the queue after a pause, if possible with another key.
+    fn pause(&mut self, now: Timestamp, id: JobId, key: KeyId, nth: u32, hint: Option<Duration>, actions: &mut Vec<Action>) {
+        if self.attempts_spent(id) {
+            return self.complete(now, id, Verdict::AttemptsSpent, actions);
+        }
+        let retry = &self.settings.retry;
+        let backoff = Backoff { initial: retry.initial_backoff, max: retry.max_backoff };
+        let until = now + backoff.pause(nth, hint, &mut self.rng);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.avoid = Some((key, until + AVOID));
+        job.state = State::Paused(until);
+        self.paused.insert((until, id));
+        actions.push(Action::Retry { job: id, until });
+    }
+
+    fn attempts_spent(&self, id: JobId) -> bool {
+        let most = self.settings.retry.max_attempts;
+        most > 0 && self.jobs.get(&id).is_some_and(|job| job.attempts >= most)
+    }
+}
