@@ -1,0 +1,10 @@
+//! The retry taxonomy: one row of the documented table, one test through the whole engine, in paused time.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod documented;
+mod rows;
+mod ruling;
+mod stage;
