@@ -84,6 +84,8 @@ pub(crate) struct HostPause {
     until: Timestamp,
     since: Timestamp,
     pauses: u32,
+    /// One call is out to try whether the pause is over.
+    probing: bool,
 }
 
 /// Pauses in a row (1 + 2 + ... + 60 s) after which a refusal counts against prompts.
@@ -106,6 +108,15 @@ impl HostPause {
         self.pauses += 1;
         self.since = now;
         self.until = now + pause;
+        self.probing = false;
+    }
+
+    /// A call goes out: the first after a pause is alone until it is back, unless the door has been closed for minutes.
+    pub(crate) fn started(&mut self, now: Timestamp) {
+        if self.pauses > 0 && !self.is_lasting() {
+            self.probing = true;
+            self.until = now + PROBE_PATIENCE;
+        }
     }
 
     /// It has refused for minutes: prompts should not wait for it for ever.
@@ -116,6 +127,9 @@ impl HostPause {
     /// The API itself answered.
     pub(crate) fn answered(&mut self) {
         self.pauses = 0;
+        if std::mem::take(&mut self.probing) {
+            self.until = Timestamp::ZERO;
+        }
     }
 }
 
@@ -210,7 +224,10 @@ mod tests {
         let next = NOW + Duration::from_secs(1);
         host.refused(next, next);
         assert_eq!(host.until(), next + Duration::from_secs(2));
+        host.started(next + Duration::from_secs(2));
+        assert_eq!(host.until(), next + Duration::from_secs(2) + PROBE_PATIENCE, "one call tries");
         host.answered();
+        assert_eq!(host.until(), Timestamp::ZERO, "the others follow");
         let later = next + Duration::from_secs(10);
         host.refused(later, later);
         assert_eq!(host.until(), later + Duration::from_secs(1));

@@ -108,6 +108,7 @@ impl Scheduler {
             self.next_call = now + self.settings.pacing.call_interval;
         }
         self.lanes[number].breaker.started(now);
+        self.host.started(now);
         job.attempts += 1;
         job.state = State::Running(Box::new(Running { bucket, key, permit, seat, worker }));
         let slot = seat.map_or(worker, |seat| seat_over_all(key, seat, &self.settings.pacing));

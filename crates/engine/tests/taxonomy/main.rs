@@ -5,6 +5,7 @@
 mod common;
 
 mod documented;
+mod pace;
 mod rows;
 mod ruling;
 mod stage;
