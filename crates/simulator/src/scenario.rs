@@ -78,6 +78,8 @@ pub struct QuotaSpec {
     pub minute_ms: u64,
     /// The length of a day, milliseconds, from the first request on; none: Pacific calendar days.
     pub day_ms: Option<u64>,
+    /// How far the server's clock is ahead, milliseconds; negative: behind. Windows and days turn by it.
+    pub clock_ms: i64,
     /// What a refusal of the day's quota says about waiting.
     pub per_day_delay: PerDayDelay,
     /// Whether the client is told the kind of window.
@@ -270,6 +272,7 @@ impl Default for QuotaSpec {
             window: WindowKind::default(),
             minute_ms: 60_000,
             day_ms: None,
+            clock_ms: 0,
             per_day_delay: PerDayDelay::default(),
             tell_window: false,
             tell_projects: true,

@@ -146,6 +146,7 @@ impl Simulator {
                 let timeout = request.header("x-server-timeout");
                 let seconds = timeout.and_then(|value| value.trim().parse::<f64>().ok());
                 let deadline = seconds.map(|seconds| milliseconds(seconds * 1_000.0));
+                let now = now.saturating_add_signed(self.scenario.quota.clock_ms.saturating_mul(1_000));
                 let asking = Asking { now, elapsed_ms, project, model, form: *form, deadline };
                 return self.generate(&asking, call.version, request.body);
             }

@@ -253,3 +253,21 @@ fn transit_is_drawn_apart_so_that_it_never_changes_the_answers() {
     };
     assert_eq!(statuses(0), statuses(3));
 }
+
+#[test]
+fn a_server_whose_clock_is_ahead_begins_its_day_sooner() {
+    // Pacific midnight is at 07:00 UTC; the first request comes three seconds before it.
+    let midnight = 1_783_839_600 * SECOND;
+    let admitted = |clock_ms: i64| {
+        let text = format!("name = 'clock'\n[quota]\nclock_ms = {clock_ms}\n[limits.'*']\nrpd = 1\n[[projects]]\nname = 'p'\nkeys = ['k']\n");
+        let mut world = World::of(Scenario::from_toml(&text).unwrap());
+        world.key = "k".into();
+        world.now = midnight - 3 * SECOND;
+        world.post(GENERATE, &prompt("before"));
+        world.now = midnight + SECOND;
+        world.post(GENERATE, &prompt("after")).status == 200
+    };
+    assert!(admitted(0), "the day turned between the two");
+    assert!(!admitted(5_000), "it had turned before both");
+    assert!(!admitted(-5_000), "it turns after both");
+}
