@@ -7,7 +7,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 
-use common::{Ended, Simulator, TestDir, end, exit_of, signal, wait_until};
+use common::{Ended, Simulator, TestDir, exit_of, signal, wait_until};
 use serde_json::Value;
 
 const RPM: &str = include_str!("scenarios/rpm.toml");
@@ -156,8 +156,8 @@ fn bad_keys_and_poisoned_prompts_touch_no_healthy_key() {
     dir.write(".env", keys);
     let words = ["run", "in.jsonl", "-o", "out.jsonl", "--json", "--progress", "none", "--base-url", &server.base_url];
     let account = dir.run(&words).expect(1).json();
-    assert_eq!(each_once(&dir, 400), BTreeMap::from([("error".to_string(), 20), ("ok".to_string(), 380)]));
-    for record in dir.records("out.jsonl").iter().filter(|record| record["status"] == "error") {
+    assert_eq!(each_once(&dir, 400), BTreeMap::from([("failed".to_string(), 20), ("ok".to_string(), 380)]));
+    for record in dir.records("out.jsonl").iter().filter(|record| record["status"] == "failed") {
         assert_eq!(record["error"]["class"], "task", "{record}");
     }
     let states: Vec<&str> = account["keys"].as_array().unwrap().iter().map(|key| key["state"].as_str().unwrap()).collect();
