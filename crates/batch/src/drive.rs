@@ -58,8 +58,9 @@ pub(crate) async fn drive<A: Ask>(
         writer,
         rows,
         in_flight: 0,
-        tally: Tally { counts, errors, tokens, spending, usage: Usage::default(), warnings },
+        tally: Tally { counts, errors, tokens, spending, usage: Usage::default(), warnings, unserved: 0 },
         stop: None,
+        turned_away: 0,
         failure: None,
         input_ended: nothing_to_ask,
         refused: None,
@@ -78,6 +79,8 @@ struct Drive<'a> {
     in_flight: u64,
     tally: Tally,
     stop: Option<(StopReason, Instant)>,
+    /// Rows no key could serve since one was served last.
+    turned_away: usize,
     failure: Option<std::io::Error>,
     input_ended: bool,
     refused: Option<InputError>,
@@ -100,6 +103,8 @@ struct Tally {
     spending: Spending,
     usage: Usage,
     warnings: Vec<String>,
+    /// Rows no key could serve: they are left for another run.
+    unserved: u64,
 }
 
 impl Drive<'_> {
@@ -143,6 +148,7 @@ impl Drive<'_> {
                     }
                 }
             }
+            self.give_up(ask);
             if let (false, Some((_, end))) = (was_stopped, self.stop) {
                 stopping.push(Box::pin(ask.stop(end.saturating_duration_since(Instant::now()))));
             }
@@ -153,6 +159,17 @@ impl Drive<'_> {
         }
         if let (None, Some(reason)) = (self.stop, control.reason()) {
             self.stop(reason, Duration::ZERO);
+        }
+        if self.tally.unserved > 0 {
+            self.stop(StopReason::NoKey, NO_HURRY);
+        }
+    }
+
+    /// Stops once no row can be served any more. A model without quota anywhere is no reason while other rows are served;
+    /// a whole admission of nothing else is.
+    fn give_up<A: Ask>(&mut self, ask: &A) {
+        if self.turned_away > 0 && self.in_flight == 0 && (self.turned_away >= self.options.admit || !ask.has_keys()) {
+            self.stop(StopReason::NoKey, NO_HURRY);
         }
     }
 
@@ -194,11 +211,18 @@ impl Drive<'_> {
         let line = asked.line.take();
         self.spend(&asked.model, answer);
         match record::ended(&asked, answer, self.options.full_response, Timestamp::now()) {
-            Some(done) => self.write(asked.id, done, line),
+            Some(done) => {
+                self.turned_away = 0;
+                self.write(asked.id, done, line);
+            }
             None => {
                 self.in_flight -= 1;
-                let no_key = answer.as_ref().is_err_and(|error| error.class == ErrorClass::NoKey);
-                self.stop(if no_key { StopReason::NoKey } else { StopReason::Interrupted }, NO_HURRY);
+                if answer.as_ref().is_err_and(|error| error.class == ErrorClass::NoKey) {
+                    self.turned_away += 1;
+                    self.tally.unserved += 1;
+                } else {
+                    self.stop(StopReason::Interrupted, NO_HURRY);
+                }
             }
         }
     }

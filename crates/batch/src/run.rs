@@ -29,6 +29,11 @@ pub trait Ask: Sync {
         let _ = grace;
         async {}
     }
+
+    /// Whether a key is left that could serve anything at all.
+    fn has_keys(&self) -> bool {
+        false
+    }
 }
 
 impl Ask for Engine {
@@ -38,6 +43,10 @@ impl Ask for Engine {
 
     fn stop(&self, grace: Duration) -> impl Future<Output = ()> + Send {
         self.shutdown(grace)
+    }
+
+    fn has_keys(&self) -> bool {
+        self.status().keys.iter().any(|key| key.state != "FAILED_INIT")
     }
 }
 
