@@ -160,7 +160,7 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
     stack.0.push((Source::Profile(profile), profile.layer()));
     let mut resolver = Resolver { stack: &stack, origins: Vec::new() };
     resolver.value("profile", profile, |layer| layer.profile);
-    let model = resolver.text("model", MODEL, |layer| layer.model.clone());
+    let model = model(&mut resolver)?;
     let base_url = base_url(&mut resolver)?;
     let state_dir = state_dir(&mut resolver, environment);
     let attempt_timeout = resolver.value("retry.attempt_timeout", ATTEMPT_TIMEOUT, |layer| layer.retry.attempt_timeout);
@@ -228,6 +228,16 @@ impl Resolver<'_> {
 }
 
 /// The address, which must not hold what nobody may see: it stands in logs and messages.
+/// The model, which is told in every record and every log: a key typed in its place must not get there.
+fn model(from: &mut Resolver<'_>) -> Result<String, SettingsError> {
+    let model = from.text("model", MODEL, |layer| layer.model.clone());
+    if ["AIza", "AQ."].iter().any(|beginning| model.starts_with(beginning)) {
+        let reason = "it looks like a key: keys go into GEMINI_API_KEY or [[projects]]";
+        return Err(SettingsError::Impossible { name: "model", value: crate::keys::shown(&model), reason });
+    }
+    Ok(model)
+}
+
 fn base_url(from: &mut Resolver<'_>) -> Result<String, SettingsError> {
     let given = from.stack.pick(|layer| layer.base_url.clone()).map(|(value, _)| value).unwrap_or_default();
     let public = tidegate_engine::public_url(&given);
@@ -452,6 +462,12 @@ mod tests {
             let message = load("", &[("TIDEGATE_BASE_URL", url)], Given::default()).unwrap_err().to_string();
             assert!(message.starts_with("base_url = http") && !message.contains("secret"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_key_in_place_of_the_model_is_refused_and_not_shown() {
+        let message = load("model = \"AIzaSyD-0123456789abcdef6F2k\"", &[], Given::default()).unwrap_err().to_string();
+        assert!(message.starts_with("model = AIza…6F2k cannot be: it looks like a key"), "{message}");
     }
 
     #[test]

@@ -309,8 +309,8 @@ impl Driver {
     }
 
     /// An attempt came back: judge it, let the scheduler decide, tell the world, act.
-    fn finish(self: &Arc<Driver>, job: JobId, attempt: u32, result: Result<Reply, TransportError>) {
-        let Reading { outcome, answer, usage, fault } = classify(&result);
+    fn finish(self: &Arc<Driver>, job: JobId, attempt: u32, body: Option<Bytes>, reading: Reading) {
+        let Reading { outcome, answer, usage, fault } = reading;
         let now = self.clock.now();
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -318,7 +318,7 @@ impl Driver {
         ticket.abort = None;
         ticket.trace.latency = now - ticket.started;
         ticket.trace.usage.add(&usage);
-        ticket.last = Last { answer, body: result.ok().map(|reply| reply.body), fault: fault.clone() };
+        ticket.last = Last { answer, body, fault: fault.clone() };
         let (label, latency) = (ticket.request.label.clone(), ticket.trace.latency);
         let seat = ticket.seat.clone();
         let (key, family, body) = (ticket.key, ticket.family.clone(), ticket.last.body.clone().unwrap_or_default());
@@ -419,9 +419,24 @@ async fn attempt_once(driver: Arc<Driver>, job: JobId, attempt: u32, call: Call)
     // A backend of somebody else's may panic; its prompt must not wait for ever.
     let result =
         result.map(|called| called.unwrap_or_else(|_| Err(TransportError::Cut { reason: "the backend panicked".to_string() })));
-    let result = result.map(|answered| answered.map(|reply| redact::hide(reply, &key)));
     let result = result.unwrap_or(Err(TransportError::Timeout { seconds: bound.as_secs() }));
-    driver.finish(job, attempt, result);
+    let (body, reading) = judged(result, &key);
+    driver.finish(job, attempt, body, reading);
+}
+
+/// What came back and what it means, with the key taken out of both. What a model said never saw the key and passes untouched.
+fn judged(result: Result<Reply, TransportError>, key: &SecretString) -> (Option<Bytes>, Reading) {
+    let reading = classify(&result);
+    let quotable = reading.fault.is_some() && reading.answer.is_none();
+    let clean = result.as_ref().ok().filter(|_| quotable).and_then(|reply| redact::hidden(reply, key));
+    match clean {
+        Some(reply) => {
+            let body = reply.body.clone();
+            let Reading { fault, .. } = classify(&Ok(reply));
+            (Some(body), Reading { fault, ..reading })
+        }
+        None => (result.ok().map(|reply| reply.body), reading),
+    }
 }
 
 /// What the answer taught about this model's tokens.

@@ -10,20 +10,37 @@ use crate::backend::Reply;
 /// What stands in place of a key.
 const HIDDEN: &str = "[key]";
 
-/// An error body may quote the key it was sent, in any form: no marker is needed to know our own.
-///
-/// Good answers pass untouched: they hold what the model says, and the model never saw the key.
-pub(crate) fn hide(mut reply: Reply, key: &SecretString) -> Reply {
-    let key = key.expose_secret().trim();
-    if reply.status != 200 && !key.is_empty() && contains(&reply.body, key.as_bytes()) {
-        let text = String::from_utf8_lossy(&reply.body).replace(key, HIDDEN);
-        reply.body = Bytes::from(text);
-    }
-    reply
+/// So many letters of a key in a row are taken out, wherever in the key they stand: what quotes a key may cut it short.
+const PIECE: usize = 8;
+
+/// An error body may quote the key it was sent, in any form: no marker is needed to know our own. `None`: it does not.
+pub(crate) fn hidden(reply: &Reply, key: &SecretString) -> Option<Reply> {
+    let body = String::from_utf8_lossy(&reply.body);
+    let clean = without(&body, key.expose_secret().trim());
+    (clean != body).then(|| Reply { body: Bytes::from(clean), ..reply.clone() })
 }
 
-fn contains(body: &[u8], key: &[u8]) -> bool {
-    body.windows(key.len()).any(|window| window == key)
+/// `text` without the key and every longer piece of it.
+pub(crate) fn without(text: &str, key: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(letter) = rest.chars().next() {
+        if let Some(length) = quoted(rest, key) {
+            out.push_str(HIDDEN);
+            rest = &rest[length..];
+        } else {
+            out.push(letter);
+            rest = &rest[letter.len_utf8()..];
+        }
+    }
+    out
+}
+
+/// How many bytes at the beginning of a text are a piece of the key; `None` for less than what tells anything.
+fn quoted(text: &str, key: &str) -> Option<usize> {
+    let same = |piece: &str| text.chars().zip(piece.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
+    let longest: usize = key.char_indices().map(|(start, _)| same(&key[start..])).max()?;
+    (longest >= PIECE.min(key.len())).then_some(longest)
 }
 
 /// An address as it may be shown: without user, password, query and fragment, where people put keys.
@@ -46,15 +63,31 @@ pub fn public_url(url: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    fn hidden(status: u16, body: &'static str) -> Bytes {
-        let reply = Reply { status, content_type: None, retry_after: None, body: Bytes::from_static(body.as_bytes()) };
-        hide(reply, &SecretString::from("opaque-secret-0123456789")).body
+    fn hidden(body: &str) -> Option<Bytes> {
+        let reply = Reply { status: 400, content_type: None, retry_after: None, body: Bytes::from(body.to_owned()) };
+        super::hidden(&reply, &SecretString::from("opaque-secret-0123456789")).map(|reply| reply.body)
     }
 
     #[test]
     fn an_error_that_quotes_the_key_loses_it() {
         let body = r#"{"error":{"message":"you sent credential opaque-secret-0123456789, twice: opaque-secret-0123456789"}}"#;
-        assert_eq!(hidden(400, body), r#"{"error":{"message":"you sent credential [key], twice: [key]"}}"#);
+        let clean = r#"{"error":{"message":"you sent credential [key], twice: [key]"}}"#;
+        assert_eq!(hidden(body), Some(Bytes::from_static(clean.as_bytes())));
+    }
+
+    #[test]
+    fn pieces_of_a_key_are_taken_out_too() {
+        for (text, clean) in [
+            ("opaque-secret-01... is wrong", "[key]... is wrong"),
+            ("ends in ret-0123456789", "ends in [key]"),
+            ("...secret-0123... of yours", "...[key]... of yours"),
+            ("opaque-secret-0123456789opaque-s", "[key][key]"),
+        ] {
+            assert_eq!(without(text, "opaque-secret-0123456789"), clean);
+        }
+        assert_eq!(without("opaque", "opaque-secret-0123456789"), "opaque", "too little to tell");
+        assert_eq!(without("a tiny key", "tiny"), "a [key] key");
+        assert_eq!(without("no key", ""), "no key");
     }
 
     #[test]
@@ -73,8 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn other_bodies_pass_byte_for_byte() {
-        assert_eq!(hidden(200, "opaque-secret-0123456789"), "opaque-secret-0123456789");
-        assert_eq!(hidden(500, "short"), "short");
+    fn other_bodies_pass_as_they_are() {
+        assert_eq!(hidden("short"), None);
     }
 }
