@@ -77,17 +77,26 @@ fn run(command: Command, context: Context) -> Result<ExitCode, Failure> {
 
 /// Leaves with the words of the command line's reader; a key among the words typed is masked in them.
 fn misread(error: &clap::Error) -> ExitCode {
-    let masked = |word: String| Some((keys::shown(&word), word)).filter(|(shown, word)| shown != word);
-    let keys: Vec<(String, String)> = std::env::args().filter_map(masked).collect();
+    let keys = keys_typed();
     if keys.is_empty() {
         error.exit();
     }
-    let text = keys.iter().fold(error.render().to_string(), |text, (shown, key)| text.replace(key, shown));
-    Screen::default().raw(text.trim_end());
+    Screen::default().raw(masked(error.render().to_string(), &keys).trim_end());
     ExitCode::Usage
 }
 
+/// Leaves with an error that may repeat what was typed, as a path for example.
 fn leave(failure: Failure, screen: &Screen) -> ExitCode {
-    screen.error(failure.message);
+    screen.error(masked(failure.message, &keys_typed()));
     failure.code
+}
+
+/// The words of the command line that hold what looks like a key, each as it may be shown.
+fn keys_typed() -> Vec<(String, String)> {
+    let typed = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    typed.map(|word| (keys::shown(&word), word)).filter(|(shown, word)| shown != word).collect()
+}
+
+fn masked(text: String, keys: &[(String, String)]) -> String {
+    keys.iter().fold(text, |text, (shown, key)| text.replace(key, shown))
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tidegate_gemini::error::{self, Fault, FaultKind};
 
 use crate::backend::{Reply, TransportError};
 use crate::engine::BuildError;
+use crate::redact;
 use crate::transport::{HttpBackend, HttpVersion};
 
 /// Asks the API about keys: the first entry of the model list, which is neither billed nor counted.
@@ -98,10 +99,8 @@ impl KeyCheck {
     pub async fn check(&self, key: &SecretString) -> KeyVerdict {
         let asked = tokio::time::timeout(self.timeout, self.backend.list_models(key)).await;
         let answer = asked.unwrap_or(Err(TransportError::Timeout { seconds: self.timeout.as_secs() }));
-        let mut verdict = judge(&answer);
         // A server may repeat what it was sent; keys are opaque, so no pattern finds each of them.
-        verdict.message = verdict.message.map(|message| message.replace(key.expose_secret().trim(), "(the key)"));
-        verdict
+        judge(&answer.map(|reply| redact::hidden(&reply, key).unwrap_or(reply)))
     }
 }
 
