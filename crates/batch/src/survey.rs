@@ -1,6 +1,7 @@
 //! What a run would ask, without asking: the rows of the inputs as a plan needs them.
 
 use serde::Deserialize;
+use tidegate_gemini::tokens::Estimate;
 
 use crate::compile::Compiler;
 use crate::feed::Walk;
@@ -14,8 +15,8 @@ use crate::run::RunError;
 pub struct Prospect {
     /// Bare model id.
     pub model: String,
-    /// Input tokens, estimated before any calibration.
-    pub estimated_tokens: u64,
+    /// Input tokens by kind of content, estimated before any calibration.
+    pub estimate: Estimate,
     /// The most output tokens it allows, where it says so.
     pub max_output_tokens: Option<u64>,
     /// Higher goes first.
@@ -31,7 +32,7 @@ pub struct Prospect {
 /// let mut options = Options::default();
 /// options.defaults.model = Some("gemini-3.8-flash".into());
 /// let mut tokens = 0;
-/// survey(inputs, &options, |row| tokens += row.estimated_tokens)?;
+/// survey(inputs, &options, |row| tokens += row.estimate.total())?;
 /// assert!(tokens >= 2);
 /// # Ok::<(), tidegate_batch::RunError>(())
 /// ```
@@ -57,7 +58,7 @@ pub fn survey(inputs: Vec<Input>, options: &Options, mut each: impl FnMut(Prospe
                 each(Prospect {
                     max_output_tokens: max_output(&compiled.request.body),
                     model: compiled.request.model,
-                    estimated_tokens: compiled.request.estimated_tokens,
+                    estimate: compiled.request.estimate,
                     priority: compiled.prompt.priority,
                 });
             }
@@ -106,7 +107,7 @@ mod tests {
         let (rows, _) = look(text, Options::default()).unwrap();
         assert_eq!((rows[0].model.as_str(), rows[0].max_output_tokens, rows[0].priority), ("gemini-x", None, 0));
         assert_eq!((rows[1].model.as_str(), rows[1].max_output_tokens, rows[1].priority), ("gemini-y", Some(9), 3));
-        assert!(rows.iter().all(|row| row.estimated_tokens > 0));
+        assert!(rows.iter().all(|row| row.estimate.total() > 0));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use secrecy::SecretString;
 use tidegate_gemini::models;
 use tidegate_gemini::response::{Answer, Usage};
-use tidegate_gemini::tokens::Calibration;
+use tidegate_gemini::tokens::{self, Calibration};
 use tidegate_scheduler::{Action, Event as Stimulus, JobId, KeyId, Outcome, Scheduler, Scope, Submission, Timestamp, Verdict};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, oneshot};
@@ -151,12 +151,13 @@ impl Driver {
         if let Some(memory) = &mut state.memory {
             memory.prepare(&mut state.scheduler, now, &family);
         }
-        let tokens = state.calibration.apply(&family, request.estimated_tokens);
+        let tokens = state.calibration.apply(&family, request.estimate);
         let spread = state.calibration.spread(&family, tokens);
         let deadline = request.deadline.map(|span| now + span);
-        let least = request.estimated_tokens;
+        let least = request.estimate.total();
+        let output = u32::try_from(state.calibration.expected_output(&family)).unwrap_or(u32::MAX);
         let priority = request.priority;
-        let submission = Submission { job, model, tokens, least, spread, output: 0, priority, deadline };
+        let submission = Submission { job, model, tokens, least, spread, output, priority, deadline };
         let model = Arc::from(request.model.as_str());
         let (trace, last) = (Trace::default(), Last::default());
         let ticket = Ticket {
@@ -322,7 +323,7 @@ impl Driver {
         let (label, latency) = (ticket.request.label.clone(), ticket.trace.latency);
         let seat = ticket.seat.clone();
         let (key, family, body) = (ticket.key, ticket.family.clone(), ticket.last.body.clone().unwrap_or_default());
-        learn(&mut state.calibration, ticket, &outcome);
+        learn(&mut state.calibration, ticket, &usage);
         let mut actions = Vec::new();
         state.scheduler.handle(now, Stimulus::Finished { job, outcome: outcome.clone() }, &mut actions);
         if let Some(memory) = &mut state.memory {
@@ -440,15 +441,18 @@ fn judged(result: Result<Reply, TransportError>, key: &SecretString) -> (Option<
 }
 
 /// What the answer taught about this model's tokens.
-fn learn(calibration: &mut Calibration, ticket: &Ticket, outcome: &Outcome) {
-    let used = match outcome {
-        Outcome::Done { used: Some(used) } => used.input,
-        Outcome::TaskFailed(fault) => fault.used.map_or(0, |used| used.input),
-        _ => 0,
-    };
-    if used > 0 {
-        calibration.observe(models::family(&ticket.request.model), ticket.request.estimated_tokens, used);
+fn learn(calibration: &mut Calibration, ticket: &Ticket, usage: &Usage) {
+    if usage.input_tokens == 0 {
+        return;
     }
+    let estimate = ticket.request.estimate;
+    // Of a text alone the sum says everything.
+    let by_kind = (estimate.text < estimate.total()).then_some(ticket.last.body.as_deref()).flatten();
+    match by_kind.and_then(tokens::input_by_kind).filter(|counted| counted.total() == usage.input_tokens) {
+        Some(counted) => calibration.observe_parts(&ticket.family, estimate, &counted),
+        None => calibration.observe(&ticket.family, estimate, usage.input_tokens),
+    }
+    calibration.observe_output(&ticket.family, usage.total_tokens.saturating_sub(usage.input_tokens));
 }
 
 /// What followed from an answer: a pause and whether it is a long one, dead keys, projects parked until or let go again.

@@ -125,7 +125,7 @@ impl Memory {
             scheduler.anchor_days(self.store.day_anchor(now)?);
         }
         for sums in self.store.load_calibration()? {
-            calibration.restore(&sums.model, sums.estimated, sums.actual);
+            calibration.restore(&sums.model, &sums.modality, sums.estimated, sums.actual);
         }
         for remembered in self.remembered(scheduler, now, window)? {
             scheduler.restore(now, &remembered);
@@ -322,11 +322,11 @@ impl Memory {
 
     /// What was learned of estimates.
     pub(crate) fn keep_calibration(&self, calibration: &Calibration) {
-        let sums = calibration.sums().map(|(model, estimated, actual)| CalibrationSums {
-            model: model.to_owned(),
-            modality: String::new(),
-            estimated,
-            actual,
+        let sums = calibration.lessons().map(|lesson| CalibrationSums {
+            model: lesson.model.to_owned(),
+            modality: lesson.about.to_owned(),
+            estimated: lesson.estimated,
+            actual: lesson.actual,
         });
         self.note(Note::Calibration(sums.collect()));
     }

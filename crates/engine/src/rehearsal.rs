@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
-use tidegate_gemini::tokens::Calibration;
+use tidegate_gemini::tokens::{Calibration, Modality};
 use tidegate_scheduler::{
     Action, Event, JobId, ModelId, Outcome, ProjectSpec, Remembered, Scheduler, Settings, Submission, Timestamp, Used, Verdict,
 };
@@ -57,7 +57,7 @@ pub struct Stage<'a> {
 pub struct Part {
     /// Place of its model family in the list of families.
     pub model: u16,
-    /// Input tokens, estimated before calibration.
+    /// Input tokens, calibrated.
     pub tokens: u32,
     /// Higher goes first.
     pub priority: i32,
@@ -126,8 +126,8 @@ struct Play<'a> {
     latency: Duration,
     models: Vec<(&'a str, ModelId)>,
     calibration: Calibration,
-    /// Every prompt that has not ended, with the tokens it will turn out to have.
-    asked: HashMap<JobId, (Part, u64)>,
+    /// Every prompt that has not ended.
+    asked: HashMap<JobId, Part>,
     answers: BinaryHeap<Reverse<(Timestamp, JobId)>>,
     actions: Vec<Action>,
     waited: HashMap<&'static str, Duration>,
@@ -180,18 +180,20 @@ impl Play<'_> {
 
     fn submit(&mut self, job: JobId, part: Part) {
         let Some(&(family, model)) = self.models.get(usize::from(part.model)) else { return };
-        let tokens = self.calibration.apply(family, u64::from(part.tokens));
+        let tokens = u64::from(part.tokens);
         let spread = self.calibration.spread(family, tokens);
-        self.asked.insert(job, (part, tokens));
+        self.asked.insert(job, part);
         let (least, priority) = (tokens, part.priority);
         self.decide(Event::Submitted(Submission { job, model, tokens, least, spread, output: 0, priority, deadline: None }));
     }
 
     /// The tokens of an answer, which is learned from.
     fn answer(&mut self, job: JobId) -> Option<u64> {
-        let &(part, tokens) = self.asked.get(&job)?;
+        let part = self.asked.get(&job)?;
         let (family, _) = self.models.get(usize::from(part.model))?;
-        self.calibration.observe(family, u64::from(part.tokens), tokens);
+        // An answer as foretold: the margin for what is not settled shrinks as it would.
+        let (tokens, as_foretold) = (u64::from(part.tokens), self.calibration.ratio(family, Modality::Text));
+        self.calibration.observe(family, tokens, (tokens as f64 * as_foretold).round() as u64);
         Some(tokens)
     }
 

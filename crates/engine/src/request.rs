@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_gemini::response::{Answer, Usage};
+use tidegate_gemini::tokens::Estimate;
 
 /// One prompt ready to be sent, with what the scheduler needs to know of it.
 #[derive(Debug, Clone)]
@@ -13,8 +14,8 @@ pub struct Request {
     pub model: String,
     /// The body of `generateContent`, exactly as it goes over the wire.
     pub body: Bytes,
-    /// Input tokens as estimated before calibration; the engine applies what it has learned of the model.
-    pub estimated_tokens: u64,
+    /// Input tokens by kind of content, as estimated before calibration; the engine applies what it has learned of the model.
+    pub estimate: Estimate,
     /// Higher goes first; 0 is usual.
     pub priority: i32,
     /// The longest the caller will wait from `submit` to the answer.
@@ -29,7 +30,7 @@ impl Request {
         Request {
             model: built.model,
             body: Bytes::from(built.body),
-            estimated_tokens: built.estimated_tokens,
+            estimate: built.estimate,
             priority: 0,
             deadline: None,
             label: None,

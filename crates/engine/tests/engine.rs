@@ -149,7 +149,7 @@ async fn a_prompt_larger_than_a_minute_fails_at_once() {
     let limits = Limits { tpm: Some(1_000), ..Limits::default() };
     let engine = engine(&script).project(project("main", 1, limits)).build().unwrap();
     let mut large = request("x");
-    large.estimated_tokens = 1_001;
+    large.estimate = 1_001.into();
     let error = engine.submit(large).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::TooLarge);
     assert_eq!(
@@ -296,10 +296,10 @@ async fn a_learned_ratio_alone_never_refuses_a_prompt() {
     let engine = engine(&script).project(project("main", 1, limits)).build().unwrap();
     for n in 0..5 {
         let mut small = request(&n.to_string());
-        small.estimated_tokens = 5;
+        small.estimate = 5.into();
         engine.submit(small).await.unwrap();
     }
     let mut large = request("large");
-    large.estimated_tokens = 130_000;
+    large.estimate = 130_000.into();
     engine.submit(large).await.unwrap();
 }

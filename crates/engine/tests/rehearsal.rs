@@ -12,7 +12,7 @@ use tidegate_engine::{Engine, Project, Request};
 use tidegate_gemini::models::Limits;
 use tidegate_gemini::prompt::Prompt;
 use tidegate_gemini::request::{Defaults, build};
-use tidegate_gemini::tokens::Calibration;
+use tidegate_gemini::tokens::{Calibration, Estimate};
 use tidegate_simulator::Scenario;
 
 const START: Timestamp = Timestamp::from_secs(1_795_000_000);
@@ -50,12 +50,12 @@ async fn both(scenario: Scenario, latency: Duration, count: usize, text: impl Fn
     let sample: Vec<Request> = requests.iter().step_by(count.div_ceil(20)).cloned().collect();
     let calibration = learned(&scenario, &settings, &projects, &sample).await;
     let (run, tokens) = run(&scenario, &settings, &projects, &requests).await;
-    let part = |request: &Request| Part { model: 0, tokens: request.estimated_tokens as u32, priority: 0 };
+    let part = |request: &Request| Part { model: 0, tokens: calibration.apply(MODEL, request.estimate) as u32, priority: 0 };
     let stage =
         Stage { projects: &projects, settings: &settings, start: START, latency, remembered: &[], calibration: &calibration };
     let forecast = stage.rehearse(&[MODEL], requests.iter().map(part));
     assert_eq!(forecast.done, count as u64);
-    let estimated = calibration.apply(MODEL, requests.iter().map(|request| request.estimated_tokens).sum());
+    let estimated = calibration.apply(MODEL, requests.iter().map(|request| request.estimate).sum::<Estimate>());
     Pair { run, rehearsed: forecast.duration, tokens, estimated, binding: forecast.binding().unwrap().0 }
 }
 
@@ -81,7 +81,7 @@ async fn learned(scenario: &Scenario, settings: &Settings, projects: &[Project],
     let mut calibration = Calibration::default();
     for request in sample {
         let response = engine.submit(request.clone()).await.unwrap();
-        calibration.observe(MODEL, request.estimated_tokens, response.trace.usage.input_tokens);
+        calibration.observe(MODEL, request.estimate, response.trace.usage.input_tokens);
     }
     calibration
 }

@@ -29,4 +29,4 @@ pub use models::Limits;
 pub use prompt::{Content, Prompt, PromptError};
 pub use request::{Defaults, Request, RequestError};
 pub use response::{Answer, AnswerStatus, ResponseError, Usage};
-pub use tokens::Calibration;
+pub use tokens::{Calibration, Estimate};

@@ -6,7 +6,7 @@ use serde_json::{Map, Number, Value, json};
 
 use crate::fields::{self, Fields};
 use crate::prompt::{Content, Prompt};
-use crate::tokens;
+use crate::tokens::{self, Estimate};
 
 mod canonical;
 mod estimate;
@@ -38,8 +38,8 @@ pub struct Request {
     pub model: String,
     /// The JSON that goes over the wire.
     pub body: Vec<u8>,
-    /// Input tokens, estimated before any calibration.
-    pub estimated_tokens: u64,
+    /// Input tokens by kind of content, estimated before any calibration.
+    pub estimate: Estimate,
 }
 
 /// Why no request can be made of a prompt.
@@ -90,11 +90,11 @@ pub fn build(prompt: &Prompt, defaults: &Defaults) -> Result<Request, RequestErr
         Content::Request(raw) => completed(raw, defaults)?,
         content => assembled(prompt, content, defaults)?,
     };
-    let estimated_tokens = match &prompt.content {
+    let estimate = match &prompt.content {
         Content::Text(texts) if is_plain(prompt) => estimate::texts(texts, prompt.system_text().or(defaults.system())),
         _ => estimate::tokens(&body, &model),
     };
-    Ok(Request { model, body: body.into_bytes(), estimated_tokens })
+    Ok(Request { model, body: body.into_bytes(), estimate })
 }
 
 /// Nothing but texts: most prompts are, and need no second reading of their body.
@@ -289,7 +289,7 @@ mod tests {
             let Ok(prompt) = Prompt::from_json(line) else { continue };
             let request = build(&prompt, &plain).unwrap();
             let body = String::from_utf8(request.body).unwrap();
-            assert_eq!(request.estimated_tokens, estimate::tokens(&body, &request.model), "{line}");
+            assert_eq!(request.estimate, estimate::tokens(&body, &request.model), "{line}");
         }
     }
 

@@ -189,7 +189,7 @@ proptest! {
         let request = request::build(&prompt, &defaults()).unwrap();
         let body: Value = serde_json::from_slice(&request.body).unwrap();
         prop_assert_eq!(body["contents"][0]["parts"][0]["text"].as_str(), Some(text.as_str()));
-        prop_assert!(request.estimated_tokens >= tokens::estimate_text(&text));
+        prop_assert!(request.estimate.total() >= tokens::estimate_text(&text));
     }
 
     #[test]

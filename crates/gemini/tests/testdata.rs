@@ -176,7 +176,7 @@ fn shown(built: Result<(Prompt, Request), String>) -> String {
         prompt.metadata.as_ref().map(|raw| raw.get()),
         serde_json::Value::Object(prompt.extra),
         request.model,
-        request.estimated_tokens,
+        request.estimate.total(),
         String::from_utf8_lossy(&request.body),
         request.canonical(),
     )

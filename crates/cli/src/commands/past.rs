@@ -44,7 +44,7 @@ impl Past {
         let now = now();
         let mut calibration = Calibration::default();
         for sums in store.load_calibration()? {
-            calibration.restore(&sums.model, sums.estimated, sums.actual);
+            calibration.restore(&sums.model, &sums.modality, sums.estimated, sums.actual);
         }
         let mut days = store.open_days(now)?;
         days.sort_by(|a, b| (&a.project, &a.model, a.day_end).cmp(&(&b.project, &b.model, b.day_end)));

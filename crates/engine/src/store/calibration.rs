@@ -9,7 +9,8 @@ use super::{Store, StoreError};
 pub struct CalibrationSums {
     /// The model family.
     pub model: String,
-    /// The kind of content, in lower case (`text`, `image`, ...); empty for all kinds together.
+    /// The kind of content, in lower case (`text`, `image`, ...), or `output`: answers against their tokens. Empty in files of
+    /// versions that knew text only.
     pub modality: String,
     /// Tokens we guessed.
     pub estimated: f64,

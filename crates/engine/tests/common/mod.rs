@@ -69,14 +69,7 @@ pub fn project(name: &str, keys: usize, limits: Limits) -> Project {
 
 pub fn request(text: &str) -> Request {
     let body = format!(r#"{{"contents":[{{"parts":[{{"text":"{text}"}}]}}]}}"#);
-    Request {
-        model: MODEL.into(),
-        body: body.into(),
-        estimated_tokens: 10,
-        priority: 0,
-        deadline: None,
-        label: Some(text.into()),
-    }
+    Request { model: MODEL.into(), body: body.into(), estimate: 10.into(), priority: 0, deadline: None, label: Some(text.into()) }
 }
 
 /// The simulator as a backend in the runtime's (paused) time.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::tokens::estimate_text;
+use super::tokens::{Estimate, Modality, estimate_text};
 
 /// Tokens of one image: Gemini 3 at its default resolution, and the older models' single tile.
 const IMAGE: u64 = 1_120;
@@ -15,20 +15,20 @@ const UNKNOWN_FILE: u64 = 8_000;
 const BYTES_PER_TOKEN: u64 = 640;
 
 /// The same as [`tokens`] for a body of one turn of texts and a system instruction, without reading it again.
-pub(super) fn texts(texts: &[String], system: Option<&str>) -> u64 {
-    texts.iter().map(|text| estimate_text(text)).sum::<u64>() + system.map_or(0, estimate_text) + 1
+pub(super) fn texts(texts: &[String], system: Option<&str>) -> Estimate {
+    Estimate::from(texts.iter().map(|text| estimate_text(text)).sum::<u64>() + system.map_or(0, estimate_text) + 1)
 }
 
 /// Estimated input tokens of `body`, with one more for every turn and one for the frame.
-pub(super) fn tokens(body: &str, model: &str) -> u64 {
-    let Ok(body) = serde_json::from_str::<Value>(body) else { return estimate_text(body) };
+pub(super) fn tokens(body: &str, model: &str) -> Estimate {
+    let Ok(body) = serde_json::from_str::<Value>(body) else { return estimate_text(body).into() };
     let old = model.starts_with("gemini-1") || model.starts_with("gemini-2");
     let turns = members(&body, "contents", "contents").map_or(0, |contents| contents.as_array().map_or(1, Vec::len));
     let image = if old { OLD_IMAGE } else { IMAGE };
-    let spoken =
-        ["contents", "systemInstruction"].map(|name| members(&body, name, &snake(name)).map_or(0, |value| content(value, image)));
+    let said = |name: &str| members(&body, name, &snake(name)).map(|value| content(value, image)).unwrap_or_default();
     let written = ["tools", "toolConfig"].map(|name| members(&body, name, &snake(name)).map_or(0, json_text));
-    spoken.iter().chain(&written).sum::<u64>() + schema(&body) + turns as u64
+    let written = written.iter().sum::<u64>() + schema(&body) + turns as u64;
+    said("contents") + said("systemInstruction") + Estimate::from(written)
 }
 
 fn schema(body: &Value) -> u64 {
@@ -38,42 +38,44 @@ fn schema(body: &Value) -> u64 {
 }
 
 /// Walks Content objects and lists of them, in whatever shape they were given.
-fn content(value: &Value, image: u64) -> u64 {
+fn content(value: &Value, image: u64) -> Estimate {
     match value {
-        Value::String(text) => estimate_text(text),
+        Value::String(text) => estimate_text(text).into(),
         Value::Array(items) => items.iter().map(|item| content(item, image)).sum(),
         Value::Object(object) => match object.get("parts") {
             Some(parts) => content(parts, image),
             None => part(value, image),
         },
-        _ => 0,
+        _ => Estimate::default(),
     }
 }
 
-fn part(part: &Value, image: u64) -> u64 {
+fn part(part: &Value, image: u64) -> Estimate {
     let text = part["text"].as_str().map_or(0, estimate_text);
-    let inline = members(part, "inlineData", "inline_data").map_or(0, |data| inline(data, image));
-    let file = members(part, "fileData", "file_data").map_or(0, |data| file(data, image));
+    let inline = members(part, "inlineData", "inline_data").map(|data| inline(data, image)).unwrap_or_default();
+    let file = members(part, "fileData", "file_data").map(|data| file(data, image)).unwrap_or_default();
     let calls = [("functionCall", "function_call"), ("functionResponse", "function_response")];
     let calls: u64 = calls.iter().filter_map(|(camel, snake)| members(part, camel, snake)).map(json_text).sum();
-    text + inline + file + calls
+    Estimate::from(text + calls) + inline + file
 }
 
-fn inline(data: &Value, image: u64) -> u64 {
-    if is_image(data) {
-        return image;
-    }
+fn inline(data: &Value, image: u64) -> Estimate {
     // Four characters of base64 are three bytes.
     let bytes = data["data"].as_str().map_or(0, str::len) as u64 / 4 * 3;
-    bytes.div_ceil(BYTES_PER_TOKEN)
+    media(data, image, bytes.div_ceil(BYTES_PER_TOKEN))
 }
 
-fn file(data: &Value, image: u64) -> u64 {
-    if is_image(data) { image } else { UNKNOWN_FILE }
+fn file(data: &Value, image: u64) -> Estimate {
+    media(data, image, UNKNOWN_FILE)
 }
 
-fn is_image(data: &Value) -> bool {
-    members(data, "mimeType", "mime_type").and_then(Value::as_str).is_some_and(|kind| kind.starts_with("image/"))
+/// A picture costs the same whatever its size; anything else what its size lets one think.
+fn media(data: &Value, image: u64, by_size: u64) -> Estimate {
+    let mime = members(data, "mimeType", "mime_type").and_then(Value::as_str).unwrap_or_default();
+    match Modality::of_mime(mime) {
+        Modality::Image => Estimate::of(Modality::Image, image),
+        other => Estimate::of(other, by_size),
+    }
 }
 
 fn json_text(value: &Value) -> u64 {
@@ -103,15 +105,15 @@ mod tests {
     #[test]
     fn every_text_of_the_body_counts_once_in_either_style() {
         let body = r#"{"contents":[{"parts":[{"text":"abcdabcd"}]}],"systemInstruction":{"parts":[{"text":"abcd"}]}}"#;
-        assert_eq!(tokens(body, "gemini-3.8-flash"), 4);
-        assert_eq!(tokens(&body.replace("systemInstruction", "system_instruction"), "gemini-3.8-flash"), 4);
+        assert_eq!(tokens(body, "gemini-3.8-flash"), 4.into());
+        assert_eq!(tokens(&body.replace("systemInstruction", "system_instruction"), "gemini-3.8-flash"), 4.into());
     }
 
     #[test]
     fn an_image_costs_what_its_generation_of_models_asks() {
         let body = r#"{"contents":[{"parts":[{"inline_data":{"mime_type":"image/png","data":"AAAA"}}]}]}"#;
-        assert_eq!(tokens(body, "gemini-3.8-flash"), 1_121);
-        assert_eq!(tokens(body, "gemini-2.5-flash"), 259);
+        assert_eq!(tokens(body, "gemini-3.8-flash"), Estimate { text: 1, image: 1_120, ..Estimate::default() });
+        assert_eq!(tokens(body, "gemini-2.5-flash").total(), 259);
     }
 
     #[test]
@@ -120,9 +122,9 @@ mod tests {
             r#"{{"contents":[{{"parts":[{{"inlineData":{{"mimeType":"audio/mp3","data":"{}"}}}}]}}]}}"#,
             "A".repeat(4 * 6_400)
         );
-        assert_eq!(tokens(&sound, "gemini-3.8-flash"), 31);
+        assert_eq!(tokens(&sound, "gemini-3.8-flash"), Estimate { text: 1, audio: 30, ..Estimate::default() });
         let file = r#"{"contents":[{"parts":[{"fileData":{"mimeType":"video/mp4","fileUri":"files/a"}}]}]}"#;
-        assert_eq!(tokens(file, "gemini-3.8-flash"), 8_001);
+        assert_eq!(tokens(file, "gemini-3.8-flash"), Estimate { text: 1, video: 8_000, ..Estimate::default() });
     }
 
     #[test]
@@ -134,7 +136,7 @@ mod tests {
             r#"{"contents":[{"parts":[{"text":"a"}]}],"generation_config":{"response_schema":{"type":"OBJECT"}}}"#,
         ];
         for body in with {
-            assert!(tokens(body, "m") > tokens(bare, "m"), "{body}");
+            assert!(tokens(body, "m").total() > tokens(bare, "m").total(), "{body}");
         }
     }
 }

@@ -9,7 +9,7 @@ use tidegate_engine::rehearsal::Part;
 use tidegate_gemini::models::family;
 use tidegate_gemini::prices::{Date, Prices, Usd};
 use tidegate_gemini::response::Usage;
-use tidegate_gemini::tokens::Calibration;
+use tidegate_gemini::tokens::{Calibration, Estimate};
 
 use crate::commands::run;
 use crate::exit_code::Failure;
@@ -67,6 +67,7 @@ pub struct ModelLoad {
     /// True when earlier answers of this model have corrected the estimates.
     pub calibrated: bool,
     family: u16,
+    estimate: Estimate,
 }
 
 impl Load {
@@ -83,8 +84,8 @@ impl Load {
         for model in &mut load.models {
             // One rounding for all: each prompt's own would add up to half a token a prompt.
             let family = &load.families[usize::from(model.family)];
-            model.calibrated = *calibration != Calibration::default() && calibration.ratio(family) != 1.0;
-            model.input_tokens = calibration.apply(family, model.input_tokens);
+            model.calibrated = calibration.knows(family);
+            model.input_tokens = calibration.apply(family, model.estimate);
         }
         Ok(load)
     }
@@ -134,14 +135,14 @@ impl Reader {
         let place = self.place(&row.model);
         let model = &mut self.load.models[place];
         let output = row.max_output_tokens.map_or(self.assumed.output_tokens, |most| most.min(self.assumed.output_tokens));
-        let input = calibration.apply(&self.load.families[usize::from(model.family)], row.estimated_tokens);
+        let input = calibration.apply(&self.load.families[usize::from(model.family)], row.estimate);
         let usage = Usage { input_tokens: input, output_tokens: output, total_tokens: input + output, ..Usage::default() };
         let cost = self.prices.cost(&row.model, &usage, self.today);
         model.cost = model.cost.zip(cost).map(|(sum, one)| Usd::of_nanos(sum.nanos().saturating_add(one.nanos())));
         model.prompts += 1;
-        model.input_tokens += row.estimated_tokens;
+        model.estimate += row.estimate;
         model.output_tokens += output;
-        let tokens = u32::try_from(row.estimated_tokens).unwrap_or(u32::MAX);
+        let tokens = u32::try_from(input).unwrap_or(u32::MAX);
         self.load.parts.push(Part { model: model.family, tokens, priority: row.priority });
     }
 
@@ -155,7 +156,8 @@ impl Reader {
         let model = model.to_string();
         self.places.insert(model.clone(), place);
         let (prompts, input_tokens, output_tokens, calibrated) = (0, 0, 0, false);
-        self.load.models.push(ModelLoad { model, prompts, input_tokens, output_tokens, cost, calibrated, family });
+        let estimate = Estimate::default();
+        self.load.models.push(ModelLoad { model, prompts, input_tokens, output_tokens, cost, calibrated, family, estimate });
         place
     }
 
@@ -204,7 +206,7 @@ mod tests {
         let mut calibration = Calibration::default();
         calibration.observe("gemini-3.8-flash", 100, 120);
         let load = load("\"abcd\"\n\"abcd\"\n\"abcd\"\n\"abcd\"\n\"abcd\"\n", &calibration);
-        let estimated: u64 = load.parts.iter().map(|part| u64::from(part.tokens)).sum();
+        let estimated = load.models[0].estimate.total();
         assert_eq!((load.input_tokens(), load.models[0].calibrated), ((estimated * 12).div_ceil(10), true));
     }
 
