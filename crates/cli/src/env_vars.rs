@@ -43,6 +43,10 @@ pub const MAX_TRANSIENT_ATTEMPTS: &str = "TIDEGATE_MAX_TRANSIENT_ATTEMPTS";
 pub const MAX_ATTEMPTS: &str = "TIDEGATE_MAX_ATTEMPTS";
 /// The longest one attempt may take.
 pub const ATTEMPT_TIMEOUT: &str = "TIDEGATE_ATTEMPT_TIMEOUT";
+/// HTTP statuses that are worth another try, with commas between them.
+pub const RETRY_ON: &str = "TIDEGATE_RETRY_ON";
+/// Whose tokens are counted by the API before they are sent.
+pub const COUNT_TOKENS: &str = "TIDEGATE_COUNT_TOKENS";
 /// First pause after a fault.
 pub const INITIAL_BACKOFF: &str = "TIDEGATE_INITIAL_BACKOFF";
 /// Longest pause of our own making.
@@ -110,6 +114,8 @@ const OWN: &[&str] = &[
     MAX_TRANSIENT_ATTEMPTS,
     MAX_ATTEMPTS,
     ATTEMPT_TIMEOUT,
+    RETRY_ON,
+    COUNT_TOKENS,
     INITIAL_BACKOFF,
     MAX_BACKOFF,
     EXHAUSTED_WAIT,

@@ -11,16 +11,16 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tidegate_engine::Project;
 use tidegate_engine::scheduler::{self, KeyRules, Pacing, QuotaRules, Retry};
 use tidegate_engine::store::default_state_dir;
+use tidegate_engine::{CountTokens, Project, RetryOn};
 use tidegate_gemini::prices::Prices;
 
 use crate::env_vars::Environment;
 use crate::exit_code::{ExitCode, Failure};
 use layers::{Layer, Source, Stack};
 use profile::Profile;
-use values::{AutoSpan, Part, Written};
+use values::{AutoSpan, Part, Statuses, Written};
 
 /// The model for prompts that name none, when nobody says: the newest generally available Flash in November 2026.
 const MODEL: &str = "gemini-3.8-flash";
@@ -44,6 +44,10 @@ pub struct Settings {
     pub scheduler: scheduler::Settings,
     /// The longest one attempt may take.
     pub attempt_timeout: Duration,
+    /// HTTP statuses that are worth another try.
+    pub retry_on: RetryOn,
+    /// Whose tokens are counted by the API before they are sent.
+    pub count_tokens: CountTokens,
     /// Projects with keys and limits; empty when no key was found.
     pub projects: Vec<Project>,
     /// Tier of each project that has one.
@@ -164,6 +168,8 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
     let base_url = base_url(&mut resolver)?;
     let state_dir = state_dir(&mut resolver, environment);
     let attempt_timeout = resolver.value("retry.attempt_timeout", ATTEMPT_TIMEOUT, |layer| layer.retry.attempt_timeout);
+    let retry_on = resolver.value("retry.retry_on", Statuses(RetryOn::default()), |layer| layer.retry.retry_on.clone()).0;
+    let count_tokens = resolver.value("quota.count_tokens", CountTokens::default(), |layer| layer.quota.count_tokens);
     let scheduler = scheduler::Settings {
         pacing: pacing(&mut resolver),
         retry: retry(&mut resolver),
@@ -185,6 +191,8 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
         state_dir,
         scheduler,
         attempt_timeout,
+        retry_on,
+        count_tokens,
         projects,
         tiers,
         projects_are_listed,

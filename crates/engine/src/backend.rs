@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 
@@ -11,7 +12,7 @@ use secrecy::SecretString;
 pub struct Call {
     /// Bare model id.
     pub model: Arc<str>,
-    /// The body of `generateContent`.
+    /// The body of `generateContent`, or of `countTokens`.
     pub body: Bytes,
     /// The key to use; its `Debug` is redacted.
     pub key: Arc<SecretString>,
@@ -24,7 +25,7 @@ pub struct Reply {
     pub status: u16,
     /// `Content-Type`, if told.
     pub content_type: Option<String>,
-    /// `Retry-After`, if told.
+    /// The seconds of `Retry-After`, if told; a date is to be turned into seconds first.
     pub retry_after: Option<String>,
     /// The whole body.
     pub body: Bytes,
@@ -78,4 +79,11 @@ pub enum TransportError {
 pub trait Backend: Send + Sync + 'static {
     /// Sends one call and waits for the whole answer.
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Reply, TransportError>>;
+
+    /// Asks how many input tokens the call would have, without sending it for an answer. A backend that cannot tell says
+    /// so with another status than 200, and the estimate stands.
+    fn count_tokens(&self, _call: Call) -> BoxFuture<'_, Result<Reply, TransportError>> {
+        let reply = Reply { status: 501, content_type: None, retry_after: None, body: Bytes::new() };
+        std::future::ready(Ok(reply)).boxed()
+    }
 }

@@ -7,6 +7,7 @@ use tidegate_scheduler::{Denied, Dimension, KeyFault, Outcome, Scope, TaskFault,
 
 use crate::backend::{Reply, TransportError};
 use crate::event::Blame;
+use crate::retry_on::RetryOn;
 
 /// The most letters of a message that are told.
 const LONGEST_MESSAGE: usize = 300;
@@ -32,22 +33,22 @@ pub(crate) struct FaultWords {
 }
 
 /// Judges what came back from the backend.
-pub(crate) fn classify(result: &Result<Reply, TransportError>) -> Reading {
+pub(crate) fn classify(result: &Result<Reply, TransportError>, retry_on: &RetryOn) -> Reading {
     match result {
-        Ok(reply) if reply.status == 200 => success(reply),
+        Ok(reply) if reply.status == 200 => success(reply, retry_on),
         Ok(reply) => {
             let fault = error::read(reply.status, reply.content_type.as_deref(), reply.retry_after.as_deref(), &reply.body);
-            failed(&fault)
+            failed(&fault, retry_on)
         }
         Err(fault @ TransportError::Key) => unsendable(fault),
         Err(fault) => transient(None, transport_code(fault), fault.to_string()),
     }
 }
 
-fn success(reply: &Reply) -> Reading {
+fn success(reply: &Reply, retry_on: &RetryOn) -> Reading {
     match response::read(&reply.body) {
         Ok(answer) => answered(answer),
-        Err(ResponseError::ErrorBody(fault)) => failed(&fault),
+        Err(ResponseError::ErrorBody(fault)) => failed(&fault, retry_on),
         Err(unreadable) => transient(Some(reply.status), "UNREADABLE", unreadable.to_string()),
     }
 }
@@ -78,7 +79,7 @@ fn no_text(status: AnswerStatus) -> &'static str {
 }
 
 /// Whose fault an error body is (rows of the API's error table).
-fn failed(fault: &Fault) -> Reading {
+fn failed(fault: &Fault, retry_on: &RetryOn) -> Reading {
     use FaultKind as K;
     let outcome = match &fault.kind {
         K::Quota => Outcome::KeyLimited(denied(fault)),
@@ -114,15 +115,30 @@ fn failed(fault: &Fault) -> Reading {
         }
         K::Unknown => Outcome::Transient { retry_after: fault.retry_after },
     };
+    let judged = retried(&outcome, fault, retry_on);
     let words = FaultWords {
-        blame: blame(&outcome),
+        blame: if judged.is_some() { Blame::Upstream } else { blame(&outcome) },
         http_status: Some(fault.http_status),
         status: fault.status.clone(),
         code: code(fault),
         message: one_line(&fault.message),
         quota_id: worst(fault).and_then(|violation| violation.quota_id.clone()),
     };
-    Reading { outcome, answer: None, usage: Usage::default(), fault: Some(words) }
+    Reading { outcome: judged.unwrap_or(outcome), answer: None, usage: Usage::default(), fault: Some(words) }
+}
+
+/// What the user's list of statuses makes of an error that is neither a key's nor a quota's; `None` where it changes nothing.
+fn retried(outcome: &Outcome, fault: &Fault, retry_on: &RetryOn) -> Option<Outcome> {
+    let is_page = matches!(fault.kind, FaultKind::HtmlPage | FaultKind::Unreadable);
+    match outcome {
+        Outcome::TaskFailed(_) if retry_on.covers(fault.http_status) => {
+            Some(Outcome::Transient { retry_after: fault.retry_after })
+        }
+        Outcome::Transient { .. } if retry_on.ends(fault.http_status, is_page) => {
+            Some(Outcome::TaskFailed(TaskFault { retry: false, used: None }))
+        }
+        _ => None,
+    }
 }
 
 fn rejected(fault: &Fault, scope: Scope) -> Outcome {
@@ -248,7 +264,7 @@ mod tests {
     fn a_page_of_html_is_told_on_one_line_of_bounded_length() {
         let page = format!("<html>\n<body>\n\t<p>Sorry,\r\n  no.</p>{}", "<p>more</p>\n".repeat(100));
         let reply = Reply { status: 502, content_type: Some("text/html".into()), retry_after: None, body: page.into() };
-        let message = classify(&Ok(reply)).fault.unwrap().message;
+        let message = judge(&Ok(reply)).fault.unwrap().message;
         assert!(!message.contains(['\n', '\r', '\t']) && message.chars().count() <= LONGEST_MESSAGE + 1, "{message}");
         assert_eq!(one_line(" a\n\tb  c "), "a b c");
         assert_eq!(one_line(&"é".repeat(301)), format!("{}…", "é".repeat(300)));
@@ -275,7 +291,7 @@ mod tests {
                 body: body.as_str().map_or_else(|| body.to_string(), str::to_string).into(),
             };
             let status = reply.status;
-            let reading = classify(&Ok(reply));
+            let reading = judge(&Ok(reply));
             let code = reading.fault.map_or_else(String::new, |fault| fault.code);
             writeln!(lines, "{} {status} {code}: {}", path.file_stem().unwrap().display(), word(&reading.outcome)).unwrap();
         }
@@ -302,7 +318,7 @@ mod tests {
             TransportError::Timeout { seconds: 1 },
         ];
         for fault in faults {
-            let reading = classify(&Err(fault));
+            let reading = judge(&Err(fault));
             assert_eq!(reading.outcome, Outcome::Transient { retry_after: None });
             assert_eq!(reading.fault.unwrap().blame, Blame::Upstream);
         }
@@ -313,6 +329,35 @@ mod tests {
         let body =
             r#"{"candidates":[{"content":{"parts":[{"text":"429 RESOURCE_EXHAUSTED API_KEY_INVALID"}]},"finishReason":"STOP"}]}"#;
         let reply = Reply { status: 200, content_type: None, retry_after: None, body: body.into() };
-        assert_eq!(classify(&Ok(reply)).outcome, Outcome::Done { used: None });
+        assert_eq!(judge(&Ok(reply)).outcome, Outcome::Done { used: None });
+    }
+
+    fn refused(status: u16, body: &str, content_type: &str, retry_on: &[u16]) -> (String, Blame) {
+        let content_type = Some(content_type.to_string());
+        let reply = Reply { status, content_type, retry_after: None, body: body.to_string().into() };
+        let reading = classify(&Ok(reply), &RetryOn::new(retry_on.iter().copied()));
+        (word(&reading.outcome), reading.fault.unwrap().blame)
+    }
+
+    #[test]
+    fn the_list_of_statuses_decides_what_is_worth_another_try() {
+        let error = |status: u16, name: &str| format!(r#"{{"error":{{"code":{status},"message":"No.","status":"{name}"}}}}"#);
+        let json = |status, name: &str, list: &[u16]| refused(status, &error(status, name), "application/json", list);
+        assert_eq!(json(503, "UNAVAILABLE", &[503]), ("transient".into(), Blame::Upstream));
+        assert_eq!(json(503, "UNAVAILABLE", &[500]), ("task, final".into(), Blame::Upstream));
+        assert_eq!(json(409, "ABORTED", &[]), ("task, final".into(), Blame::Task));
+        assert_eq!(json(409, "ABORTED", &[409]), ("transient".into(), Blame::Upstream));
+        assert_eq!(json(499, "CANCELLED", &[]).0, "transient");
+        // Keys and quotas are never laid at the prompt's door, and never waited out as an overload.
+        assert_eq!(json(429, "RESOURCE_EXHAUSTED", &[]).1, Blame::Key);
+        assert_eq!(json(403, "PERMISSION_DENIED", &[403]).1, Blame::Key);
+        // An error inside a 200 has its own status; a page of somebody in between tells nothing of the prompt.
+        assert_eq!(refused(200, &error(503, "UNAVAILABLE"), "application/json", &[500]).0, "task, final");
+        assert_eq!(refused(520, "<html>", "text/html", &[]).0, "transient");
+        assert_eq!(refused(503, "<html>", "text/html", &[500]).0, "task, final");
+    }
+
+    fn judge(result: &Result<Reply, TransportError>) -> Reading {
+        classify(result, &RetryOn::default())
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,20 +15,24 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 use secrecy::SecretString;
 use tidegate_gemini::models;
-use tidegate_gemini::response::{Answer, Usage};
+use tidegate_gemini::response::Usage;
 use tidegate_gemini::tokens::{self, Calibration};
 use tidegate_scheduler::{Action, Event as Stimulus, JobId, KeyId, Outcome, Scheduler, Scope, Submission, Timestamp, Verdict};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, broadcast, oneshot};
+use tokio::sync::{Notify, Semaphore, broadcast, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::backend::{Backend, Call, Reply, TransportError};
 use crate::classify::{FaultWords, Reading, classify};
 use crate::clock::Clock;
+use crate::counting;
+use crate::ending::{Last, cancelled, conclude};
 use crate::event::{Attempt, AttemptFault, Blame, Event, EventKind, Observer, Seat};
 use crate::memory::{Answered, Memory};
+use crate::outlier::{CountTokens, Sizes};
 use crate::redact;
-use crate::request::{Error, ErrorClass, Request, Response, Trace};
+use crate::request::{Error, Request, Response, Trace};
+use crate::retry_on::RetryOn;
 use crate::stats::Stats;
 
 /// A key as the driver holds it.
@@ -45,9 +49,14 @@ pub(crate) struct Driver {
     pub keys: Vec<KeyCard>,
     pub projects: Vec<Arc<str>>,
     pub events: broadcast::Sender<Event>,
-    backend: Arc<dyn Backend>,
+    pub backend: Arc<dyn Backend>,
+    /// Whose tokens are counted before they are sent, how many were, and the turns to ask.
+    pub count_tokens: CountTokens,
+    pub counted: AtomicUsize,
+    pub counting: Semaphore,
     observers: Vec<Arc<dyn Observer>>,
     attempt_timeout: Duration,
+    retry_on: RetryOn,
     runtime: Handle,
     rearm: Notify,
     armed: AtomicU64,
@@ -62,6 +71,7 @@ pub(crate) struct State {
     pub closed: bool,
     tickets: HashMap<JobId, Ticket>,
     pub calibration: Calibration,
+    pub sizes: Sizes,
     pub memory: Option<Memory>,
     last: u64,
 }
@@ -82,14 +92,6 @@ struct Ticket {
     abort: Option<AbortHandle>,
 }
 
-/// The last answer of a prompt, kept until it is known to be the final one.
-#[derive(Default)]
-struct Last {
-    answer: Option<Answer>,
-    body: Option<Bytes>,
-    fault: Option<FaultWords>,
-}
-
 /// What the driver is made of, beside the scheduler.
 pub(crate) struct Parts {
     pub scheduler: Scheduler,
@@ -97,8 +99,10 @@ pub(crate) struct Parts {
     pub keys: Vec<KeyCard>,
     pub projects: Vec<Arc<str>>,
     pub backend: Arc<dyn Backend>,
+    pub count_tokens: CountTokens,
     pub observers: Vec<Arc<dyn Observer>>,
     pub attempt_timeout: Duration,
+    pub retry_on: RetryOn,
     pub calibration: Calibration,
     pub memory: Option<Memory>,
 }
@@ -111,6 +115,7 @@ impl Driver {
             closed: false,
             tickets: HashMap::new(),
             calibration: parts.calibration,
+            sizes: Sizes::default(),
             memory: parts.memory,
             last: 0,
         };
@@ -121,8 +126,12 @@ impl Driver {
             projects: parts.projects,
             events: broadcast::channel(1024).0,
             backend: parts.backend,
+            count_tokens: parts.count_tokens,
+            counted: AtomicUsize::new(0),
+            counting: Semaphore::new(counting::AT_ONCE),
             observers: parts.observers,
             attempt_timeout: parts.attempt_timeout,
+            retry_on: parts.retry_on,
             runtime: Handle::current(),
             rearm: Notify::new(),
             armed: AtomicU64::new(u64::MAX),
@@ -132,8 +141,12 @@ impl Driver {
 
     // === from outside ===
 
-    /// Takes a prompt in. The answer arrives on the channel; the guard withdraws the prompt when it is dropped.
-    pub(crate) fn submit(self: &Arc<Driver>, request: Request) -> (oneshot::Receiver<Result<Response, Error>>, Withdraw) {
+    /// Takes a prompt in, with its tokens if the API has counted them. The answer arrives on the channel; the guard withdraws the prompt when it is dropped.
+    pub(crate) fn submit(
+        self: &Arc<Driver>,
+        request: Request,
+        counted: Option<u64>,
+    ) -> (oneshot::Receiver<Result<Response, Error>>, Withdraw) {
         let (reply_to, reply) = oneshot::channel();
         let now = self.clock.now();
         let mut state = self.state.lock();
@@ -151,10 +164,10 @@ impl Driver {
         if let Some(memory) = &mut state.memory {
             memory.prepare(&mut state.scheduler, now, &family);
         }
-        let tokens = state.calibration.apply(&family, request.estimate);
-        let spread = state.calibration.spread(&family, tokens);
+        let tokens = counted.unwrap_or_else(|| state.calibration.apply(&family, request.estimate));
+        let spread = counted.map_or_else(|| state.calibration.spread(&family, tokens), |_| 0);
         let deadline = request.deadline.map(|span| now + span);
-        let least = request.estimate.total();
+        let least = counted.unwrap_or_else(|| request.estimate.total());
         let output = u32::try_from(state.calibration.expected_output(&family)).unwrap_or(u32::MAX);
         let priority = request.priority;
         let submission = Submission { job, model, tokens, least, spread, output, priority, deadline };
@@ -356,7 +369,7 @@ impl Driver {
 
     fn complete(self: &Arc<Driver>, state: &mut State, now: Timestamp, job: JobId, verdict: Verdict) {
         let Some(mut ticket) = state.tickets.remove(&job) else { return };
-        let result = conclude(&mut ticket, verdict);
+        let result = conclude(std::mem::take(&mut ticket.last), ticket.trace.clone(), &ticket.model, verdict);
         self.leave(state, now, job, ticket, result);
     }
 
@@ -421,19 +434,19 @@ async fn attempt_once(driver: Arc<Driver>, job: JobId, attempt: u32, call: Call)
     let result =
         result.map(|called| called.unwrap_or_else(|_| Err(TransportError::Cut { reason: "the backend panicked".to_string() })));
     let result = result.unwrap_or(Err(TransportError::Timeout { seconds: bound.as_secs() }));
-    let (body, reading) = judged(result, &key);
+    let (body, reading) = judged(result, &driver.retry_on, &key);
     driver.finish(job, attempt, body, reading);
 }
 
 /// What came back and what it means, with the key taken out of both. What a model said never saw the key and passes untouched.
-fn judged(result: Result<Reply, TransportError>, key: &SecretString) -> (Option<Bytes>, Reading) {
-    let reading = classify(&result);
+fn judged(result: Result<Reply, TransportError>, retry_on: &RetryOn, key: &SecretString) -> (Option<Bytes>, Reading) {
+    let reading = classify(&result, retry_on);
     let quotable = reading.fault.is_some() && reading.answer.is_none();
     let clean = result.as_ref().ok().filter(|_| quotable).and_then(|reply| redact::hidden(reply, key));
     match clean {
         Some(reply) => {
             let body = reply.body.clone();
-            let Reading { fault, .. } = classify(&Ok(reply));
+            let Reading { fault, .. } = classify(&Ok(reply), retry_on);
             (Some(body), Reading { fault, ..reading })
         }
         None => (result.ok().map(|reply| reply.body), reading),
@@ -492,55 +505,6 @@ fn told(words: FaultWords, now: Timestamp, job: JobId, dead: bool, actions: &[Ac
     }
     let FaultWords { blame, http_status, status, code, message, quota_id } = words;
     AttemptFault { blame, http_status, status, code, message, quota_id, retry_in, permanent }
-}
-
-// === endings ===
-
-fn conclude(ticket: &mut Ticket, verdict: Verdict) -> Result<Response, Error> {
-    let Last { answer, body, fault } = std::mem::take(&mut ticket.last);
-    let trace = ticket.trace.clone();
-    if let (Verdict::Done, Some(answer), Some(body)) = (verdict, answer.clone(), body.clone()) {
-        return Ok(Response { answer, body, trace });
-    }
-    let http_status = fault.as_ref().and_then(|words| words.http_status);
-    let (code, message) = fault.map_or_else(|| (String::new(), String::new()), |words| (words.code, words.message));
-    let (class, code, message, retryable) = match verdict {
-        Verdict::Done | Verdict::TaskFailed => {
-            let retryable = answer.as_ref().is_some_and(Answer::retry_may_help);
-            (ErrorClass::Task, code, message, retryable)
-        }
-        Verdict::Upstream => (ErrorClass::Upstream, code, format!("persistent API error: {message}"), true),
-        Verdict::AttemptsSpent => (ErrorClass::Upstream, code, format!("no attempts left: {message}"), true),
-        Verdict::TooLarge { tokens, limit } => {
-            let message = format!(
-                "needs about {tokens} input tokens, more than any project may use in a minute ({limit}): split the prompt or raise tpm"
-            );
-            (ErrorClass::TooLarge, "too_large".to_string(), message, false)
-        }
-        Verdict::Deadline => {
-            let message = "Request timeout: its deadline passed before an answer came".to_string();
-            (ErrorClass::Deadline, "deadline".to_string(), message, true)
-        }
-        Verdict::NoKey => {
-            let last = if message.is_empty() { message } else { format!(" (last fault: {message})") };
-            let message = format!("All keys exhausted: no usable key is left for model {}{last}", ticket.model);
-            (ErrorClass::NoKey, "no_key".to_string(), message, true)
-        }
-    };
-    Err(Error { class, code, http_status, message, retryable, answer: answer.map(Box::new), body, trace })
-}
-
-fn cancelled(message: &str) -> Error {
-    Error {
-        class: ErrorClass::Cancelled,
-        code: "cancelled".to_string(),
-        http_status: None,
-        message: message.to_string(),
-        retryable: true,
-        answer: None,
-        body: None,
-        trace: Trace::default(),
-    }
 }
 
 /// Withdraws a prompt when dropped before its end.

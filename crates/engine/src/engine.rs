@@ -14,10 +14,13 @@ use tokio::task::JoinHandle;
 
 use crate::backend::Backend;
 use crate::clock::Clock;
+use crate::counting;
 use crate::driver::{Driver, KeyCard, Parts};
 use crate::event::{Event, Observer};
 use crate::memory::Memory;
+use crate::outlier::CountTokens;
 use crate::request::{Error, ErrorClass, Request, Response};
+use crate::retry_on::RetryOn;
 use crate::stats::{KeyStatus, QuotaStatus, Status, Waiting};
 use crate::store::StoreError;
 use crate::transport::{HttpBackend, HttpVersion};
@@ -68,6 +71,8 @@ pub struct Builder {
     base_url: Option<String>,
     http: HttpVersion,
     attempt_timeout: Option<Duration>,
+    retry_on: RetryOn,
+    count_tokens: CountTokens,
     backend: Option<Arc<dyn Backend>>,
     observers: Vec<Arc<dyn Observer>>,
     start_at: Option<Timestamp>,
@@ -102,6 +107,18 @@ impl Builder {
     /// The longest one attempt may take, default 10 minutes.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Builder {
         self.attempt_timeout = Some(timeout);
+        self
+    }
+
+    /// HTTP statuses that are worth another try; default 408, 500, 502, 503 and 504.
+    pub fn retry_on(mut self, retry_on: RetryOn) -> Builder {
+        self.retry_on = retry_on;
+        self
+    }
+
+    /// Whose tokens the API is asked to count before they are sent; default nobody's.
+    pub fn count_tokens(mut self, whose: CountTokens) -> Builder {
+        self.count_tokens = whose;
         self
     }
 
@@ -161,8 +178,10 @@ impl Builder {
             keys: cards,
             projects: names,
             backend,
+            count_tokens: self.count_tokens,
             observers: self.observers,
             attempt_timeout,
+            retry_on: self.retry_on,
             calibration,
             memory,
         });
@@ -259,7 +278,12 @@ impl Engine {
     /// [`Error`] says whose fault it was and whether asking again may help. [`ErrorClass::NoKey`] and
     /// [`ErrorClass::Cancelled`] leave the prompt as it was: nothing was decided about it.
     pub async fn submit(&self, request: Request) -> Result<Response, Error> {
-        let (reply, _withdraw) = self.inner.driver.submit(request);
+        let driver = &self.inner.driver;
+        let begun = driver.clock.now();
+        let counted = counting::count(driver, &request).await;
+        let waited = driver.clock.now() - begun;
+        let request = Request { deadline: request.deadline.map(|span| span.saturating_sub(waited)), ..request };
+        let (reply, _withdraw) = driver.submit(request, counted);
         match reply.await {
             Ok(result) => result,
             // The driver answers every prompt before it drops its sender; a runtime that is going down may not.

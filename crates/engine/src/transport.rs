@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -27,6 +27,7 @@ use tower_service::Service;
 use crate::backend::{Backend, Call, Reply, TransportError};
 use crate::engine::BuildError;
 use crate::redact::public_url;
+use crate::retry_after;
 
 /// Which HTTP is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -143,10 +144,10 @@ impl HttpBackend {
         builder.build(self.connector.clone())
     }
 
-    fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, http::Error> {
+    fn request(&self, call: &Call, method: &str) -> Result<Request<Full<Bytes>>, http::Error> {
         let kind = if call.model.contains('/') { "" } else { "models/" };
         let key = self.key_header(&call.key)?;
-        Request::post(format!("{}/{kind}{}:generateContent", self.prefix, call.model))
+        Request::post(format!("{}/{kind}{}:{method}", self.prefix, call.model))
             .header(CONTENT_TYPE, "application/json")
             .header("x-goog-api-key", key)
             .header(USER_AGENT, AGENT)
@@ -154,8 +155,8 @@ impl HttpBackend {
             .body(Full::new(call.body.clone()))
     }
 
-    async fn send(&self, call: Call) -> Result<Reply, TransportError> {
-        let request = self.request(&call).map_err(|_| TransportError::Key)?;
+    async fn send(&self, call: Call, method: &str) -> Result<Reply, TransportError> {
+        let request = self.request(&call, method).map_err(|_| TransportError::Key)?;
         self.exchange(request).await
     }
 
@@ -197,14 +198,18 @@ impl HttpBackend {
 
 impl Backend for HttpBackend {
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Reply, TransportError>> {
-        self.send(call).boxed()
+        self.send(call, "generateContent").boxed()
+    }
+
+    fn count_tokens(&self, call: Call) -> BoxFuture<'_, Result<Reply, TransportError>> {
+        self.send(call, "countTokens").boxed()
     }
 }
 
 async fn read(response: Response<Incoming>) -> Result<Reply, TransportError> {
     let (parts, body) = response.into_parts();
     let text = |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_string);
-    let (content_type, retry_after) = (text(CONTENT_TYPE), text(RETRY_AFTER));
+    let (content_type, retry_after) = (text(CONTENT_TYPE), retry_after::seconds(&parts.headers, SystemTime::now()));
     let body = body.collect().await.map_err(|fault| TransportError::Cut { reason: innermost(&fault) })?;
     Ok(Reply { status: parts.status.as_u16(), content_type, retry_after, body: body.to_bytes() })
 }

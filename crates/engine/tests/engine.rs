@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{OK, Script, project, reply, request};
 use tidegate_engine::scheduler::{Pacing, Settings};
-use tidegate_engine::{Blame, Builder, Engine, ErrorClass, Event, EventKind, Observer, TransportError};
+use tidegate_engine::{Blame, Builder, Engine, ErrorClass, Event, EventKind, Observer, RetryOn, TransportError};
 use tidegate_gemini::models::Limits;
 
 const BAD_KEY: &str = r#"{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT",
@@ -52,6 +52,15 @@ async fn a_bad_key_moves_the_prompt_to_another_key_and_is_never_asked_again() {
     assert_eq!(dead, 1);
     assert_eq!(engine.status().keys[0].state, "FAILED_INIT");
     assert_eq!(engine.status().keys[0].reason.as_deref(), Some("API_KEY_INVALID"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_is_not_to_be_retried_ends_with_the_apis_own_words() {
+    let script = Script::new([reply(503, OVERLOADED)]);
+    let engine = engine(&script).project(project("main", 1, Limits::default())).retry_on(RetryOn::new([500])).build().unwrap();
+    let error = engine.submit(request("a")).await.unwrap_err();
+    assert_eq!((error.class, error.trace.attempts, error.retryable), (ErrorClass::Upstream, 1, true));
+    assert_eq!(error.message, "The model is overloaded. Please try again later.");
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ mod counted;
 mod estimate;
 
 pub use calibration::{Calibration, Lesson};
-pub use counted::{input_by_kind, total_counted};
+pub use counted::{count_request, input_by_kind, total_counted};
 pub use estimate::{Estimate, Modality};
 
 /// One token, in the unit the character weights are given in.

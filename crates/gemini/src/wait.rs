@@ -32,7 +32,7 @@ pub(crate) fn in_message(message: &str) -> Option<Duration> {
     compound(tail[..end].trim_end_matches('.'))
 }
 
-/// A `Retry-After` header in seconds. The date form needs a clock and is passed over.
+/// A `Retry-After` header in seconds. The date form needs a clock; who has one turns it into seconds first.
 pub(crate) fn in_header(value: &str) -> Option<Duration> {
     scaled(value.trim(), NANOS_PER_SECOND).map(bounded)
 }

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use tidegate_batch::{Durability, ErrorLogFormat, FailOn, Format};
+use tidegate_engine::CountTokens;
 use tidegate_gemini::prices::Usd;
 
 use super::PacingArgs;
 use crate::deadline::{self, Deadline};
 use crate::duration;
-use crate::settings::layers::{Layer, RetryLayer};
+use crate::settings::layers::{Layer, QuotaLayer, RetryLayer};
+use crate::settings::values::Written;
 
 /// Flags of `run`.
 #[derive(Debug, Clone, Args)]
@@ -44,6 +46,9 @@ pub struct RunArgs {
     /// What to do when the day's quota is used up: wait for the next, or stop (exit code 75)
     #[arg(long, value_enum, default_value_t, value_name = "WHAT", help_heading = "Quota and pacing")]
     pub when_exhausted: WhenExhausted,
+    /// Whose tokens the API counts before they are sent: nobody's, those of unusually large prompts, everybody's
+    #[arg(long, value_name = "never|outliers|always", value_parser = whose_tokens, help_heading = "Quota and pacing")]
+    pub count_tokens: Option<CountTokens>,
 
     /// Attempts that may fail by the prompt's own fault (default 3)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Retries")]
@@ -118,6 +123,10 @@ pub struct RunArgs {
     pub fail_on_error: Option<FailOn>,
 }
 
+fn whose_tokens(text: &str) -> Result<CountTokens, String> {
+    CountTokens::read(text).ok_or_else(|| format!("expected {}", CountTokens::EXPECTED))
+}
+
 /// What happens when the day's quota is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum WhenExhausted {
@@ -151,6 +160,7 @@ impl RunArgs {
                 max_attempts: self.max_attempts,
                 ..RetryLayer::default()
             },
+            quota: QuotaLayer { count_tokens: self.count_tokens, ..QuotaLayer::default() },
             ..below
         })
     }

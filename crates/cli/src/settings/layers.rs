@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tidegate_engine::CountTokens;
 use tidegate_engine::scheduler::{Day, TpmCounts, WindowKind};
 use tidegate_gemini::prices::{Price, Prices};
 
 use super::profile::Profile;
-use super::values::{AutoSpan, Part, Written, written};
+use super::values::{AutoSpan, Part, Statuses, Written, written};
 use crate::env_vars::{self, Environment};
 use crate::keys::{KeySource, key_list, shown};
 
@@ -105,6 +106,8 @@ pub struct RetryLayer {
     /// The longest one attempt may take.
     #[serde(deserialize_with = "written")]
     pub attempt_timeout: Option<Duration>,
+    /// HTTP statuses that are worth another try.
+    pub retry_on: Option<Statuses>,
     /// First pause after a fault.
     #[serde(deserialize_with = "written")]
     pub initial_backoff: Option<Duration>,
@@ -135,6 +138,9 @@ pub struct QuotaLayer {
     /// Which tokens a TPM limit counts.
     #[serde(deserialize_with = "written")]
     pub tpm_counts: Option<TpmCounts>,
+    /// Whose tokens are counted by the API before they are sent.
+    #[serde(deserialize_with = "written")]
+    pub count_tokens: Option<CountTokens>,
 }
 
 /// One of `[[projects]]`: an owner of quotas with its keys.
@@ -247,6 +253,7 @@ impl Layer {
                 max_transient_attempts: env.read(env_vars::MAX_TRANSIENT_ATTEMPTS)?,
                 max_attempts: env.read(env_vars::MAX_ATTEMPTS)?,
                 attempt_timeout: env.read(env_vars::ATTEMPT_TIMEOUT)?,
+                retry_on: env.read(env_vars::RETRY_ON)?,
                 initial_backoff: env.read(env_vars::INITIAL_BACKOFF)?,
                 max_backoff: env.read(env_vars::MAX_BACKOFF)?,
             },
@@ -257,6 +264,7 @@ impl Layer {
                 day: env.read(env_vars::DAY)?,
                 guard: env.read(env_vars::GUARD)?,
                 tpm_counts: None,
+                count_tokens: env.read(env_vars::COUNT_TOKENS)?,
             },
             limits: LimitsLayer { rpm: env.read(env_vars::RPM)?, tpm: env.read(env_vars::TPM)?, rpd: env.read(env_vars::RPD)? },
             ..Layer::default()

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Deserializer;
 use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
 use tidegate_engine::scheduler::{Day, TpmCounts, WindowKind};
+use tidegate_engine::{CountTokens, RetryOn};
 
 use crate::duration;
 
@@ -134,6 +135,50 @@ impl Written for Part {
     }
 }
 
+/// HTTP statuses: a list of numbers, or one text with commas between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statuses(pub RetryOn);
+
+impl Statuses {
+    fn of(statuses: Vec<u16>) -> Option<Statuses> {
+        let is_error = |status: &u16| (400..600).contains(status);
+        statuses.iter().all(is_error).then(|| Statuses(RetryOn::new(statuses)))
+    }
+}
+
+impl Written for Statuses {
+    const EXPECTED: &'static str = "HTTP statuses from 400 to 599, such as [500, 503]";
+    fn read(text: &str) -> Option<Statuses> {
+        let numbers = text.split(',').map(str::trim).filter(|number| !number.is_empty());
+        numbers.map(|number| number.parse().ok()).collect::<Option<Vec<u16>>>().and_then(Statuses::of)
+    }
+    fn show(&self) -> String {
+        format!("{:?}", self.0.statuses())
+    }
+}
+
+impl<'de> Deserialize<'de> for Statuses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Statuses, D::Error> {
+        let statuses = Vec::<u16>::deserialize(deserializer)?;
+        Statuses::of(statuses).ok_or_else(|| D::Error::custom(format!("expected {}", Statuses::EXPECTED)))
+    }
+}
+
+impl Written for CountTokens {
+    const EXPECTED: &'static str = "\"never\", \"outliers\" or \"always\"";
+    fn read(text: &str) -> Option<CountTokens> {
+        match text.trim() {
+            "never" => Some(CountTokens::Never),
+            "outliers" => Some(CountTokens::Outliers),
+            "always" => Some(CountTokens::Always),
+            _ => None,
+        }
+    }
+    fn show(&self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+}
+
 impl Written for TpmCounts {
     const EXPECTED: &'static str = "\"auto\", \"input\" or \"total\"";
     fn read(text: &str) -> Option<TpmCounts> {
@@ -146,5 +191,36 @@ impl Written for TpmCounts {
     }
     fn show(&self) -> String {
         format!("{self:?}").to_lowercase()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Line {
+        retry_on: Statuses,
+    }
+
+    #[test]
+    fn statuses_are_a_list_or_a_text_and_only_those_of_errors() {
+        let wanted = Statuses(RetryOn::new([500, 529]));
+        assert_eq!(toml::from_str::<Line>("retry_on = [500, 529]").unwrap().retry_on, wanted);
+        assert_eq!(Statuses::read(" 500, 529 "), Some(wanted.clone()));
+        assert_eq!(wanted.show(), "[500, 529]");
+        assert_eq!(Statuses::read(""), Some(Statuses(RetryOn::new([]))));
+        assert_eq!(Statuses::read("200"), None);
+        let error = toml::from_str::<Line>("retry_on = [99]").map(|_| ()).unwrap_err();
+        assert!(error.message().contains("HTTP statuses from 400 to 599"), "{error}");
+    }
+
+    #[test]
+    fn whose_tokens_are_counted_is_one_of_three_words() {
+        for whose in [CountTokens::Never, CountTokens::Outliers, CountTokens::Always] {
+            assert_eq!(CountTokens::read(&whose.show()), Some(whose));
+        }
+        assert_eq!(CountTokens::read("often"), None);
     }
 }

@@ -89,16 +89,14 @@ impl InProcess {
     pub fn now(&self) -> u64 {
         self.base + self.start.elapsed().as_micros() as u64
     }
-}
 
-impl Backend for InProcess {
-    fn call(&self, call: Call) -> BoxFuture<'_, Result<Reply, TransportError>> {
+    fn ask(&self, call: Call, method: &'static str) -> BoxFuture<'_, Result<Reply, TransportError>> {
         async move {
             let way = self.simulator.lock().unwrap().transit();
             tokio::time::sleep(way).await;
             let answer = {
                 let headers = [("x-goog-api-key".to_string(), call.key.expose_secret().to_string())];
-                let path = format!("/v1beta/models/{}:generateContent", call.model);
+                let path = format!("/v1beta/models/{}:{method}", call.model);
                 let request = SimRequest { method: "POST", path: &path, headers: &headers, body: &call.body };
                 let now = self.now();
                 self.simulator.lock().unwrap().handle(now, &request)
@@ -111,5 +109,15 @@ impl Backend for InProcess {
             Ok(Reply { status: answer.status, content_type, retry_after: None, body: answer.body().into() })
         }
         .boxed()
+    }
+}
+
+impl Backend for InProcess {
+    fn call(&self, call: Call) -> BoxFuture<'_, Result<Reply, TransportError>> {
+        self.ask(call, "generateContent")
+    }
+
+    fn count_tokens(&self, call: Call) -> BoxFuture<'_, Result<Reply, TransportError>> {
+        self.ask(call, "countTokens")
     }
 }

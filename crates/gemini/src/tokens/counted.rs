@@ -1,6 +1,9 @@
 //! Reads what the API counted: the total of `countTokens`, and the input of an answer by kind of content.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::{Estimate, Modality};
 
@@ -55,9 +58,33 @@ pub fn total_counted(body: &[u8]) -> Option<u64> {
     serde_json::from_slice::<Count>(body).ok().map(|count| count.total_tokens)
 }
 
+/// The body of `countTokens` for a body of `generateContent`: the whole request, so that instructions, tools and schemas
+/// count too. `None` when `body` is no JSON object.
+///
+/// ```
+/// let body = tidegate_gemini::tokens::count_request("gemini-3.8-flash", br#"{"contents":[]}"#);
+/// let wanted = br#"{"generateContentRequest":{"contents":[],"model":"models/gemini-3.8-flash"}}"#;
+/// assert_eq!(body.as_deref(), Some(&wanted[..]));
+/// ```
+pub fn count_request(model: &str, body: &[u8]) -> Option<Vec<u8>> {
+    let kind = if model.contains('/') { "" } else { "models/" };
+    let mut members: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(body).ok()?;
+    members.insert("model".to_string(), to_raw_value(&format!("{kind}{model}")).ok()?);
+    serde_json::to_vec(&BTreeMap::from([("generateContentRequest", members)])).ok()
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+
+    #[test]
+    fn the_request_to_be_counted_is_the_whole_one_with_the_model_of_the_call() {
+        let body = br#"{"model":"models/other","contents":[1.50],"tools":[]}"#;
+        let count = String::from_utf8(count_request("tunedModels/birds", body).unwrap()).unwrap();
+        assert_eq!(count, r#"{"generateContentRequest":{"contents":[1.50],"model":"tunedModels/birds","tools":[]}}"#);
+        assert_eq!(count_request("m", b"[]"), None);
+    }
 
     #[test]
     fn prompt_and_tool_results_are_added_up_by_kind() {

@@ -142,6 +142,8 @@ pub fn engine(
         .settings(settings.scheduler.clone())
         .base_url(settings.base_url.clone())
         .attempt_timeout(settings.attempt_timeout)
+        .retry_on(settings.retry_on.clone())
+        .count_tokens(settings.count_tokens)
         .observer(watch)
         .observer(Arc::new(Chronicle));
     // A simulated quota begins afresh with each run, and real limits must not learn from it.

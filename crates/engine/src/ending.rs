@@ -1,0 +1,68 @@
+//! How a prompt ends for its caller: a verdict and the last answer become a response or an error.
+
+use bytes::Bytes;
+use tidegate_gemini::response::Answer;
+use tidegate_scheduler::Verdict;
+
+use crate::classify::FaultWords;
+use crate::event::Blame;
+use crate::request::{Error, ErrorClass, Response, Trace};
+
+/// The last answer of a prompt, kept until it is known to be the final one.
+#[derive(Default)]
+pub(crate) struct Last {
+    pub answer: Option<Answer>,
+    pub body: Option<Bytes>,
+    pub fault: Option<FaultWords>,
+}
+
+/// What the caller is told at the end.
+pub(crate) fn conclude(last: Last, trace: Trace, model: &str, verdict: Verdict) -> Result<Response, Error> {
+    let Last { answer, body, fault } = last;
+    if let (Verdict::Done, Some(answer), Some(body)) = (verdict, answer.clone(), body.clone()) {
+        return Ok(Response { answer, body, trace });
+    }
+    let http_status = fault.as_ref().and_then(|words| words.http_status);
+    let upstream = fault.as_ref().is_some_and(|words| words.blame == Blame::Upstream);
+    let (code, message) = fault.map_or_else(|| (String::new(), String::new()), |words| (words.code, words.message));
+    let (class, code, message, retryable) = match verdict {
+        // A fault of the API that is not to be tried again here.
+        Verdict::TaskFailed if upstream => (ErrorClass::Upstream, code, message, true),
+        Verdict::Done | Verdict::TaskFailed => {
+            let retryable = answer.as_ref().is_some_and(Answer::retry_may_help);
+            (ErrorClass::Task, code, message, retryable)
+        }
+        Verdict::Upstream => (ErrorClass::Upstream, code, format!("persistent API error: {message}"), true),
+        Verdict::AttemptsSpent => (ErrorClass::Upstream, code, format!("no attempts left: {message}"), true),
+        Verdict::TooLarge { tokens, limit } => {
+            let message = format!(
+                "needs about {tokens} input tokens, more than any project may use in a minute ({limit}): split the prompt or raise tpm"
+            );
+            (ErrorClass::TooLarge, "too_large".to_string(), message, false)
+        }
+        Verdict::Deadline => {
+            let message = "Request timeout: its deadline passed before an answer came".to_string();
+            (ErrorClass::Deadline, "deadline".to_string(), message, true)
+        }
+        Verdict::NoKey => {
+            let last = if message.is_empty() { message } else { format!(" (last fault: {message})") };
+            let message = format!("All keys exhausted: no usable key is left for model {model}{last}");
+            (ErrorClass::NoKey, "no_key".to_string(), message, true)
+        }
+    };
+    Err(Error { class, code, http_status, message, retryable, answer: answer.map(Box::new), body, trace })
+}
+
+/// The prompt goes back to its caller as it was.
+pub(crate) fn cancelled(message: &str) -> Error {
+    Error {
+        class: ErrorClass::Cancelled,
+        code: "cancelled".to_string(),
+        http_status: None,
+        message: message.to_string(),
+        retryable: true,
+        answer: None,
+        body: None,
+        trace: Trace::default(),
+    }
+}
