@@ -30,9 +30,13 @@ impl Shape {
         at.as_micros() / self.slot
     }
 
+    fn ends(self, index: SlotIndex) -> Timestamp {
+        Timestamp::from_micros((index + 1).saturating_mul(self.slot))
+    }
+
     /// When a slot's content has left the window.
     fn leaves(self, index: SlotIndex) -> Timestamp {
-        Timestamp::from_micros((index + 1).saturating_mul(self.slot).saturating_add(self.span))
+        Timestamp::from_micros(self.ends(index).as_micros().saturating_add(self.span))
     }
 
     /// The span as a duration.
@@ -197,6 +201,14 @@ impl Window {
             let taken = self.slots[at].requests.min(1);
             self.slots[at].requests -= taken;
             self.requests -= taken;
+        }
+    }
+
+    /// When a slot takes one more request, where none may hold more than `most`.
+    pub(crate) fn room_in_slot(&self, now: Timestamp, most: u64, shape: Shape) -> Timestamp {
+        match self.slots.back() {
+            Some(slot) if slot.requests >= most && slot.index >= shape.index(now) => shape.ends(slot.index),
+            _ => now,
         }
     }
 

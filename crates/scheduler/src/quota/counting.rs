@@ -34,7 +34,7 @@ impl Bucket {
             kind,
             request_burst: self.bursts[REQUESTS],
             token_burst: self.bursts[TOKENS],
-            guard: rules.guard,
+            guard: self.guard(rules),
             counts_total: self.window.counts_total,
         }
     }
@@ -42,6 +42,7 @@ impl Bucket {
     /// Goes on from what was known.
     pub(super) fn recall_counting(&mut self, now: Timestamp, known: Option<Counting>, rules: &Rules) {
         let Some(known) = known else { return };
+        self.set_guard(now, known.guard, rules);
         self.window.counts_total |= known.counts_total && rules.tpm_counts == TpmCounts::Auto;
         if rules.kind == WindowKind::Auto {
             for (burst, known) in self.bursts.iter_mut().zip([known.request_burst, known.token_burst]) {

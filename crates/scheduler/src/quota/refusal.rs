@@ -22,13 +22,13 @@ impl Bucket {
             return Hold { until: Timestamp::NEVER, dimension: denied.dimension, fully: true };
         }
         let news = permit.at >= self.refused_at;
-        self.learn(now, denied, news, rules);
+        self.learn(now, denied, news);
         let explained = self.explain_by_totals(permit, denied, rules);
         if news {
             self.strikes += 1;
             self.refused_at = now;
             self.most_in_flight = (self.most_in_flight / 2).max(1);
-            if !explained {
+            if !explained && !self.widen_guard(now, denied.dimension, permit, rules) {
                 self.shrink_burst(now, denied.dimension, permit.seen, rules);
             }
         }
@@ -43,8 +43,8 @@ impl Bucket {
         hold
     }
 
-    fn learn(&mut self, now: Timestamp, denied: Denied, news: bool, rules: &Rules) {
-        let span = rules.shape.span();
+    fn learn(&mut self, now: Timestamp, denied: Denied, news: bool) {
+        let span = self.shape.span();
         let (requests, tokens) = (self.window.requests(), self.window.tokens());
         match denied.dimension {
             Some(Dimension::Rpm) => {
@@ -81,7 +81,7 @@ impl Bucket {
     pub(super) fn schedule_growth(&mut self, now: Timestamp, rules: &Rules) {
         let halved = rules.kind == WindowKind::Auto && self.bursts.iter().any(|&burst| burst < 1.0);
         let windows = WINDOWS_BEFORE_GROWTH << self.halvings.min(8);
-        self.grow_at = if halved { now + rules.shape.span().saturating_mul(windows) } else { Timestamp::NEVER };
+        self.grow_at = if halved { now + self.shape.span().saturating_mul(windows) } else { Timestamp::NEVER };
     }
 
     /// When the pause ends, and whether the quota counts as fully exhausted: the server's own word first, the quota day for
