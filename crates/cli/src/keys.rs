@@ -77,7 +77,7 @@ pub fn shown(text: &str) -> String {
         let mixed = has(char::is_ascii_lowercase) && has(char::is_ascii_uppercase) && has(char::is_ascii_digit);
         part.starts_with("AIza") || part.starts_with("AQ.") || of_a_key && mixed
     };
-    let separates = |c: char| matches!(c, '/' | '\\' | '=' | ',' | ' ');
+    let separates = |c: char| matches!(c, '/' | '\\' | '=' | ',' | ' ' | '"' | '\'' | '`' | ':' | '?' | '&' | '@' | '[' | ']');
     let part = |part: &str| {
         let bare = part.trim_end_matches(separates);
         if looks_like_a_key(bare) { format!("{}{}", mask(bare), &part[bare.len()..]) } else { part.to_string() }

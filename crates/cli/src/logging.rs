@@ -10,6 +10,7 @@ use tracing_subscriber::fmt::SubscriberBuilder;
 use crate::args::{GlobalArgs, LogFormat, LogLevel};
 use crate::env_vars::{self, Environment};
 use crate::exit_code::{ExitCode, Failure};
+use crate::keys::shown;
 use crate::screen::Screen;
 use clap::ValueEnum;
 
@@ -97,5 +98,5 @@ pub fn word<T: ValueEnum>(environment: &Environment, name: &str) -> Result<Optio
         T::value_variants().iter().filter_map(|value| Some(value.to_possible_value()?.get_name().to_string())).collect();
     T::from_str(text, true)
         .map(Some)
-        .map_err(|_| Failure::usage(format!("environment variable {name}: {text:?} is not one of {}", known.join(", "))))
+        .map_err(|_| Failure::usage(format!("environment variable {name}: {:?} is not one of {}", shown(text), known.join(", "))))
 }

@@ -164,7 +164,7 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
     stack.0.push((Source::Profile(profile), profile.layer()));
     let mut resolver = Resolver { stack: &stack, origins: Vec::new() };
     resolver.value("profile", profile, |layer| layer.profile);
-    let model = model(&mut resolver)?;
+    let model = no_key("model", resolver.text("model", MODEL, |layer| layer.model.clone()))?;
     let base_url = base_url(&mut resolver)?;
     let state_dir = state_dir(&mut resolver, environment);
     let attempt_timeout = resolver.value("retry.attempt_timeout", ATTEMPT_TIMEOUT, |layer| layer.retry.attempt_timeout);
@@ -236,14 +236,13 @@ impl Resolver<'_> {
 }
 
 /// The address, which must not hold what nobody may see: it stands in logs and messages.
-/// The model, which is told in every record and every log: a key typed in its place must not get there.
-fn model(from: &mut Resolver<'_>) -> Result<String, SettingsError> {
-    let model = from.text("model", MODEL, |layer| layer.model.clone());
-    if ["AIza", "AQ."].iter().any(|beginning| model.starts_with(beginning)) {
+/// A key typed in place of what is told in every record and every log must not get there.
+fn no_key(name: &'static str, value: String) -> Result<String, SettingsError> {
+    if ["AIza", "AQ."].iter().any(|beginning| value.starts_with(beginning)) {
         let reason = "it looks like a key: keys go into GEMINI_API_KEY or [[projects]]";
-        return Err(SettingsError::Impossible { name: "model", value: crate::keys::shown(&model), reason });
+        return Err(SettingsError::Impossible { name, value: crate::keys::shown(&value), reason });
     }
-    Ok(model)
+    Ok(value)
 }
 
 fn base_url(from: &mut Resolver<'_>) -> Result<String, SettingsError> {
@@ -254,7 +253,7 @@ fn base_url(from: &mut Resolver<'_>) -> Result<String, SettingsError> {
         let reason = "it must not hold a query, a fragment or a password: keys go into GEMINI_API_KEY or [[projects]]";
         return Err(SettingsError::Impossible { name: "base_url", value, reason });
     }
-    Ok(from.text("base_url", BASE_URL, |layer| layer.base_url.clone()))
+    no_key("base_url", from.text("base_url", BASE_URL, |layer| layer.base_url.clone()))
 }
 
 /// The folder somebody named, else the user's own for such things.
@@ -473,9 +472,12 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_place_of_the_model_is_refused_and_not_shown() {
-        let message = load("model = \"AIzaSyD-0123456789abcdef6F2k\"", &[], Given::default()).unwrap_err().to_string();
-        assert!(message.starts_with("model = AIza…6F2k cannot be: it looks like a key"), "{message}");
+    fn a_key_in_place_of_a_model_or_an_address_is_refused_and_not_shown() {
+        for name in ["model", "base_url"] {
+            let text = format!("{name} = \"AIzaSyD-0123456789abcdef6F2k\"");
+            let message = load(&text, &[], Given::default()).unwrap_err().to_string();
+            assert!(message.starts_with(&format!("{name} = AIza…6F2k cannot be: it looks like a key")), "{message}");
+        }
     }
 
     #[test]

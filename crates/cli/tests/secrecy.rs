@@ -273,7 +273,7 @@ fn saying(key: &str, turn: usize) -> (&'static str, &'static str, String) {
         8 => ("500 Internal Server Error", json, error(500, "INTERNAL", key.to_lowercase() + &key[3..])),
         9 => ("408 Request Timeout", json, error(408, key, String::new())),
         10 => ("418 I'm a teapot", json, format!("[{}]", error(418, "ODD", format!("api_key:{key}")))),
-        _ if turn > 60 => {
+        _ if turn > 1_000 => {
             ("403 Forbidden", json, error(403, "PERMISSION_DENIED", format!("Consumer 'api_key:{key}' has been suspended.")))
         }
         _ => ("504 Gateway Timeout", json, error(504, "DEADLINE_EXCEEDED", format!("\"{key}\""))),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::layers::Layer;
 use super::nearest;
 use crate::env_vars::{self, Environment};
+use crate::keys::shown;
 
 /// The file's usual name.
 pub const NAME: &str = "tidegate.toml";
@@ -74,7 +75,7 @@ fn parse(text: &str) -> Result<Layer, (usize, String)> {
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let path = error.path().to_string();
         let (line, message) = whole(error.inner());
-        (line, explain(&path, &message))
+        (line, shown(&explain(&path, &message)))
     })
 }
 
@@ -87,7 +88,7 @@ fn line_of(text: &str, span: Option<Range<usize>>) -> usize {
 fn explain(path: &str, message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown field")) else {
-        let message = if path.starts_with("projects") { without_text(message) } else { message.to_string() };
+        let message = if ["projects", "keys"].iter().any(|place| path.starts_with(place)) { without_text(message) } else { message.to_string() };
         return if path == "." { message } else { format!("{path}: {message}") };
     };
     let parent = path.strip_suffix(unknown).unwrap_or("");
@@ -175,6 +176,9 @@ mod tests {
             format!("[[projects]]\nname = \"a\"\nkeys = [[\"{secret}\"]]\n"),
             format!("[[projects]]\nname = \"a\"\nkeys = [{secret}]\n"),
             format!("projects = \"{secret}\"\n"),
+            format!("keys = [\"{secret}\"]\n"),
+            format!("{secret} = 1\n"),
+            format!("[pacing]\ndelay = \"{secret}\"\n"),
         ] {
             let (_, reason) = parse(&text).map(|_| ()).unwrap_err();
             assert!(!reason.contains("secret"), "{reason}");

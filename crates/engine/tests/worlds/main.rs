@@ -5,4 +5,5 @@ mod loads;
 mod matrix;
 mod refusals;
 mod requests;
+mod unknown;
 mod world;

@@ -90,6 +90,7 @@ pub struct Outcomes {
     pub used_tokens: f64,
     /// The project that is used least, by the dimension that binds it.
     pub least_used: f64,
+    /// The most calls under way at once within the span.
     pub most_in_flight: usize,
     pub decisions: u64,
 }
@@ -251,7 +252,9 @@ impl<F: FnMut(&mut SmallRng) -> u64> World<F> {
             match action {
                 Action::Start { job, key, attempt, .. } => {
                     self.in_flight += 1;
-                    self.out.most_in_flight = self.out.most_in_flight.max(self.in_flight);
+                    if self.now < START + self.plan.span {
+                        self.out.most_in_flight = self.out.most_in_flight.max(self.in_flight);
+                    }
                     self.attempts.insert(job, attempt);
                     let jitter = self.way();
                     let project = self.keys[key.0 as usize];
