@@ -1,11 +1,14 @@
-//! What the model says: plausible sentences, or JSON that follows the schema, always the same for the same prompt and seed.
+//! What the model says: sentences, JSON that follows the schema, calls, pictures; always the same for the same prompt and seed.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::chance::Chance;
-use crate::identity::field;
+use crate::phrases::sentences;
 use crate::prompt::Prompt;
+use crate::schema::value_of;
 use crate::tokens::of_text;
 
 /// How the answers look.
@@ -20,43 +23,140 @@ pub struct Answers {
     pub words_per_event: u32,
     /// The cached share of a prompt of 4,096 tokens or more, 0 to 1.
     pub cached_share: f64,
+    /// Answers written out in advance.
+    pub scripts: Vec<crate::script::Script>,
 }
 
 impl Default for Answers {
     fn default() -> Self {
-        Self { words: [12, 40], thinking_tokens: 0, words_per_event: 8, cached_share: 0.0 }
+        Self { words: [12, 40], thinking_tokens: 0, words_per_event: 8, cached_share: 0.0, scripts: Vec::new() }
     }
 }
 
 /// One answer of the model, before it is put into a body.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) text: String,
     pub(crate) text_tokens: u64,
     pub(crate) thoughts: u64,
-    pub(crate) finish: &'static str,
+    pub(crate) finish: String,
+    /// A summary of the thoughts, when it was asked for.
+    pub(crate) summary: Option<String>,
+    /// Parts that are not text, after it.
+    pub(crate) parts: Vec<Value>,
+    /// `groundingMetadata`, when something was looked up.
+    pub(crate) grounding: Option<Value>,
 }
 
+/// Spent on thoughts that are to be summed up where the scenario has none.
+const LEAST_THOUGHTS: u64 = 24;
+/// What a picture and a recording cost as output.
+const PICTURE_TOKENS: u64 = 1_290;
+const SOUND_TOKENS: u64 = 25;
+
 impl Answers {
-    /// Answers a prompt; `maxOutputTokens` bounds thoughts and text together.
-    pub(crate) fn compose(&self, prompt: &Prompt, seed: u64) -> Answer {
-        let mut chance = Chance::new(seed ^ (prompt.identity >> 64) as u64 ^ prompt.identity as u64);
-        let mut text = if prompt.json {
-            let schema = prompt.schema.clone().unwrap_or_else(default_schema);
-            value_of(&schema, &mut chance, 0).to_string()
-        } else {
-            sentences(self.words, &mut chance)
-        };
-        let most = prompt.max_output.unwrap_or(u64::MAX);
-        let thoughts = self.thinking_tokens.min(most);
+    /// Answers a prompt as often as it wishes; `maxOutputTokens` bounds thoughts and text together.
+    pub(crate) fn compose(&self, prompt: &Prompt, seed: u64) -> Vec<Answer> {
+        let seed = seed ^ (prompt.identity >> 64) as u64 ^ prompt.identity as u64;
+        let spread = |index: u64| seed.wrapping_add(index.wrapping_mul(0xA076_1D64_78BD_642F));
+        (0..prompt.config.candidates).map(|index| self.candidate(prompt, &mut Chance::new(spread(index)))).collect()
+    }
+
+    /// An answer of exactly this text.
+    pub(crate) fn exactly(text: &str, finish: &str) -> Answer {
+        Answer { text: text.to_owned(), text_tokens: of_text(text), finish: finish.to_owned(), ..Answer::default() }
+    }
+
+    fn candidate(&self, prompt: &Prompt, chance: &mut Chance) -> Answer {
+        let config = &prompt.config;
+        let most = config.max_output.unwrap_or(u64::MAX);
+        let wished = if config.thoughts { self.thinking_tokens.max(LEAST_THOUGHTS) } else { self.thinking_tokens };
+        let thoughts = wished.min(most);
+        let parts = other_parts(prompt, chance);
+        let mut text = if parts.is_empty() { self.text(prompt, chance) } else { String::new() };
         let fits = cut_to(&mut text, most - thoughts);
-        let finish = if fits { "STOP" } else { "MAX_TOKENS" };
-        Answer { text_tokens: of_text(&text), text, thoughts, finish }
+        let media = parts.iter().map(|part| {
+            if part.get("inlineData").is_none() {
+                of_text(&part.to_string())
+            } else if config.audio {
+                SOUND_TOKENS
+            } else {
+                PICTURE_TOKENS
+            }
+        });
+        let media = media.sum::<u64>();
+        Answer {
+            text_tokens: of_text(&text) + media,
+            thoughts,
+            finish: if fits { "STOP" } else { "MAX_TOKENS" }.to_owned(),
+            summary: (config.thoughts && thoughts > 0).then(|| sentences([6, 12], &mut Chance::new(thoughts))),
+            grounding: config.searches.then(|| grounding(&text)),
+            text,
+            parts,
+        }
+    }
+
+    fn text(&self, prompt: &Prompt, chance: &mut Chance) -> String {
+        let schema = prompt.config.schema.as_ref();
+        match (prompt.config.json, prompt.config.choice) {
+            (true, _) => value_of(schema.unwrap_or(&default_schema()), chance).to_string(),
+            (false, true) => match value_of(schema.unwrap_or(&Value::Null), chance) {
+                Value::String(choice) => choice,
+                other => other.to_string(),
+            },
+            (false, false) => sentences(self.words, chance),
+        }
     }
 }
 
+/// A call of a function, a picture or a recording, when one is asked for.
+fn other_parts(prompt: &Prompt, chance: &mut Chance) -> Vec<Value> {
+    let config = &prompt.config;
+    let call = config.must_call.get(chance.below(config.must_call.len()));
+    if let Some((name, schema)) = call {
+        let arguments = if schema.is_null() { json!({}) } else { value_of(schema, chance) };
+        return vec![json!({"functionCall": {"name": name, "args": arguments}})];
+    }
+    let media = |mime: &str, bytes: &[u8]| json!({"inlineData": {"mimeType": mime, "data": STANDARD.encode(bytes)}});
+    match (config.image, config.audio) {
+        (true, _) => vec![media("image/png", PICTURE)],
+        (_, true) => vec![media("audio/wav", &sound())],
+        _ => Vec::new(),
+    }
+}
+
+/// One grey point.
+const PICTURE: &[u8] = &[
+    0x89, b'P', b'N', b'G', 0x0D, 0x0A, 0x1A, 0x0A, 0, 0, 0, 13, b'I', b'H', b'D', b'R', 0, 0, 0, 1, 0, 0, 0, 1, 8, 0, 0, 0, 0,
+    0x3A, 0x7E, 0x9B, 0x55, 0, 0, 0, 10, b'I', b'D', b'A', b'T', 0x78, 0x9C, 0x63, 0x68, 0, 0, 0, 0x82, 0, 0x81, 0x77, 0xCD,
+    0x72, 0xB6, 0, 0, 0, 0, b'I', b'E', b'N', b'D', 0xAE, 0x42, 0x60, 0x82,
+];
+
+/// A tenth of a second of silence: 24,000 samples a second, 16 bits, one channel.
+fn sound() -> Vec<u8> {
+    const BYTES: u32 = 4_800;
+    let mut wav = b"RIFF".to_vec();
+    wav.extend((36 + BYTES).to_le_bytes());
+    wav.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    wav.extend(24_000u32.to_le_bytes());
+    wav.extend(48_000u32.to_le_bytes());
+    wav.extend(b"\x02\0\x10\0data");
+    wav.extend(BYTES.to_le_bytes());
+    wav.resize(44 + BYTES as usize, 0);
+    wav
+}
+
+fn grounding(text: &str) -> Value {
+    json!({
+        "webSearchQueries": ["tides of the harbour"],
+        "searchEntryPoint": {"renderedContent": "<div>tides of the harbour</div>"},
+        "groundingChunks": [{"web": {"uri": "https://example.org/tides", "title": "example.org"}}],
+        "groundingSupports": [{"segment": {"endIndex": text.len(), "text": text}, "groundingChunkIndices": [0]}],
+    })
+}
+
 /// Shortens a text to so many tokens; whether nothing had to go.
-fn cut_to(text: &mut String, tokens: u64) -> bool {
+pub(crate) fn cut_to(text: &mut String, tokens: u64) -> bool {
     let whole = of_text(text) <= tokens;
     while of_text(text) > tokens {
         let excess = usize::try_from(of_text(text) - tokens).unwrap_or(usize::MAX);
@@ -66,134 +166,48 @@ fn cut_to(text: &mut String, tokens: u64) -> bool {
     whole
 }
 
-const SUBJECTS: &[&str] = &[
-    "the harbour",
-    "a quiet river",
-    "the old lighthouse",
-    "every tide",
-    "the morning ferry",
-    "a careful pilot",
-    "the salt marsh",
-    "the northern gate",
-    "a small crew",
-    "the evening light",
-];
-const VERBS: &[&str] = &["carries", "follows", "shelters", "remembers", "answers", "measures", "crosses", "opens toward"];
-const OBJECTS: &[&str] = &[
-    "the far shore",
-    "a line of boats",
-    "the changing wind",
-    "a steady current",
-    "the first train",
-    "an open market",
-    "the winter road",
-    "a patient crowd",
-    "the rising water",
-    "a narrow channel",
-];
-const ENDS: &[&str] = &["before noon", "without hurry", "as planned", "in every season", "after the rain", "once more"];
-
-fn pick<'a>(words: &[&'a str], chance: &mut Chance) -> &'a str {
-    words.get(chance.below(words.len())).copied().unwrap_or_default()
-}
-
-fn sentences([fewest, most]: [u32; 2], chance: &mut Chance) -> String {
-    let wanted = chance.between(f64::from(fewest), f64::from(most)) as usize;
-    let mut text = String::new();
-    while text.split(' ').count() < wanted.max(1) || text.is_empty() {
-        let sentence = [SUBJECTS, VERBS, OBJECTS, ENDS].map(|words| pick(words, chance)).join(" ");
-        if !text.is_empty() {
-            text.push(' ');
-        }
-        text.extend(sentence.chars().take(1).map(|first| first.to_ascii_uppercase()));
-        text.push_str(sentence.get(1..).unwrap_or_default());
-        text.push('.');
-    }
-    text
-}
-
 fn default_schema() -> Value {
     json!({"type": "OBJECT", "properties": {
         "summary": {"type": "STRING"}, "score": {"type": "INTEGER"}, "certain": {"type": "BOOLEAN"},
     }})
 }
 
-/// A value that a schema of the API (or a JSON schema of the same shape) accepts.
-fn value_of(schema: &Value, chance: &mut Chance, depth: u32) -> Value {
-    if let Some(choices) = field(schema, "enum").and_then(Value::as_array) {
-        return choices.get(chance.below(choices.len())).cloned().unwrap_or_default();
-    }
-    if let Some(first) = field(schema, "anyOf").and_then(|choices| choices.get(0)) {
-        return value_of(first, chance, depth);
-    }
-    let bound = |name: &str| field(schema, name).and_then(Value::as_f64);
-    match kind_of(schema).as_str() {
-        "OBJECT" => object_of(schema, chance, depth),
-        "ARRAY" if depth < 8 => {
-            let least = bound("minItems").unwrap_or(0.0) as usize;
-            let most = bound("maxItems").map_or(least.max(3), |most| most as usize);
-            let count = (1 + chance.below(3)).clamp(least, most.max(least));
-            let items = field(schema, "items").cloned().unwrap_or_else(|| json!({"type": "STRING"}));
-            (0..count).map(|_| value_of(&items, chance, depth + 1)).collect()
-        }
-        "ARRAY" => json!([]),
-        "INTEGER" => {
-            let low = bound("minimum").unwrap_or(0.0);
-            json!(chance.between(low, bound("maximum").unwrap_or(low + 100.0)) as i64)
-        }
-        "NUMBER" => {
-            let low = bound("minimum").unwrap_or(0.0);
-            let high = bound("maximum").unwrap_or(low + 1.0);
-            json!((chance.between(low, high) * 1_000.0).floor() / 1_000.0)
-        }
-        "BOOLEAN" => json!(chance.happens(0.5)),
-        "NULL" => Value::Null,
-        _ => json!(sentences([6, 6], chance)),
-    }
-}
-
-fn object_of(schema: &Value, chance: &mut Chance, depth: u32) -> Value {
-    let properties = field(schema, "properties").and_then(Value::as_object);
-    let Some(properties) = properties.filter(|_| depth < 8) else { return json!({}) };
-    let values = properties.iter().map(|(name, s)| (name.clone(), value_of(s, chance, depth + 1)));
-    Value::Object(values.collect::<Map<_, _>>())
-}
-
-fn kind_of(schema: &Value) -> String {
-    let kind = field(schema, "type").map(|kind| kind.get(0).unwrap_or(kind));
-    match kind.and_then(Value::as_str) {
-        Some(kind) => kind.to_ascii_uppercase(),
-        None if field(schema, "properties").is_some() => "OBJECT".to_owned(),
-        None => "STRING".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+    use crate::files::{FileRules, Files};
 
     fn prompt(config: &Value) -> Prompt {
         let body = json!({"contents": [{"parts": [{"text": "hello"}]}], "generationConfig": config});
-        Prompt::read(body.to_string().as_bytes(), "gemini-3.8-flash", true).unwrap()
+        read(&body)
+    }
+
+    fn read(body: &Value) -> Prompt {
+        let files = Files::new(FileRules::default());
+        Prompt::read(body.to_string().as_bytes(), "gemini-3.8-flash", true, files.shelf(0, 0)).unwrap()
+    }
+
+    fn compose(answers: &Answers, prompt: &Prompt, seed: u64) -> Answer {
+        answers.compose(prompt, seed).remove(0)
     }
 
     #[test]
     fn the_same_prompt_and_seed_get_the_same_answer() {
         let (answers, prompt) = (Answers::default(), prompt(&json!({})));
-        assert_eq!(answers.compose(&prompt, 7), answers.compose(&prompt, 7));
-        assert_ne!(answers.compose(&prompt, 7).text, answers.compose(&prompt, 8).text);
+        assert_eq!(compose(&answers, &prompt, 7), compose(&answers, &prompt, 7));
+        assert_ne!(compose(&answers, &prompt, 7).text, compose(&answers, &prompt, 8).text);
     }
 
     #[test]
     fn an_answer_ends_with_stop_unless_the_tokens_run_out() {
         let answers = Answers { thinking_tokens: 10, ..Answers::default() };
-        let whole = answers.compose(&prompt(&json!({})), 1);
-        assert_eq!((whole.finish, whole.thoughts), ("STOP", 10));
+        let whole = compose(&answers, &prompt(&json!({})), 1);
+        assert_eq!((whole.finish.as_str(), whole.thoughts), ("STOP", 10));
         assert!(whole.text.split(' ').count() >= 12 && whole.text.ends_with('.'));
-        let cut = answers.compose(&prompt(&json!({"maxOutputTokens": 13})), 1);
-        assert_eq!((cut.finish, cut.text_tokens), ("MAX_TOKENS", 3));
-        let thoughts = answers.compose(&prompt(&json!({"max_output_tokens": 4})), 1);
+        let cut = compose(&answers, &prompt(&json!({"maxOutputTokens": 13})), 1);
+        assert_eq!((cut.finish.as_str(), cut.text_tokens), ("MAX_TOKENS", 3));
+        let thoughts = compose(&answers, &prompt(&json!({"max_output_tokens": 4})), 1);
         assert_eq!((thoughts.thoughts, thoughts.text.as_str()), (4, ""));
     }
 
@@ -206,7 +220,7 @@ mod tests {
             "sure": {"type": ["boolean", "null"]},
         }});
         let config = json!({"responseMimeType": "application/json", "responseSchema": schema});
-        let answer = Answers::default().compose(&prompt(&config), 1);
+        let answer = compose(&Answers::default(), &prompt(&config), 1);
         let value: Value = serde_json::from_str(&answer.text).unwrap();
         assert!(["wren", "robin"].contains(&value["species"].as_str().unwrap()));
         assert!((3..=5).contains(&value["count"].as_i64().unwrap()));
@@ -216,7 +230,60 @@ mod tests {
 
     #[test]
     fn json_without_a_schema_is_a_small_object() {
-        let answer = Answers::default().compose(&prompt(&json!({"response_mime_type": "application/json"})), 1);
+        let answer = compose(&Answers::default(), &prompt(&json!({"response_mime_type": "application/json"})), 1);
         assert!(serde_json::from_str::<Value>(&answer.text).unwrap()["summary"].is_string());
+    }
+
+    #[test]
+    fn each_candidate_says_something_else() {
+        let answers = Answers::default().compose(&prompt(&json!({"candidateCount": 3})), 1);
+        let texts: std::collections::HashSet<_> = answers.iter().map(|answer| &answer.text).collect();
+        assert_eq!(texts.len(), 3);
+    }
+
+    #[test]
+    fn thoughts_are_summed_up_only_when_asked() {
+        let asked = compose(&Answers::default(), &prompt(&json!({"thinkingConfig": {"includeThoughts": true}})), 1);
+        assert!(asked.summary.is_some() && asked.thoughts == LEAST_THOUGHTS);
+        let unasked = compose(&Answers { thinking_tokens: 9, ..Answers::default() }, &prompt(&json!({})), 1);
+        assert_eq!((unasked.summary, unasked.thoughts), (None, 9));
+    }
+
+    #[test]
+    fn a_function_that_must_be_called_is_called_with_fitting_arguments() {
+        let schema = json!({"type": "OBJECT", "properties": {"n": {"type": "INTEGER"}}});
+        let answer = compose(
+            &Answers::default(),
+            &read(&json!({
+                "contents": [{"parts": [{"text": "go"}]}],
+                "tools": [{"functionDeclarations": [{"name": "go", "parameters": schema}]}],
+                "toolConfig": {"functionCallingConfig": {"mode": "ANY"}},
+            })),
+            1,
+        );
+        let call = &answer.parts[0]["functionCall"];
+        assert!(call["name"] == "go" && call["args"]["n"].is_i64() && answer.text.is_empty());
+    }
+
+    #[test]
+    fn pictures_and_recordings_are_sound_files() {
+        let media = |modality: &str| {
+            let answer = compose(&Answers::default(), &prompt(&json!({"responseModalities": ["TEXT", modality]})), 1);
+            let mut probe = crate::probe::Probe::default();
+            probe.feed(&STANDARD.decode(answer.parts[0]["inlineData"]["data"].as_str().unwrap()).unwrap());
+            probe.facts()
+        };
+        assert_eq!(media("IMAGE").pixels, Some((1, 1)));
+        assert_eq!(media("AUDIO").seconds, Some(0.1));
+    }
+
+    #[test]
+    fn a_search_is_told_with_its_sources() {
+        let answer = compose(
+            &Answers::default(),
+            &read(&json!({"contents": [{"parts": [{"text": "a"}]}], "tools": [{"google_search": {}}]})),
+            1,
+        );
+        assert!(answer.grounding.unwrap()["groundingChunks"][0]["web"]["uri"].is_string());
     }
 }

@@ -81,7 +81,16 @@ pub(crate) fn of_fault(kind: FaultKind, model: &str) -> Option<ErrorBody> {
         | FaultKind::Safety
         | FaultKind::Recitation
         | FaultKind::BrokenJson
-        | FaultKind::PromptBlocked => return None,
+        | FaultKind::PromptBlocked
+        | FaultKind::JsonFences
+        | FaultKind::JsonProse
+        | FaultKind::JsonTrailingComma
+        | FaultKind::JsonSingleQuotes
+        | FaultKind::JsonTruncated
+        | FaultKind::JsonWrongType
+        | FaultKind::UploadCut
+        | FaultKind::UploadUnavailable
+        | FaultKind::UploadNoStatus => return None,
     })
 }
 
@@ -111,6 +120,7 @@ pub(crate) fn unreadable(reason: &Unreadable) -> ErrorBody {
             ErrorBody::new(400, "INVALID_ARGUMENT", "* GenerateContentRequest.contents: contents is not specified\n")
         }
         Unreadable::UnknownField { name, place } => unknown_field(name, place),
+        Unreadable::Refused(_, error) => error.clone(),
     }
 }
 
@@ -148,6 +158,46 @@ pub(crate) fn closed_model(model: &str) -> ErrorBody {
 
 pub(crate) fn not_found() -> ErrorBody {
     ErrorBody::new(404, "NOT_FOUND", "Requested entity was not found.")
+}
+
+/// A 400 that blames the request.
+pub(crate) fn invalid(message: impl Into<String>) -> ErrorBody {
+    ErrorBody::new(400, "INVALID_ARGUMENT", message)
+}
+
+pub(crate) fn file_not_active(id: &str) -> ErrorBody {
+    let message = format!("The File {id} is not in an ACTIVE state and usage is not allowed.");
+    ErrorBody::new(400, "FAILED_PRECONDITION", message)
+}
+
+pub(crate) fn file_forbidden(id: &str) -> ErrorBody {
+    let message = format!("You do not have permission to access the File {id} or it may not exist.");
+    ErrorBody::new(403, "PERMISSION_DENIED", message)
+}
+
+pub(crate) fn storage_full(limit: u64) -> ErrorBody {
+    let metric = "generativelanguage.googleapis.com/file_storage_bytes";
+    let message = format!(
+        "You exceeded your current quota, please check your plan and billing details. \n* Quota exceeded for metric: {metric}, limit: {limit}"
+    );
+    ErrorBody::new(429, "RESOURCE_EXHAUSTED", message).with(json!({
+        "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+        "violations": [{"quotaMetric": metric, "quotaId": "FileStorageBytesPerProject", "quotaValue": limit.to_string()}],
+    }))
+}
+
+pub(crate) fn unsupported_mime(mime: &str) -> ErrorBody {
+    invalid(format!("Unsupported MIME type: {mime}"))
+}
+
+pub(crate) fn undecodable_image() -> ErrorBody {
+    invalid(
+        "Unable to process input image. Please retry or report in https://developers.generativeai.google/guide/troubleshooting",
+    )
+}
+
+pub(crate) fn too_large(limit: u64) -> ErrorBody {
+    invalid(format!("Request payload size exceeds the limit: {limit} bytes."))
 }
 
 pub(crate) fn no_such_cache() -> ErrorBody {

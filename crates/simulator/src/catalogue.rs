@@ -12,10 +12,16 @@ pub(crate) fn find(scenario: &Scenario, model: &str, version: &str, method: &str
     if scenario.closed_models.iter().any(|closed| closed == model) {
         return Err(("not_found", bodies::closed_model(model)));
     }
-    if !scenario.serves(model) {
+    let listing = matches!(method, "getModel" | "countTokens");
+    if !scenario.serves(model) || !(listing || is_embedding(model) == method.contains("mbedContent")) {
         return Err(("not_found", bodies::unknown_model(model, version, method)));
     }
     Ok(())
+}
+
+/// Whether a model makes vectors instead of text.
+pub(crate) fn is_embedding(model: &str) -> bool {
+    model.starts_with("gemini-embedding") || model.starts_with("text-embedding")
 }
 
 /// One page of the list; `from` is `None` when the page token made no sense.
@@ -42,6 +48,17 @@ pub(crate) fn card_of(scenario: &Scenario, model: &str, version: &str) -> Answer
 
 fn card(scenario: &Scenario, model: &str) -> Value {
     let name = bodies::display_name(model);
+    if is_embedding(model) {
+        return json!({
+            "name": format!("models/{model}"),
+            "version": "001",
+            "displayName": name,
+            "description": format!("Simulated {name}"),
+            "inputTokenLimit": 2_048,
+            "outputTokenLimit": 1,
+            "supportedGenerationMethods": ["embedContent", "countTokens", "asyncBatchEmbedContent"],
+        });
+    }
     json!({
         "name": format!("models/{model}"),
         "version": "001",
@@ -49,7 +66,7 @@ fn card(scenario: &Scenario, model: &str) -> Value {
         "description": format!("Simulated {name}"),
         "inputTokenLimit": scenario.input_token_limit,
         "outputTokenLimit": 65_536,
-        "supportedGenerationMethods": ["generateContent", "countTokens"],
+        "supportedGenerationMethods": ["generateContent", "countTokens", "createCachedContent"],
         "temperature": 1,
         "topP": 0.95,
         "topK": 64,

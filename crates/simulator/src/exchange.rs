@@ -85,6 +85,16 @@ impl SimAnswer {
         Self::of(status, "text/html; charset=UTF-8", page.to_owned(), after)
     }
 
+    /// JSON that was written already.
+    pub(crate) fn written(status: u16, body: String, after: Duration) -> Self {
+        Self::of(status, "application/json; charset=UTF-8", body, after)
+    }
+
+    pub(crate) fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     fn of(status: u16, kind: &str, body: String, after: Duration) -> Self {
         let headers = vec![("content-type".to_owned(), kind.to_owned())];
         let pieces = vec![Piece { after, bytes: body.into_bytes() }];

@@ -88,13 +88,33 @@ pub enum FaultKind {
     BrokenJson,
     /// Success without candidates: the prompt was blocked.
     PromptBlocked,
+    /// Success, the JSON within a fence of Markdown.
+    JsonFences,
+    /// Success, the JSON between sentences.
+    JsonProse,
+    /// Success, the JSON with a comma before its end.
+    JsonTrailingComma,
+    /// Success, the JSON with single quotes.
+    JsonSingleQuotes,
+    /// Success, `MAX_TOKENS`, the JSON cut off.
+    JsonTruncated,
+    /// Success, JSON that its schema does not accept; a prompt that asks again is spared.
+    JsonWrongType,
+    /// The connection breaks within a chunk of an upload; half of it was kept.
+    UploadCut,
+    /// 503 for a chunk of an upload, which was not kept.
+    UploadUnavailable,
+    /// The answer to a chunk lacks its status header, and the chunk was not kept.
+    UploadNoStatus,
 }
 
-/// Whether a fault comes before the quota is charged, or after.
+/// When a fault comes: before the quota is charged, after it, or with a chunk of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Uncharged,
     Charged,
+    /// A chunk of an upload, which knows no quota.
+    Upload,
 }
 
 /// What a fault's conditions look at.
@@ -171,7 +191,14 @@ impl FaultKind {
             | Self::Safety
             | Self::Recitation
             | Self::BrokenJson
-            | Self::PromptBlocked => Phase::Charged,
+            | Self::PromptBlocked
+            | Self::JsonFences
+            | Self::JsonProse
+            | Self::JsonTrailingComma
+            | Self::JsonSingleQuotes
+            | Self::JsonTruncated
+            | Self::JsonWrongType => Phase::Charged,
+            Self::UploadCut | Self::UploadUnavailable | Self::UploadNoStatus => Phase::Upload,
         }
     }
 
@@ -204,6 +231,15 @@ impl FaultKind {
             Self::Recitation => "recitation",
             Self::BrokenJson => "broken_json",
             Self::PromptBlocked => "prompt_blocked",
+            Self::JsonFences => "json_fences",
+            Self::JsonProse => "json_prose",
+            Self::JsonTrailingComma => "json_trailing_comma",
+            Self::JsonSingleQuotes => "json_single_quotes",
+            Self::JsonTruncated => "json_truncated",
+            Self::JsonWrongType => "json_wrong_type",
+            Self::UploadCut => "upload_cut",
+            Self::UploadUnavailable => "upload_unavailable",
+            Self::UploadNoStatus => "upload_no_status",
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::catalogue;
 use crate::exchange::SimAnswer;
 use crate::faults::{Circumstances, FaultKind, Phase};
 use crate::model::{Violation, family};
+use crate::parts::MOST_INLINE;
 use crate::prompt::Prompt;
 use crate::refusal::Refused;
 use crate::routes::Form;
@@ -23,6 +24,13 @@ pub(crate) struct Asking<'a> {
     pub(crate) deadline: Option<Duration>,
 }
 
+/// What the conditions of faults look at.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) identity: u128,
+}
+
 impl Simulator {
     pub(crate) fn generate(&mut self, asking: &Asking<'_>, version: &str, body: &[u8]) -> SimAnswer {
         let model = asking.model;
@@ -30,18 +38,23 @@ impl Simulator {
         if let Err((kind, error)) = catalogue::find(&self.scenario, model, version, method) {
             return self.fail_asking(asking, kind, &error);
         }
-        let prompt = match Prompt::read(body, model, self.scenario.strict) {
+        if body.len() as u64 > MOST_INLINE {
+            return self.reject(asking, "invalid_argument", &bodies::too_large(MOST_INLINE));
+        }
+        let shelf = self.files.shelf(asking.project, asking.now);
+        let mut prompt = match Prompt::read(body, model, self.scenario.strict, shelf) {
             Ok(prompt) => prompt,
-            Err(reason) => return self.reject(asking, &bodies::unreadable(&reason)),
+            Err(reason) => return self.reject(asking, reason.kind(), &bodies::unreadable(&reason)),
         };
-        if prompt.names_a_cache {
-            return self.fail_asking(asking, "no_such_cache", &bodies::no_such_cache());
+        if let Err((kind, error)) = self.caches.join(&mut prompt, model, asking.project, asking.now) {
+            return self.reject(asking, kind, &error);
         }
         let (tokens, most) = (prompt.tokens.total(), self.scenario.input_token_limit);
         if tokens > most {
-            return self.reject(asking, &bodies::too_many_tokens(tokens, most));
+            return self.reject(asking, "invalid_argument", &bodies::too_many_tokens(tokens, most));
         }
-        if let Some((kind, hold)) = self.fault(Phase::Uncharged, asking, &prompt) {
+        let subject = Subject { text: &prompt.text, identity: prompt.identity };
+        if let Some((kind, hold)) = self.fault(Phase::Uncharged, asking, subject) {
             return self.fault_answer(asking, kind, hold);
         }
         if self.credit_is_gone(asking.project) {
@@ -51,19 +64,19 @@ impl Simulator {
             return self.refuse(asking, &violations);
         }
         self.spend_credit(asking.project);
-        let fault = self.fault(Phase::Charged, asking, &prompt);
+        let fault = self.fault(Phase::Charged, asking, subject);
         self.reply(asking, &prompt, fault)
     }
 
     /// A request whose fault it is itself is charged for the rate, and tokens it has none.
-    fn reject(&mut self, asking: &Asking<'_>, error: &ErrorBody) -> SimAnswer {
+    pub(crate) fn reject(&mut self, asking: &Asking<'_>, kind: &'static str, error: &ErrorBody) -> SimAnswer {
         match self.quotas.admit(asking.now, asking.project, asking.model, 0) {
-            Ok(()) => self.fail_asking(asking, "invalid_argument", error),
+            Ok(()) => self.fail_asking(asking, kind, error),
             Err(violations) => self.refuse(asking, &violations),
         }
     }
 
-    fn refuse(&mut self, asking: &Asking<'_>, violations: &[Violation]) -> SimAnswer {
+    pub(crate) fn refuse(&mut self, asking: &Asking<'_>, violations: &[Violation]) -> SimAnswer {
         let minute = self.scenario.minute();
         let short = self.scenario.quota.per_day_delay == PerDayDelay::Short;
         let delays = violations.iter().map(|violation| {
@@ -83,13 +96,13 @@ impl Simulator {
         self.fail_asking(asking, "quota", &error)
     }
 
-    fn fault(&mut self, phase: Phase, asking: &Asking<'_>, prompt: &Prompt) -> Option<(FaultKind, u64)> {
+    pub(crate) fn fault(&mut self, phase: Phase, asking: &Asking<'_>, subject: Subject<'_>) -> Option<(FaultKind, u64)> {
         let circumstances = Circumstances {
             elapsed_ms: asking.elapsed_ms,
             model: asking.model,
             project: self.owners.get(asking.project).map_or("", |owner| &owner.name),
-            text: &prompt.text,
-            identity: prompt.identity,
+            text: subject.text,
+            identity: subject.identity,
         };
         self.faults.pick(phase, &circumstances, &mut self.fate)
     }
@@ -115,11 +128,11 @@ impl Simulator {
         answer
     }
 
-    fn credit_is_gone(&self, project: usize) -> bool {
+    pub(crate) fn credit_is_gone(&self, project: usize) -> bool {
         self.owners.get(project).is_some_and(|owner| owner.credit == Some(0))
     }
 
-    fn spend_credit(&mut self, project: usize) {
+    pub(crate) fn spend_credit(&mut self, project: usize) {
         if let Some(credit) = self.owners.get_mut(project).and_then(|owner| owner.credit.as_mut()) {
             *credit = credit.saturating_sub(1);
         }
@@ -129,7 +142,7 @@ impl Simulator {
         self.tally.failed(Some(asking.project), family(asking.model), kind);
     }
 
-    fn fail_asking(&mut self, asking: &Asking<'_>, kind: &'static str, error: &ErrorBody) -> SimAnswer {
+    pub(crate) fn fail_asking(&mut self, asking: &Asking<'_>, kind: &'static str, error: &ErrorBody) -> SimAnswer {
         let wrapped = asking.form == Form::Array;
         self.fail(Some(asking.project), family(asking.model), kind, error, wrapped)
     }

@@ -35,11 +35,14 @@ impl Digest {
     }
 }
 
-/// The identity of a request: its model and its body without `labels` and `model`.
-pub(crate) fn of_request(model: &str, body: &Value) -> u128 {
+/// Tells the content behind the address of a file, when the server has it.
+pub(crate) type Contents<'a> = &'a dyn Fn(&str) -> Option<&'a str>;
+
+/// The identity of a request: its model and its body without `labels` and `model`, files by their content.
+pub(crate) fn of_request(model: &str, body: &Value, contents: Contents<'_>) -> u128 {
     let mut digest = Digest::new();
     digest.write(model.as_bytes());
-    hash(body, &mut digest, true);
+    hash(body, &mut digest, contents, true);
     digest.finish()
 }
 
@@ -64,7 +67,7 @@ pub(crate) fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     object.get(name).or_else(|| object.iter().find(|(key, _)| camel(key) == name).map(|(_, v)| v))
 }
 
-fn hash(value: &Value, digest: &mut Digest, top: bool) {
+fn hash(value: &Value, digest: &mut Digest, contents: Contents<'_>, top: bool) {
     match value {
         Value::Object(fields) => {
             let mut fields: Vec<_> = fields.iter().map(|(key, value)| (camel(key), value)).collect();
@@ -73,13 +76,16 @@ fn hash(value: &Value, digest: &mut Digest, top: bool) {
             digest.write(b"{");
             for (key, value) in fields {
                 digest.write(key.as_bytes());
-                hash(value, digest, false);
+                match value.as_str().filter(|_| key == "fileUri").and_then(contents) {
+                    Some(content) => digest.write(content.as_bytes()),
+                    None => hash(value, digest, contents, false),
+                }
             }
             digest.write(b"}");
         }
         Value::Array(items) => {
             digest.write(b"[");
-            items.iter().for_each(|item| hash(item, digest, false));
+            items.iter().for_each(|item| hash(item, digest, contents, false));
             digest.write(b"]");
         }
         Value::String(text) => digest.write(text.as_bytes()),
@@ -92,6 +98,17 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use serde_json::json;
+
+    fn of_request(model: &str, body: &Value) -> u128 {
+        super::of_request(model, body, &|uri| (uri == "files/a" || uri == "files/b").then_some("same bytes"))
+    }
+
+    #[test]
+    fn copies_of_a_file_are_one_content() {
+        let body = |uri: &str| json!({"contents": [{"parts": [{"file_data": {"file_uri": uri}}]}]});
+        assert_eq!(of_request("m", &body("files/a")), of_request("m", &body("files/b")));
+        assert_ne!(of_request("m", &body("files/a")), of_request("m", &body("files/c")));
+    }
 
     #[test]
     fn spelling_order_and_labels_do_not_change_an_identity() {

@@ -141,15 +141,23 @@ impl Quotas {
     /// # Errors
     /// Every limit that would be broken, in the order RPM, TPM, RPD, TPD.
     pub fn admit(&mut self, now: u64, project: usize, model: &str, tokens: u64) -> Result<(), Vec<Violation>> {
+        self.admit_load(now, project, model, Load::one(tokens))
+    }
+
+    /// The same for several requests at once, all or none: the texts of a batch of embeddings.
+    ///
+    /// # Errors
+    /// As [`admit`](Self::admit).
+    pub fn admit_load(&mut self, now: u64, project: usize, model: &str, load: Load) -> Result<(), Vec<Violation>> {
         self.now = self.now.max(now);
         let (now, minute) = (self.now, self.minute);
         let (start, end) = self.calendar.span(now);
         let Some(project) = self.projects.get_mut(project) else { return Ok(()) };
         let cell = project.cell(model, &self.rules, &mut self.chance);
-        let violations = cell.examine(now, start, end, tokens);
-        cell.witness.saw(now, minute, start, tokens, violations.is_empty());
+        let violations = cell.examine(now, start, end, load);
+        cell.witness.saw(now, minute, start, load, violations.is_empty());
         if violations.is_empty() {
-            cell.take(now, tokens);
+            cell.take(now, load);
             return Ok(());
         }
         cell.witness.refused(&violations);
@@ -230,7 +238,7 @@ impl Cell {
         }
     }
 
-    fn examine(&mut self, now: u64, day: u64, day_end: u64, tokens: u64) -> Vec<Violation> {
+    fn examine(&mut self, now: u64, day: u64, day_end: u64, load: Load) -> Vec<Violation> {
         if self.day != day {
             (self.day, self.today) = (day, Load::default());
         }
@@ -240,34 +248,34 @@ impl Cell {
             violations.push(Violation { dimension, limit, retry_after });
         };
         if let Some(window) = &mut self.requests
-            && let Some(wait) = window.wait(now, 1)
+            && let Some(wait) = window.wait(now, load.requests)
         {
             broken(Dimension::RequestsPerMinute, window.limit(), wait);
         }
         if let Some(window) = &mut self.tokens
-            && let Some(wait) = window.wait(now, tokens)
+            && let Some(wait) = window.wait(now, load.tokens)
         {
             broken(Dimension::TokensPerMinute, window.limit(), wait);
         }
-        if let Some(limit) = self.limits.rpd.filter(|limit| self.today.requests >= *limit) {
+        if let Some(limit) = self.limits.rpd.filter(|limit| *limit == 0 || self.today.requests + load.requests > *limit) {
             broken(Dimension::RequestsPerDay, limit, day_end - now);
         }
-        let tokens_today = self.today.tokens + tokens;
+        let tokens_today = self.today.tokens + load.tokens;
         if let Some(limit) = self.limits.tpd.filter(|limit| *limit == 0 || tokens_today > *limit) {
             broken(Dimension::TokensPerDay, limit, day_end - now);
         }
         violations
     }
 
-    fn take(&mut self, now: u64, tokens: u64) {
+    fn take(&mut self, now: u64, load: Load) {
         if let Some(window) = &mut self.requests {
-            window.take(now, 1);
+            window.take(now, load.requests);
         }
         if let Some(window) = &mut self.tokens {
-            window.take(now, tokens);
+            window.take(now, load.tokens);
         }
-        self.today.requests += 1;
-        self.today.tokens += tokens;
+        self.today.requests += load.requests;
+        self.today.tokens += load.tokens;
     }
 }
 
@@ -309,6 +317,32 @@ impl Dimension {
         }
     }
 
+    /// The `quotaId` of an embedding model, which counts texts; of the tokens' two only the form is known.
+    #[must_use]
+    pub fn embedding_quota_id(self, free: bool) -> &'static str {
+        match (self, free) {
+            (Self::RequestsPerMinute, true) => "EmbedContentRequestsPerMinutePerUserPerProjectPerModel-FreeTier",
+            (Self::RequestsPerMinute, false) => "EmbedContentRequestsPerMinutePerProjectPerModel",
+            (Self::RequestsPerDay, true) => "EmbedContentRequestsPerDayPerUserPerProjectPerModel-FreeTier",
+            (Self::RequestsPerDay, false) => "EmbedContentRequestsPerDayPerProjectPerModel",
+            (Self::TokensPerMinute, true) => "EmbedContentInputTokensPerMinutePerUserPerProjectPerModel-FreeTier",
+            (Self::TokensPerMinute, false) => "EmbedContentPaidTierInputTokensPerMinutePerProjectPerModel",
+            (Self::TokensPerDay, true) => "EmbedContentInputTokensPerDayPerUserPerProjectPerModel-FreeTier",
+            (Self::TokensPerDay, false) => "EmbedContentPaidTierInputTokensPerDayPerProjectPerModel",
+        }
+    }
+
+    /// The `quotaMetric` of an embedding model without its domain.
+    #[must_use]
+    pub fn embedding_metric(self, free: bool) -> &'static str {
+        match (self, free) {
+            (Self::RequestsPerMinute | Self::RequestsPerDay, true) => "embed_content_free_tier_requests",
+            (Self::RequestsPerMinute | Self::RequestsPerDay, false) => "embed_content_paid_tier_requests",
+            (_, true) => "embed_content_free_tier_input_token_count",
+            (_, false) => "embed_content_paid_tier_input_token_count",
+        }
+    }
+
     /// The API's `quotaMetric` without its domain.
     #[must_use]
     pub fn metric(self, free: bool) -> &'static str {
@@ -328,6 +362,7 @@ pub fn family(model: &str) -> &str {
     match model {
         "gemini-3-pro-preview" => "gemini-3-pro",
         "gemini-3.1-pro-preview" | "gemini-3.1-pro-preview-customtools" => "gemini-3.1-pro",
+        "gemini-embedding-001" => "gemini-embedding-1.0",
         "gemini-2.5-flash-image-preview" => "gemini-2.5-flash-preview-image",
         other => other,
     }

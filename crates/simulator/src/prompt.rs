@@ -1,8 +1,14 @@
 //! What a request body asks for, read leniently, or strictly when the scenario says so.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
+use crate::bodies::ErrorBody;
+use crate::config::{Config, list};
+use crate::files::Shelf;
 use crate::identity::{camel, field, of_request};
+use crate::parts::Reader;
 use crate::tokens::Tokens;
 
 /// A generateContent request as far as the simulator cares.
@@ -11,65 +17,103 @@ pub(crate) struct Prompt {
     /// All text of the contents and the system instruction.
     pub(crate) text: String,
     pub(crate) tokens: Tokens,
-    pub(crate) max_output: Option<u64>,
-    /// Whether JSON is asked for, and the schema it should follow.
-    pub(crate) json: bool,
-    pub(crate) schema: Option<Value>,
-    pub(crate) names_a_cache: bool,
+    pub(crate) config: Config,
+    /// How many parts there are of each sort.
+    pub(crate) parts: BTreeMap<&'static str, u64>,
+    /// Whether the model has spoken before.
+    pub(crate) answered_before: bool,
+    /// The cache it names, and whether it repeats what only the cache may hold.
+    pub(crate) cache: Option<String>,
+    pub(crate) repeats_the_cache: bool,
+    /// Tokens of the prompt that come from the cache it names.
+    pub(crate) cached: u64,
     pub(crate) identity: u128,
 }
 
 /// Why a body is no request.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Unreadable {
     Syntax(String),
     NoContents,
     UnknownField { name: String, place: String },
+    Refused(&'static str, ErrorBody),
+}
+
+impl Unreadable {
+    /// The name under which the report counts it.
+    pub(crate) fn kind(&self) -> &'static str {
+        if let Self::Refused(kind, _) = self { kind } else { "invalid_argument" }
+    }
+}
+
+impl From<(&'static str, ErrorBody)> for Unreadable {
+    fn from((kind, error): (&'static str, ErrorBody)) -> Self {
+        Self::Refused(kind, error)
+    }
 }
 
 impl Prompt {
-    pub(crate) fn read(body: &[u8], model: &str, strict: bool) -> Result<Self, Unreadable> {
+    pub(crate) fn read(body: &[u8], model: &str, strict: bool, shelf: Shelf<'_>) -> Result<Self, Unreadable> {
         let body: Value = serde_json::from_slice(body).map_err(|error| Unreadable::Syntax(error.to_string()))?;
         if strict {
             check_fields(&body)?;
         }
-        Self::of(&body, model)
+        Self::of(&body, model, shelf)
     }
 
     /// The body of a countTokens call holds the contents, or a whole request.
-    pub(crate) fn read_for_counting(body: &[u8], model: &str) -> Result<Self, Unreadable> {
+    pub(crate) fn read_for_counting(body: &[u8], model: &str, shelf: Shelf<'_>) -> Result<Self, Unreadable> {
         let body: Value = serde_json::from_slice(body).map_err(|error| Unreadable::Syntax(error.to_string()))?;
-        Self::of(field(&body, "generateContentRequest").unwrap_or(&body), model)
+        Self::of(field(&body, "generateContentRequest").unwrap_or(&body), model, shelf)
     }
 
-    fn of(body: &Value, model: &str) -> Result<Self, Unreadable> {
+    /// What is to be cached: the same body, in which contents may be missing.
+    pub(crate) fn of_cache(body: &Value, model: &str, shelf: Shelf<'_>) -> Result<Tokens, Unreadable> {
+        let reader = Reader { shelf, model, resolution: None };
+        let contents = list(field(body, "contents")).iter().chain(field(body, "systemInstruction"));
+        let mut tokens = tools_of(body);
+        for part in contents.flat_map(parts) {
+            tokens.add(reader.part(part, "contents")?.tokens);
+        }
+        Ok(tokens)
+    }
+
+    fn of(body: &Value, model: &str, shelf: Shelf<'_>) -> Result<Self, Unreadable> {
         let contents = match field(body, "contents") {
             Some(Value::Array(contents)) if !contents.is_empty() => contents.as_slice(),
             Some(one @ Value::Object(_)) => std::slice::from_ref(one),
             _ => return Err(Unreadable::NoContents),
         };
-        let (mut text, mut tokens) = (String::new(), Tokens::default());
-        for part in contents.iter().chain(field(body, "systemInstruction")).flat_map(parts) {
-            tokens.add_part(part, model);
-            text.push_str(field(part, "text").and_then(Value::as_str).unwrap_or_default());
-            text.push('\n');
+        let config = Config::read(body, model).map_err(|error| ("invalid_argument", error))?;
+        let reader = Reader { shelf, model, resolution: config.resolution.as_deref() };
+        let (mut text, mut tokens, mut counts) = (String::new(), tools_of(body), BTreeMap::new());
+        for (c, content) in contents.iter().chain(field(body, "systemInstruction")).enumerate() {
+            for (p, part) in parts(content).iter().enumerate() {
+                let part = reader.part(part, &format!("contents[{c}].parts[{p}]"))?;
+                tokens.add(part.tokens);
+                *counts.entry(part.name).or_default() += 1;
+                text.push_str(part.text);
+                text.push('\n');
+            }
         }
-        if let Some(tools) = field(body, "tools").filter(|tools| *tools != &Value::Array(Vec::new())) {
-            tokens.text += crate::tokens::of_text(&tools.to_string());
-        }
-        let config = field(body, "generationConfig").unwrap_or(&Value::Null);
-        let mime = field(config, "responseMimeType").and_then(Value::as_str);
-        let schema = ["responseSchema", "responseJsonSchema", "_responseJsonSchema"];
+        let has = |name| field(body, name).is_some_and(|value| !list(Some(value)).is_empty() || value.is_object());
         Ok(Self {
             text,
             tokens,
-            max_output: field(config, "maxOutputTokens").and_then(Value::as_u64),
-            json: mime == Some("application/json"),
-            schema: schema.iter().find_map(|name| field(config, name)).cloned(),
-            names_a_cache: field(body, "cachedContent").is_some(),
-            identity: of_request(model, body),
+            parts: counts,
+            answered_before: contents.iter().any(|content| field(content, "role").is_some_and(|role| role == "model")),
+            cache: field(body, "cachedContent").and_then(Value::as_str).map(str::to_owned),
+            repeats_the_cache: ["systemInstruction", "tools", "toolConfig"].into_iter().any(has),
+            cached: 0,
+            identity: of_request(model, body, &|uri| shelf.content(uri)),
+            config,
         })
     }
+}
+
+fn tools_of(body: &Value) -> Tokens {
+    let tools = field(body, "tools").filter(|tools| *tools != &Value::Array(Vec::new()));
+    tools.map(|tools| Tokens::of_plain_text(&tools.to_string())).unwrap_or_default()
 }
 
 fn parts(content: &Value) -> &[Value] {
@@ -117,6 +161,12 @@ const PART: &[&str] = &[
     "spreadsheetMetadata",
     "audioMetadata",
 ];
+const WITHIN_A_PART: [(&str, &str, &[&str]); 3] = [
+    ("inlineData", "inline_data", &["mimeType", "data", "displayName"]),
+    ("fileData", "file_data", &["mimeType", "fileUri", "displayName"]),
+    ("videoMetadata", "video_metadata", &["startOffset", "endOffset", "fps"]),
+];
+const THINKING: &[&str] = &["includeThoughts", "thinkingBudget", "thinkingLevel"];
 const CONFIG: &[&str] = &[
     "temperature",
     "topP",
@@ -148,12 +198,19 @@ fn check_fields(body: &Value) -> Result<(), Unreadable> {
     known(body, REQUEST, "")?;
     if let Some(config) = field(body, "generationConfig") {
         known(config, CONFIG, "generation_config")?;
+        if let Some(thinking) = field(config, "thinkingConfig") {
+            known(thinking, THINKING, "generation_config.thinking_config")?;
+        }
     }
     let contents = field(body, "contents").and_then(Value::as_array).into_iter().flatten();
     for (c, content) in contents.enumerate() {
         known(content, CONTENT, &format!("contents[{c}]"))?;
         for (p, part) in parts(content).iter().enumerate() {
-            known(part, PART, &format!("contents[{c}].parts[{p}]"))?;
+            let place = format!("contents[{c}].parts[{p}]");
+            known(part, PART, &place)?;
+            for (name, spelled, fields) in WITHIN_A_PART {
+                field(part, name).map_or(Ok(()), |value| known(value, fields, &format!("{place}.{spelled}")))?;
+            }
         }
     }
     Ok(())
@@ -171,9 +228,11 @@ fn known(value: &Value, names: &[&str], place: &str) -> Result<(), Unreadable> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+    use crate::files::{FileRules, Files};
 
     fn read(body: &str, strict: bool) -> Result<Prompt, Unreadable> {
-        Prompt::read(body.as_bytes(), "gemini-3.8-flash", strict)
+        let files = Files::new(FileRules::default());
+        Prompt::read(body.as_bytes(), "gemini-3.8-flash", strict, files.shelf(0, 0))
     }
 
     #[test]
@@ -183,8 +242,8 @@ mod tests {
         let snake = r#"{"contents":[{"parts":[{"text":"hi"}]}],"system_instruction":{"parts":[{"text":"be kind"}]},
             "generation_config":{"max_output_tokens":5,"response_mime_type":"application/json"}}"#;
         let (one, two) = (read(camel, true).unwrap(), read(snake, true).unwrap());
-        assert_eq!((one.identity, one.tokens, one.max_output), (two.identity, two.tokens, two.max_output));
-        assert_eq!((one.text.as_str(), one.json, one.max_output), ("hi\nbe kind\n", true, Some(5)));
+        assert_eq!((one.identity, one.tokens, one.config.max_output), (two.identity, two.tokens, two.config.max_output));
+        assert_eq!((one.text.as_str(), one.config.json, one.config.max_output), ("hi\nbe kind\n", true, Some(5)));
     }
 
     #[test]
@@ -205,6 +264,7 @@ mod tests {
     #[test]
     fn counting_accepts_a_whole_request() {
         let body = br#"{"generateContentRequest":{"model":"models/x","contents":[{"parts":[{"text":"12345678"}]}]}}"#;
-        assert_eq!(Prompt::read_for_counting(body, "x").unwrap().tokens.total(), 2);
+        let files = Files::new(FileRules::default());
+        assert_eq!(Prompt::read_for_counting(body, "x", files.shelf(0, 0)).unwrap().tokens.total(), 2);
     }
 }

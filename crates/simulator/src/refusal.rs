@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::bodies::ErrorBody;
+use crate::catalogue::is_embedding;
 use crate::model::{Violation, family};
 
 const DOMAIN: &str = "generativelanguage.googleapis.com";
@@ -26,7 +27,7 @@ impl Refused<'_> {
         let model = family(self.model);
         let mut message = OPENING.to_owned();
         for violation in violations {
-            let metric = violation.dimension.metric(self.free);
+            let metric = self.metric(violation);
             let limit = violation.limit;
             message += &format!("\n* Quota exceeded for metric: {DOMAIN}/{metric}, limit: {limit}, model: {model}");
         }
@@ -48,14 +49,24 @@ impl Refused<'_> {
 
     fn violation(&self, violation: &Violation, model: &str) -> Value {
         let mut body = json!({
-            "quotaMetric": format!("{DOMAIN}/{}", violation.dimension.metric(self.free)),
-            "quotaId": violation.dimension.quota_id(self.free),
+            "quotaMetric": format!("{DOMAIN}/{}", self.metric(violation)),
+            "quotaId": self.quota_id(violation),
             "quotaDimensions": {"location": "global", "model": model},
         });
         if violation.limit > 0 {
             body["quotaValue"] = violation.limit.to_string().into();
         }
         body
+    }
+
+    fn metric(&self, violation: &Violation) -> &'static str {
+        let dimension = violation.dimension;
+        if is_embedding(self.model) { dimension.embedding_metric(self.free) } else { dimension.metric(self.free) }
+    }
+
+    fn quota_id(&self, violation: &Violation) -> &'static str {
+        let dimension = violation.dimension;
+        if is_embedding(self.model) { dimension.embedding_quota_id(self.free) } else { dimension.quota_id(self.free) }
     }
 
     fn delay(&self, delay: Duration) -> String {

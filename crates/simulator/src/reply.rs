@@ -6,7 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
+use crate::answers::Answers;
 use crate::bodies;
+use crate::damage::{is_of_json, is_repairable, spoil};
 use crate::exchange::SimAnswer;
 use crate::faults::FaultKind;
 use crate::generate::Asking;
@@ -27,8 +29,9 @@ impl Simulator {
         }
         let kind = fault.map(|(kind, _)| kind);
         let mut success = self.success(asking, prompt);
-        if kind == Some(FaultKind::BrokenJson) && prompt.json {
-            success.answer.text.pop();
+        let kind = kind.filter(|kind| self.spoils(*kind, prompt));
+        for answer in &mut success.answers {
+            kind.map(|kind| spoil(answer, kind, prompt.config.schema.as_ref()));
         }
         let (first, gap, events) = self.paced(asking, &mut success, kind);
         let total = first + gap * u32::try_from(events.len().saturating_sub(1)).unwrap_or(u32::MAX);
@@ -40,26 +43,47 @@ impl Simulator {
             (form, events) => stream(form, events, first, gap),
         };
         self.damage(asking, &mut answer, kind);
-        let effective = kind.filter(|kind| *kind != FaultKind::BrokenJson || prompt.json);
-        match effective {
+        if let Some(kind) = kind.filter(|kind| is_of_json(*kind)) {
+            self.tally.account.damaged(kind.name());
+        }
+        match kind.filter(|kind| !is_repairable(*kind)) {
             Some(kind) => self.note(asking, kind.name()),
-            None if success.answer.text.is_empty() => self.note(asking, "thoughts_only"),
-            None => self.tally.answered(asking.project, family(asking.model), prompt.identity),
+            None if success.is_empty() => self.note(asking, "thoughts_only"),
+            None => {
+                self.tally.answered(asking.project, family(asking.model), prompt.identity);
+                self.tally.account.parts(&prompt.parts);
+            }
         }
         answer
+    }
+
+    /// Whether this fault does something to this prompt; a wrong type is set right when it is asked for again.
+    fn spoils(&mut self, kind: FaultKind, prompt: &Prompt) -> bool {
+        if is_of_json(kind) && !prompt.config.json {
+            return false;
+        }
+        if kind != FaultKind::JsonWrongType {
+            return true;
+        }
+        let again = prompt.answered_before || self.wronged.iter().any(|text| prompt.text.contains(text.as_str()));
+        if !again {
+            self.wronged.push(prompt.text.trim_end().to_owned());
+        }
+        !again
     }
 
     fn success<'a>(&mut self, asking: &Asking<'a>, prompt: &Prompt) -> Success<'a> {
         let answers = &self.scenario.answers;
         let tokens = prompt.tokens.total();
         let share = if tokens >= 4_096 { answers.cached_share } else { 0.0 };
+        let told = self.scripts.reply(&prompt.text).map(|reply| Answers::exactly(&reply.text, &reply.finish));
         let id: Vec<u8> = [self.fate.next_u64(), self.fate.next_u64()].map(u64::to_be_bytes).concat();
         Success {
             model: asking.model,
             response_id: URL_SAFE_NO_PAD.encode(id),
             prompt: prompt.tokens,
-            cached: (tokens as f64 * share) as u64,
-            answer: answers.compose(prompt, self.seed),
+            cached: prompt.cached.max((tokens as f64 * share) as u64),
+            answers: told.map_or_else(|| answers.compose(prompt, self.seed), |told| vec![told]),
         }
     }
 
@@ -74,7 +98,7 @@ impl Simulator {
         let base = latency.base.draw(&mut self.fate);
         let writing = |tokens: u64| milliseconds(latency.per_output_token * tokens as f64);
         let astray = kind.and_then(|kind| success.astray(kind));
-        let (text, thoughts) = (success.answer.text_tokens, success.answer.thoughts);
+        let (text, thoughts) = (success.written(), success.thoughts());
         match (astray, asking.form) {
             (Some(body), _) => (base + writing(thoughts), Duration::ZERO, vec![body]),
             (None, Form::Whole) => (base + writing(text + thoughts), Duration::ZERO, vec![success.whole()]),
@@ -111,7 +135,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// Whether a fault leaves nothing of the model's answer.
-fn replaces_the_answer(kind: FaultKind, streamed: bool) -> bool {
+pub(crate) fn replaces_the_answer(kind: FaultKind, streamed: bool) -> bool {
     match kind {
         FaultKind::StreamError | FaultKind::StreamErrorRaw => !streamed,
         FaultKind::Reset | FaultKind::Hang => true,

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::account::{Account, EmbeddingReport, UploadReport};
 use crate::model::{Dimension, Limits, Quotas, Witness};
+use crate::record::{RecordedRequest, Recorder};
 
 /// The whole account of one run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -34,6 +36,16 @@ pub struct Report {
     pub errors: BTreeMap<String, u64>,
     /// Each project and model that was asked for.
     pub quotas: Vec<QuotaReport>,
+    /// Files sent to the server.
+    pub uploads: UploadReport,
+    /// Texts made into vectors.
+    pub embeddings: EmbeddingReport,
+    /// Parts of the prompts that were answered, by sort: `text`, `inline_image`, `file_video`, `url`, ...
+    pub parts: BTreeMap<&'static str, u64>,
+    /// Answers in JSON that were spoilt, by kind; those that can be repaired count as answered.
+    pub json_damage: BTreeMap<&'static str, u64>,
+    /// The latest requests, the oldest first, when the scenario records them.
+    pub recorded: Vec<RecordedRequest>,
 }
 
 /// One project and model. Fractions are of the limit, 1.0 the whole; absent without a limit.
@@ -75,6 +87,8 @@ pub struct QuotaReport {
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) requests: u64,
+    pub(crate) account: Account,
+    pub(crate) recorder: Recorder,
     answered_prompts: HashSet<u128>,
     answered_again: u64,
     by_project: HashMap<Option<usize>, Vec<(String, Counts)>>,
@@ -89,6 +103,11 @@ struct Counts {
 }
 
 impl Tally {
+    /// Nothing seen yet; so many of the latest requests are to be kept.
+    pub(crate) fn new(record_requests: usize) -> Self {
+        Self { recorder: Recorder::new(record_requests), ..Self::default() }
+    }
+
     /// Notes a good answer to the prompt of this identity.
     pub(crate) fn answered(&mut self, project: usize, family: &str, identity: u128) {
         self.answered_again += u64::from(!self.answered_prompts.insert(identity));
@@ -141,6 +160,11 @@ impl Tally {
             max_in_flight: self.max_in_flight,
             errors: Self::errors(all()),
             quotas: quotas.seen().map(|(p, family, l, w)| self.quota(quotas, p, family, l, w)).collect(),
+            uploads: self.account.uploads.clone(),
+            embeddings: self.account.embeddings,
+            parts: self.account.parts.clone(),
+            json_damage: self.account.json_damage.clone(),
+            recorded: self.recorder.recorded(),
         }
     }
 
@@ -187,6 +211,15 @@ impl fmt::Display for Report {
             self.max_in_flight,
             listed(&self.errors),
         )?;
+        if self.uploads.started > 0 {
+            let (uploads, again) = (&self.uploads, self.uploads.files.iter().filter(|file| file.times > 1).count());
+            let (started, finished, bytes) = (uploads.started, uploads.finished, uploads.bytes);
+            writeln!(f, "uploads {started} | finished {finished} | bytes {bytes} | sent twice to a project {again}")?;
+        }
+        if self.embeddings.calls > 0 {
+            let EmbeddingReport { calls, texts, texts_again } = self.embeddings;
+            writeln!(f, "embedded {texts} texts ({texts_again} again) in {calls} calls")?;
+        }
         for quota in &self.quotas {
             write!(f, "\n{quota}")?;
         }

@@ -15,11 +15,52 @@ pub(crate) struct Call<'a> {
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    Generate { model: String, form: Form },
-    CountTokens { model: String },
-    Models { size: usize, from: Option<usize> },
+    Generate {
+        model: String,
+        form: Form,
+    },
+    CountTokens {
+        model: String,
+    },
+    Models {
+        size: usize,
+        from: Option<usize>,
+    },
     Model(String),
+    Embed {
+        model: String,
+        batch: bool,
+    },
+    /// Without an id the start of an upload.
+    Upload {
+        upload: Option<String>,
+    },
+    Files {
+        size: usize,
+        from: Option<usize>,
+    },
+    File {
+        id: String,
+        deletes: bool,
+    },
+    CreateCache,
+    Caches {
+        size: usize,
+        from: Option<usize>,
+    },
+    Cache {
+        id: String,
+        verb: Verb,
+    },
     Unknown,
+}
+
+/// What is done to a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Get,
+    Patch,
+    Delete,
 }
 
 /// The form of an answer.
@@ -42,9 +83,13 @@ impl<'a> Call<'a> {
     pub(crate) fn parse(request: &SimRequest<'a>) -> Self {
         let (path, query) = request.path.split_once('?').unwrap_or((request.path, ""));
         let path = path.trim_start_matches('/');
+        let (uploads, path) = path.strip_prefix("upload/").map_or((false, path), |path| (true, path));
         let (version, rest) = path.split_once('/').unwrap_or((path, ""));
-        let known = matches!(version, "v1" | "v1beta" | "v1alpha");
-        let target = if known { target(request.method, rest, query) } else { None };
+        let target = match (version, uploads) {
+            ("v1" | "v1beta" | "v1alpha", false) => target(request.method, rest, query),
+            ("v1" | "v1beta" | "v1alpha", true) => upload(request.method, rest, query),
+            _ => None,
+        };
         Self { version, openai: rest.starts_with("openai/"), target: target.unwrap_or(Target::Unknown) }
     }
 
@@ -67,12 +112,28 @@ fn target(method: &str, rest: &str, query: &str) -> Option<Target> {
     let (name, action) = rest.rsplit_once(':').unwrap_or((&rest, ""));
     match (method, action) {
         ("GET", "") if name.trim_end_matches('/') == "models" => {
-            let size = parameter(query, "pageSize").and_then(|size| size.parse().ok());
-            let from = parameter(query, "pageToken")
-                .map_or(Some(0), |token| token.strip_prefix("page-").and_then(|from| from.parse().ok()));
-            let size = size.filter(|size| *size > 0).unwrap_or(50).min(1_000);
+            let (size, from) = page(query, 50, 1_000);
             Some(Target::Models { size, from })
         }
+        ("GET", "") if name == "files" => {
+            let (size, from) = page(query, 10, 100);
+            Some(Target::Files { size, from })
+        }
+        ("GET" | "DELETE", "") if name.starts_with("files/") => {
+            Some(Target::File { id: name.strip_prefix("files/")?.to_owned(), deletes: method == "DELETE" })
+        }
+        ("POST", "") if name == "cachedContents" => Some(Target::CreateCache),
+        ("GET", "") if name == "cachedContents" => {
+            let (size, from) = page(query, 50, 1_000);
+            Some(Target::Caches { size, from })
+        }
+        ("GET" | "PATCH" | "DELETE", "") if name.starts_with("cachedContents/") => {
+            let verb = [("GET", Verb::Get), ("PATCH", Verb::Patch), ("DELETE", Verb::Delete)];
+            let verb = verb.iter().find(|(name, _)| *name == method).map(|(_, verb)| *verb)?;
+            Some(Target::Cache { id: name.strip_prefix("cachedContents/")?.to_owned(), verb })
+        }
+        ("POST", "embedContent") => Some(Target::Embed { model: model(name)?, batch: false }),
+        ("POST", "batchEmbedContents") => Some(Target::Embed { model: model(name)?, batch: true }),
         ("GET", "") => Some(Target::Model(name.strip_prefix("models/")?.to_owned())),
         ("POST", "countTokens") => Some(Target::CountTokens { model: model(name)? }),
         ("POST", "generateContent") => Some(Target::Generate { model: model(name)?, form: Form::Whole }),
@@ -83,6 +144,19 @@ fn target(method: &str, rest: &str, query: &str) -> Option<Target> {
         }
         _ => None,
     }
+}
+
+fn upload(method: &str, rest: &str, query: &str) -> Option<Target> {
+    let upload = parameter(query, "upload_id").map(Cow::into_owned);
+    (matches!(method, "POST" | "PUT") && rest.trim_end_matches('/') == "files").then_some(Target::Upload { upload })
+}
+
+/// The size of a page, and where it begins: `None` for a token that makes no sense.
+fn page(query: &str, usual: usize, most: usize) -> (usize, Option<usize>) {
+    let size = parameter(query, "pageSize").and_then(|size| size.parse().ok()).filter(|size| *size > 0);
+    let token = parameter(query, "pageToken");
+    let from = token.map_or(Some(0), |token| token.strip_prefix("page-").and_then(|from| from.parse().ok()));
+    (size.unwrap_or(usual).min(most), from)
 }
 
 fn model(name: &str) -> Option<String> {

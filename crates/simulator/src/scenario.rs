@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::answers::Answers;
 use crate::client::ClientProject;
 use crate::faults::Fault;
+use crate::files::FileRules;
 use crate::keys::{KeyChange, SimKey};
 use crate::latency::{Latency, Transit};
 use crate::model::{Day, LimitTable, WindowKind};
@@ -64,6 +65,12 @@ pub struct Scenario {
     pub answers: Answers,
     /// Who has keys and quota.
     pub projects: Vec<Project>,
+    /// What becomes of uploaded files.
+    pub files: FileRules,
+    /// How many of the latest requests the report shows; none unless told.
+    pub record_requests: usize,
+    /// The fewest tokens that can be cached.
+    pub min_cached_tokens: u64,
     /// What goes wrong.
     pub faults: Vec<Fault>,
 }
@@ -218,6 +225,9 @@ impl Scenario {
         if let Some((place, _)) = draws.iter().find(|(_, draw)| !draw.is_sound()) {
             return Err(ScenarioError::NotADraw(place));
         }
+        if self.answers.scripts.iter().any(|script| script.replies.is_empty()) {
+            return Err(ScenarioError::NoReply);
+        }
         if self.faults.iter().any(|fault| fault.to_ms.is_some_and(|to| to <= fault.from_ms)) {
             return Err(ScenarioError::EmptySpan);
         }
@@ -261,6 +271,9 @@ impl Default for Scenario {
             transit: Transit::default(),
             answers: Answers::default(),
             projects: Vec::new(),
+            files: FileRules::default(),
+            record_requests: 0,
+            min_cached_tokens: 1_024,
             faults: Vec::new(),
         }
     }
@@ -280,7 +293,7 @@ impl Default for QuotaSpec {
     }
 }
 
-const MODELS: [&str; 9] = [
+const MODELS: [&str; 11] = [
     "gemini-3.8-flash",
     "gemini-3.7-flash",
     "gemini-3.6-flash",
@@ -290,6 +303,8 @@ const MODELS: [&str; 9] = [
     "gemini-3.1-pro-preview",
     "gemini-2.5-pro",
     "gemini-2.5-flash",
+    "gemini-embedding-001",
+    "gemini-embedding-2",
 ];
 
 const BUILTIN: [(&str, &str); 6] = [
@@ -322,7 +337,7 @@ mod tests {
     fn the_reference_shows_every_kind_of_fault_and_key() {
         let reference = Scenario::from_toml(Scenario::REFERENCE).unwrap();
         let kinds: std::collections::HashSet<_> = reference.faults.iter().map(|fault| fault.kind).collect();
-        assert_eq!((kinds.len(), reference.faults.len()), (25, 25));
+        assert_eq!((kinds.len(), reference.faults.len()), (34, 34));
         assert_eq!(reference.projects.iter().map(|p| p.key_changes.len()).sum::<usize>(), 9);
     }
 
@@ -348,6 +363,8 @@ mod tests {
         assert_eq!(error(&format!("{any}[quota]\nminute_ms=0")), ScenarioError::NoLength);
         let twice = "[[projects]]\nname='a'\nkeys=['k','k']";
         assert_eq!(error(twice), ScenarioError::KeyTwice { project: "a".to_owned() });
+        let silent = format!("{any}[[answers.scripts]]\ncontains='x'\nreplies=[]");
+        assert_eq!(error(&silent), ScenarioError::NoReply);
         let strange = "[[projects]]\nname='a'\nkeys=['k']\n[[projects.key_changes]]\nkey='j'\nbecomes='leaked'";
         assert_eq!(error(strange), ScenarioError::StrangeKey { project: "a".to_owned() });
     }

@@ -28,6 +28,9 @@ pub enum ScenarioError {
     /// A minute or day of length zero.
     #[error("quota.minute_ms and quota.day_ms must be above zero")]
     NoLength,
+    /// A scripted answer that says nothing.
+    #[error("answers.scripts has an entry without replies")]
+    NoReply,
     /// A key that stands twice.
     #[error("project {project} has a key that stands twice in the file")]
     KeyTwice {

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::CONTENT_LENGTH;
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -22,6 +23,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::exchange::{Piece, SimAnswer, SimRequest};
 use crate::simulator::Simulator;
+use crate::upload::Reception;
 
 const MAX_STREAMS: u32 = 100;
 
@@ -106,31 +108,52 @@ async fn connection(stream: TcpStream, server: Arc<Server>) -> Result<(), Infall
 }
 
 async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Result<Response<Pieces>, Dropped> {
-    let (head, body) = request.into_parts();
+    let (head, mut body) = request.into_parts();
+    let headers = headers_of(&head);
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut request = SimRequest { method: head.method.as_str(), path, headers: &headers, body: &[] };
+    let reception =
+        if path.starts_with("/upload/") { server.now(|simulator, now| simulator.receive(now, &request)) } else { None };
+    if let Some(reception) = reception {
+        return send(take_chunk(&server, reception, &mut body).await?).await;
+    }
     let body = body.collect().await?.to_bytes();
-    let headers: Vec<_> = head
-        .headers
-        .iter()
-        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
-        .collect();
+    request.body = &body;
     let transit = server.lock().transit();
     rest(transit).await;
-    let request = SimRequest {
-        method: head.method.as_str(),
-        path: head.uri.path_and_query().map_or("/", |path| path.as_str()),
-        headers: &headers,
-        body: &body,
-    };
-    let answer = {
-        let mut simulator = server.lock();
-        // Read under the lock, so that the simulator's time never runs backwards.
-        let now = server.clock.now();
-        simulator.handle(now, &request)
-    };
+    let answer = server.now(|simulator, now| simulator.handle(now, &request));
     send(answer).await
 }
 
+/// The headers, and the host that HTTP/2 names elsewhere.
+fn headers_of(head: &Parts) -> Vec<(String, String)> {
+    let text = |(name, value): (&HeaderName, &HeaderValue)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()));
+    let mut headers: Vec<_> = head.headers.iter().filter_map(text).collect();
+    if let Some(host) = head.uri.authority().filter(|_| !head.headers.contains_key(HOST)) {
+        headers.push(("host".to_owned(), host.to_string()));
+    }
+    headers
+}
+
+/// Lets the bytes of a chunk pass without keeping them.
+async fn take_chunk(server: &Server, mut reception: Reception, body: &mut Incoming) -> Result<SimAnswer, Dropped> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame?;
+        if frame.data_ref().is_some_and(|bytes| !reception.write(bytes)) {
+            break;
+        }
+    }
+    Ok(server.now(|simulator, now| simulator.received(now, reception)))
+}
+
 impl Server {
+    fn now<T>(&self, act: impl FnOnce(&mut Simulator, u64) -> T) -> T {
+        let mut simulator = self.lock();
+        // Read under the lock, so that the simulator's time never runs backwards.
+        let now = self.clock.now();
+        act(&mut simulator, now)
+    }
+
     /// A panic elsewhere does not make the figures wrong, so a poisoned lock is still good.
     fn lock(&self) -> MutexGuard<'_, Simulator> {
         self.simulator.lock().unwrap_or_else(PoisonError::into_inner)

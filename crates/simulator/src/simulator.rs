@@ -5,9 +5,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::bodies::{self, ErrorBody};
+use crate::caches::Caches;
 use crate::chance::Chance;
 use crate::exchange::{SimAnswer, SimRequest};
 use crate::faults::FaultBook;
+use crate::files::{Files, Shelf};
 use crate::generate::Asking;
 use crate::keys::{KeyRing, KeyState, SimKey, Standing};
 use crate::latency::milliseconds;
@@ -16,6 +18,8 @@ use crate::prompt::Prompt;
 use crate::report::{Report, Tally};
 use crate::routes::{Call, Credential, Form, Target};
 use crate::scenario::Scenario;
+use crate::script::ScriptBook;
+use crate::upload::Uploads;
 use crate::{catalogue, key_errors};
 
 /// A simulated server.
@@ -47,6 +51,14 @@ pub struct Simulator {
     pub(crate) quotas: Quotas,
     pub(crate) faults: FaultBook,
     pub(crate) tally: Tally,
+    pub(crate) files: Files,
+    pub(crate) uploads: Uploads,
+    pub(crate) caches: Caches,
+    pub(crate) scripts: ScriptBook,
+    /// Draws names of files, caches and uploads.
+    pub(crate) names: Chance,
+    /// Texts of the prompts that got JSON of a wrong type.
+    pub(crate) wronged: Vec<String>,
 }
 
 /// What is known of a project beside its quota.
@@ -73,7 +85,13 @@ impl Simulator {
             owners: Vec::new(),
             quotas: Quotas::new(rules),
             faults,
-            tally: Tally::default(),
+            tally: Tally::new(scenario.record_requests),
+            files: Files::new(scenario.files.clone()),
+            uploads: Uploads::default(),
+            caches: Caches::new(scenario.min_cached_tokens),
+            scripts: ScriptBook::new(scenario.answers.scripts.clone()),
+            names: Chance::new(seed ^ 4),
+            wronged: Vec::new(),
             scenario,
         };
         simulator.open_projects();
@@ -90,11 +108,13 @@ impl Simulator {
         if request.method == "GET" && request.path == "/sim/report" {
             return SimAnswer::json(200, &json!(self.report(now)), Duration::ZERO);
         }
-        self.tally.requests += 1;
-        self.start.get_or_insert(now);
+        if let Some(mut reception) = self.receive(now, request) {
+            reception.write(request.body);
+            return self.received(now, reception);
+        }
+        self.arrived(now, request);
         let answer = self.answer(now, request);
-        let duration = u64::try_from(answer.duration().as_micros()).unwrap_or(u64::MAX / 4);
-        self.tally.occupied(now, now + duration);
+        self.occupied(now, answer.duration());
         answer
     }
 
@@ -117,6 +137,22 @@ impl Simulator {
         &self.quotas
     }
 
+    pub(crate) fn arrived(&mut self, now: u64, request: &SimRequest<'_>) {
+        self.tally.requests += 1;
+        self.tally.recorder.note(request);
+        self.start.get_or_insert(now);
+    }
+
+    pub(crate) fn occupied(&mut self, now: u64, duration: Duration) {
+        let duration = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX / 4);
+        self.tally.occupied(now, now + duration);
+    }
+
+    /// Milliseconds since the first request.
+    pub(crate) fn elapsed_ms(&self, now: u64) -> u64 {
+        now.saturating_sub(self.start.unwrap_or(now)) / 1_000
+    }
+
     fn open_projects(&mut self) {
         for project in self.scenario.projects.clone() {
             let limits = self.scenario.limits_of(&project);
@@ -136,21 +172,40 @@ impl Simulator {
         if call.target == Target::Unknown {
             return self.fail(None, "", "not_found", &bodies::not_found(), wrapped);
         }
-        let elapsed_ms = now.saturating_sub(self.start.unwrap_or(now)) / 1_000;
+        if let Target::Upload { upload: Some(upload) } = &call.target {
+            return self.ask_upload(upload, request);
+        }
+        let elapsed_ms = self.elapsed_ms(now);
         let project = match self.authorise(&call, request, elapsed_ms) {
             Ok(project) => project,
             Err((project, kind, error)) => return self.fail(project, "", kind, &error, wrapped),
         };
         let result = match &call.target {
             Target::Generate { model, form } => {
-                let timeout = request.header("x-server-timeout");
-                let seconds = timeout.and_then(|value| value.trim().parse::<f64>().ok());
-                let deadline = seconds.map(|seconds| milliseconds(seconds * 1_000.0));
                 let now = now.saturating_add_signed(self.scenario.quota.clock_ms.saturating_mul(1_000));
-                let asking = Asking { now, elapsed_ms, project, model, form: *form, deadline };
+                let asking = Asking { now, elapsed_ms, project, model, form: *form, deadline: deadline(request) };
                 return self.generate(&asking, call.version, request.body);
             }
-            Target::CountTokens { model } => self.count_tokens(model, call.version, request.body),
+            Target::Embed { model, batch } => {
+                let asking = Asking { now, elapsed_ms, project, model, form: Form::Whole, deadline: deadline(request) };
+                return self.embed(&asking, call.version, request.body, *batch);
+            }
+            Target::Upload { .. } => {
+                return match self.start_upload(now, project, call.version, request) {
+                    Ok(answer) => answer,
+                    Err((kind, error)) => self.fail(Some(project), "", kind, &error, false),
+                };
+            }
+            Target::CountTokens { model } => {
+                let shelf = self.files.shelf(project, now);
+                self.count_tokens(model, call.version, request.body, shelf)
+            }
+            Target::Files { size, from } => self.files.shelf(project, now).page(*size, *from),
+            Target::File { id, deletes: false } => self.files.shelf(project, now).show(id),
+            Target::File { id, deletes: true } => self.files.delete(id, project, now),
+            Target::CreateCache => self.create_cache(now, project, call.version, request.body),
+            Target::Caches { size, from } => self.caches.page(project, now, *size, *from),
+            Target::Cache { id, verb } => self.caches.answer(*verb, id, project, now, request.body),
             Target::Models { size, from } => catalogue::page(&self.scenario, *size, *from),
             Target::Model(model) => catalogue::card_of(&self.scenario, model, call.version),
             Target::Unknown => Err(("not_found", bodies::not_found())),
@@ -193,10 +248,16 @@ impl Simulator {
         index
     }
 
-    fn count_tokens(&self, model: &str, version: &str, body: &[u8]) -> Result<Value, (&'static str, ErrorBody)> {
+    fn count_tokens(
+        &self,
+        model: &str,
+        version: &str,
+        body: &[u8],
+        shelf: Shelf<'_>,
+    ) -> Result<Value, (&'static str, ErrorBody)> {
         catalogue::find(&self.scenario, model, version, "countTokens")?;
         let prompt =
-            Prompt::read_for_counting(body, model).map_err(|reason| ("invalid_argument", bodies::unreadable(&reason)))?;
+            Prompt::read_for_counting(body, model, shelf).map_err(|reason| (reason.kind(), bodies::unreadable(&reason)))?;
         let mut counted = json!({});
         if prompt.tokens.total() > 0 {
             counted["totalTokens"] = prompt.tokens.total().into();
@@ -219,4 +280,10 @@ impl Simulator {
         let body = if wrapped { json!([body]) } else { body };
         SimAnswer::json(error.code, &body, after)
     }
+}
+
+/// How long the client is willing to wait.
+fn deadline(request: &SimRequest<'_>) -> Option<Duration> {
+    let seconds = request.header("x-server-timeout")?.trim().parse::<f64>().ok()?;
+    Some(milliseconds(seconds * 1_000.0))
 }

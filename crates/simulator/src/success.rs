@@ -13,29 +13,52 @@ pub(crate) struct Success<'a> {
     pub(crate) response_id: String,
     pub(crate) prompt: Tokens,
     pub(crate) cached: u64,
-    pub(crate) answer: Answer,
+    /// One for each candidate.
+    pub(crate) answers: Vec<Answer>,
 }
 
 impl Success<'_> {
     /// The body of a request without a stream.
     pub(crate) fn whole(&self) -> Value {
-        let Answer { text, finish, .. } = &self.answer;
-        self.body(Some(text), Some(finish), self.answer.text_tokens)
+        let candidates = self.answers.iter().enumerate().map(|(index, answer)| {
+            let parts = summary(answer).into_iter().chain(text(&answer.text)).chain(answer.parts.iter().cloned());
+            candidate(index, parts.collect(), Some(answer))
+        });
+        self.body(candidates.collect(), self.written())
     }
 
-    /// The bodies of a stream, each with a few words; the last one tells why it ended.
+    /// The bodies of a stream, each with a few words of one candidate; its last one tells why it ended.
     pub(crate) fn events(&self, words_per_event: u32) -> Vec<Value> {
-        let pieces = split(&self.answer.text, words_per_event);
-        let (mut written, last) = (0, pieces.len().saturating_sub(1));
-        let mut events = Vec::with_capacity(pieces.len());
-        for (index, piece) in pieces.iter().enumerate() {
-            written += piece.len();
-            let share = written as f64 / self.answer.text.len().max(1) as f64;
-            let tokens = (self.answer.text_tokens as f64 * share).round() as u64;
-            let finish = (index == last).then_some(self.answer.finish);
-            events.push(self.body(Some(piece), finish, tokens));
+        let (mut events, mut before) = (Vec::new(), 0);
+        for (index, answer) in self.answers.iter().enumerate() {
+            let summary = summary(answer).map(|part| (vec![part], 0));
+            let mut steps: Vec<_> = summary.into_iter().chain(spoken(answer, words_per_event)).collect();
+            if let Some((parts, _)) = steps.last_mut() {
+                parts.extend(answer.parts.iter().cloned());
+            }
+            let last = steps.len().saturating_sub(1);
+            for (step, (parts, tokens)) in steps.into_iter().enumerate() {
+                let tokens = if step == last { answer.text_tokens } else { tokens };
+                events.push(self.body(vec![candidate(index, parts, (step == last).then_some(answer))], before + tokens));
+            }
+            before += answer.text_tokens;
         }
         events
+    }
+
+    /// Tokens written by all candidates.
+    pub(crate) fn written(&self) -> u64 {
+        self.answers.iter().map(|answer| answer.text_tokens).sum()
+    }
+
+    /// Tokens spent on thoughts.
+    pub(crate) fn thoughts(&self) -> u64 {
+        self.answers.iter().map(|answer| answer.thoughts).sum()
+    }
+
+    /// Whether nobody said anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.answers.iter().all(|answer| answer.text.is_empty() && answer.parts.is_empty())
     }
 
     /// What a model that goes astray answers instead; `None` for faults of another sort.
@@ -46,15 +69,17 @@ impl Success<'_> {
             FaultKind::Safety => "SAFETY",
             FaultKind::Recitation => "RECITATION",
             FaultKind::PromptBlocked => {
-                self.answer.thoughts = 0;
+                self.answers.iter_mut().for_each(|answer| answer.thoughts = 0);
                 return Some(self.blocked());
             }
             _ => return None,
         };
-        if kind == FaultKind::ThoughtsOnly {
-            self.answer.thoughts = self.answer.thoughts.max(self.answer.text_tokens).max(1);
+        self.answers.truncate(1);
+        if let (FaultKind::ThoughtsOnly, Some(answer)) = (kind, self.answers.first_mut()) {
+            answer.thoughts = answer.thoughts.max(answer.text_tokens).max(1);
         }
-        Some(self.body(None, Some(finish), 0))
+        let nothing = Answer { finish: finish.to_owned(), ..Answer::default() };
+        Some(self.body(vec![candidate(0, Vec::new(), Some(&nothing))], 0))
     }
 
     fn blocked(&self) -> Value {
@@ -66,18 +91,9 @@ impl Success<'_> {
         })
     }
 
-    fn body(&self, text: Option<&str>, finish: Option<&str>, tokens: u64) -> Value {
-        let mut content = json!({"role": "model"});
-        if let Some(text) = text.filter(|text| !text.is_empty()) {
-            content = json!({"parts": [{"text": text}], "role": "model"});
-        }
-        let mut candidate = json!({"content": content});
-        if let Some(finish) = finish {
-            candidate["finishReason"] = finish.into();
-        }
-        candidate["index"] = 0.into();
+    fn body(&self, candidates: Vec<Value>, tokens: u64) -> Value {
         json!({
-            "candidates": [candidate],
+            "candidates": candidates,
             "usageMetadata": self.usage(tokens),
             "modelVersion": self.model,
             "responseId": self.response_id,
@@ -86,7 +102,7 @@ impl Success<'_> {
 
     fn usage(&self, text_tokens: u64) -> Value {
         let prompt = self.prompt.total();
-        let thoughts = self.answer.thoughts;
+        let thoughts = self.thoughts();
         let counts = [
             ("promptTokenCount", prompt),
             ("candidatesTokenCount", text_tokens),
@@ -101,6 +117,38 @@ impl Success<'_> {
         }
         Value::Object(usage)
     }
+}
+
+/// One candidate; the answer is given where it ends.
+fn candidate(index: usize, parts: Vec<Value>, end: Option<&Answer>) -> Value {
+    let content = if parts.is_empty() { json!({"role": "model"}) } else { json!({"parts": parts, "role": "model"}) };
+    let mut candidate = json!({"content": content});
+    if let Some(answer) = end {
+        candidate["finishReason"] = answer.finish.as_str().into();
+        if let Some(grounding) = &answer.grounding {
+            candidate["groundingMetadata"] = grounding.clone();
+        }
+    }
+    candidate["index"] = index.into();
+    candidate
+}
+
+fn summary(answer: &Answer) -> Option<Value> {
+    answer.summary.as_ref().map(|summary| json!({"text": summary, "thought": true}))
+}
+
+fn text(text: &str) -> Option<Value> {
+    (!text.is_empty()).then(|| json!({ "text": text }))
+}
+
+/// The text in steps of some words, each with the tokens written by then.
+fn spoken(answer: &Answer, words: u32) -> impl Iterator<Item = (Vec<Value>, u64)> + '_ {
+    let mut written = 0;
+    split(&answer.text, words).into_iter().map(move |piece| {
+        written += piece.len();
+        let share = written as f64 / answer.text.len().max(1) as f64;
+        (text(piece).into_iter().collect(), (answer.text_tokens as f64 * share).round() as u64)
+    })
 }
 
 /// Cuts a text into pieces of some words each; their concatenation is the text.
@@ -121,11 +169,12 @@ fn split(text: &str, words: u32) -> Vec<&str> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+    use crate::answers::Answers;
 
     fn success(text: &str) -> Success<'static> {
-        let answer = Answer { text: text.to_owned(), text_tokens: 6, thoughts: 2, finish: "STOP" };
+        let answer = Answer { text_tokens: 6, thoughts: 2, ..Answers::exactly(text, "STOP") };
         let prompt = Tokens { text: 10, ..Tokens::default() };
-        Success { model: "m", response_id: "id".to_owned(), prompt, cached: 0, answer }
+        Success { model: "m", response_id: "id".to_owned(), prompt, cached: 0, answers: vec![answer] }
     }
 
     #[test]
@@ -164,5 +213,20 @@ mod tests {
             (&blocked["usageMetadata"]["promptTokenCount"], &blocked["usageMetadata"]["totalTokenCount"]),
             (&json!(10), &json!(10))
         );
+    }
+
+    #[test]
+    fn thoughts_come_first_other_parts_last_and_each_candidate_by_itself() {
+        let mut success = success("one two");
+        let answer =
+            Answer { summary: Some("hm".to_owned()), parts: vec![json!({"functionCall": {}})], ..success.answers[0].clone() };
+        success.answers = vec![answer.clone(), answer];
+        let whole = success.whole();
+        let parts = &whole["candidates"][1]["content"]["parts"];
+        assert!(parts[0]["thought"] == true && parts[1]["text"] == "one two" && parts[2]["functionCall"].is_object());
+        let events = success.events(1);
+        let at: Vec<_> = events.iter().map(|event| event["candidates"][0]["index"].as_u64().unwrap()).collect();
+        assert_eq!(at, [0, 0, 0, 1, 1, 1]);
+        assert_eq!(events[5]["usageMetadata"]["totalTokenCount"], whole["usageMetadata"]["totalTokenCount"]);
     }
 }

@@ -1,10 +1,8 @@
 //! The server's own token counter: text by script, media by kind and generation of the model.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::identity::field;
+use crate::media::{Facts, Kind};
 
 /// Tokens of a request by modality.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +12,18 @@ pub(crate) struct Tokens {
     pub(crate) audio: u64,
     pub(crate) video: u64,
     pub(crate) document: u64,
+}
+
+/// What a request says about how closely a medium is to be looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct View<'a> {
+    /// `MEDIA_RESOLUTION_LOW`, ...; the part's own word, else the request's.
+    pub(crate) resolution: Option<&'a str>,
+    /// Seconds from the start of a film.
+    pub(crate) start: Option<f64>,
+    pub(crate) end: Option<f64>,
+    /// Frames a second; 1 unless told.
+    pub(crate) fps: Option<f64>,
 }
 
 impl Tokens {
@@ -34,40 +44,42 @@ impl Tokens {
         present.map(|(modality, count)| json!({"modality": modality, "tokenCount": count})).collect()
     }
 
-    /// Adds one part of a content, as this model counts it.
-    pub(crate) fn add_part(&mut self, part: &Value, model: &str) {
-        let inline = field(part, "inlineData");
-        if let Some(text) = field(part, "text").and_then(Value::as_str) {
-            self.text += of_text(text);
-        } else if let Some(blob) = inline.or_else(|| field(part, "fileData")) {
-            let mime = field(blob, "mimeType").and_then(Value::as_str).unwrap_or_default();
-            let data = field(blob, "data").and_then(Value::as_str);
-            self.add_media(mime, data, part, Generation::of(model));
-        } else {
-            self.text += of_text(&part.to_string());
-        }
+    pub(crate) fn add(&mut self, other: Self) {
+        self.text += other.text;
+        self.image += other.image;
+        self.audio += other.audio;
+        self.video += other.video;
+        self.document += other.document;
     }
 
-    fn add_media(&mut self, mime: &str, data: Option<&str>, part: &Value, generation: Generation) {
-        let bytes = data.map(|data| data.len() as f64 * 0.75);
-        match mime.split('/').next().unwrap_or_default() {
-            "image" => self.image += generation.image(part),
-            "audio" => {
-                let seconds = data.and_then(wav_seconds).or(bytes.map(|b| b / MP3_BYTES_A_SECOND));
-                self.audio += per_second(seconds.unwrap_or(UNKNOWN_SECONDS), generation.audio());
+    pub(crate) fn of_plain_text(text: &str) -> Self {
+        Self { text: of_text(text), ..Self::default() }
+    }
+
+    /// What one medium costs with this model; where its bytes told nothing, its size must do.
+    pub(crate) fn of_media(kind: Kind, facts: &Facts, view: View<'_>, model: &str) -> Self {
+        let generation = Generation::of(model);
+        let (mut tokens, bytes) = (Self::default(), facts.bytes as f64);
+        match kind {
+            Kind::Image => tokens.image = generation.image(facts.pixels, view.resolution),
+            Kind::Audio => {
+                let seconds = facts.seconds.unwrap_or(bytes / MP3_BYTES_A_SECOND);
+                tokens.audio = per_second(seconds, generation.audio());
             }
-            "video" => {
-                let seconds = bytes.map_or(UNKNOWN_SECONDS, |b| b / VIDEO_BYTES_A_SECOND);
-                let (seconds, fps) = clip(seconds, part);
-                self.video += per_second(seconds * fps, generation.frame());
-                self.audio += per_second(seconds, generation.audio());
+            Kind::Video => {
+                let whole = facts.seconds.unwrap_or(bytes / VIDEO_BYTES_A_SECOND);
+                let start = view.start.unwrap_or(0.0);
+                let seconds = (view.end.unwrap_or(whole).min(whole) - start).max(0.0);
+                tokens.video = per_second(seconds * view.fps.unwrap_or(1.0), generation.frame(view.resolution));
+                tokens.audio = per_second(seconds, generation.audio());
             }
-            "text" => self.text += bytes.map_or(0, |b| (b / 4.0).ceil() as u64),
-            _ => {
-                let pages = bytes.map_or(UNKNOWN_PAGES, |b| (b / PAGE_BYTES).ceil().max(1.0));
-                self.document += per_second(pages, generation.page());
+            Kind::Document => {
+                let pages = facts.pages.unwrap_or_else(|| (bytes / PAGE_BYTES).ceil().max(1.0) as u64);
+                tokens.document = pages * generation.page(view.resolution);
             }
+            Kind::Text => tokens.text = facts.bytes.div_ceil(4),
         }
+        tokens
     }
 }
 
@@ -84,9 +96,6 @@ pub(crate) fn of_text(text: &str) -> u64 {
 const MP3_BYTES_A_SECOND: f64 = 16_000.0;
 const VIDEO_BYTES_A_SECOND: f64 = 250_000.0;
 const PAGE_BYTES: f64 = 50_000.0;
-/// Uploaded files are not stored here, so their length is agreed.
-const UNKNOWN_SECONDS: f64 = 60.0;
-const UNKNOWN_PAGES: f64 = 10.0;
 
 fn weight(letter: char) -> u64 {
     match letter {
@@ -108,19 +117,32 @@ enum Generation {
     Three,
 }
 
+const LOW: Option<&str> = Some("MEDIA_RESOLUTION_LOW");
+const MEDIUM: Option<&str> = Some("MEDIA_RESOLUTION_MEDIUM");
+const HIGH: Option<&str> = Some("MEDIA_RESOLUTION_HIGH");
+const ULTRA_HIGH: Option<&str> = Some("MEDIA_RESOLUTION_ULTRA_HIGH");
+
 impl Generation {
     fn of(model: &str) -> Self {
         let older = ["gemini-1", "gemini-2"].iter().any(|old| model.starts_with(old));
         if older { Self::Two } else { Self::Three }
     }
 
-    fn image(self, part: &Value) -> u64 {
-        let level = field(part, "mediaResolution").and_then(|r| field(r, "level"));
-        match (self, level.and_then(Value::as_str)) {
-            (Self::Two, _) => 258,
-            (Self::Three, Some("MEDIA_RESOLUTION_LOW")) => 280,
-            (Self::Three, Some("MEDIA_RESOLUTION_MEDIUM")) => 560,
-            (Self::Three, Some("MEDIA_RESOLUTION_ULTRA_HIGH")) => 2_240,
+    /// The older generation cuts a large image into tiles, unless a resolution says otherwise.
+    fn image(self, pixels: Option<(u32, u32)>, resolution: Option<&str>) -> u64 {
+        let tiles = match pixels {
+            Some((width, height)) if width > 384 || height > 384 => {
+                u64::from(width.div_ceil(768)) * u64::from(height.div_ceil(768))
+            }
+            _ => 1,
+        };
+        match (self, resolution) {
+            (Self::Two, LOW) => 64,
+            (Self::Two, MEDIUM) => 256,
+            (Self::Two, _) => 258 * tiles,
+            (Self::Three, LOW) => 280,
+            (Self::Three, MEDIUM) => 560,
+            (Self::Three, ULTRA_HIGH) => 2_240,
             (Self::Three, _) => 1_120,
         }
     }
@@ -129,34 +151,24 @@ impl Generation {
         if self == Self::Two { 32.0 } else { 25.0 }
     }
 
-    fn frame(self) -> f64 {
-        if self == Self::Two { 258.0 } else { 70.0 }
+    fn frame(self, resolution: Option<&str>) -> f64 {
+        match (self, resolution) {
+            (Self::Two, LOW) => 66.0,
+            (Self::Two, _) => 258.0,
+            (Self::Three, HIGH | ULTRA_HIGH) => 280.0,
+            (Self::Three, _) => 70.0,
+        }
     }
 
-    fn page(self) -> f64 {
-        if self == Self::Two { 258.0 } else { 560.0 }
+    fn page(self, resolution: Option<&str>) -> u64 {
+        match (self, resolution) {
+            (Self::Two, LOW) => 64,
+            (Self::Two, _) => 258,
+            (Self::Three, LOW) => 280,
+            (Self::Three, HIGH | ULTRA_HIGH) => 1_120,
+            (Self::Three, _) => 560,
+        }
     }
-}
-
-/// Seconds and frames a second of the part of a film that is asked for.
-fn clip(whole: f64, part: &Value) -> (f64, f64) {
-    let metadata = field(part, "videoMetadata");
-    let offset = |name| {
-        let text = metadata.and_then(|m| field(m, name)).and_then(Value::as_str)?;
-        text.trim_end_matches('s').parse::<f64>().ok()
-    };
-    let start = offset("startOffset").unwrap_or(0.0);
-    let end = offset("endOffset").unwrap_or(whole.max(start));
-    let fps = metadata.and_then(|m| field(m, "fps")).and_then(Value::as_f64).unwrap_or(1.0);
-    ((end - start).max(0.0), fps)
-}
-
-/// Reads the length of a WAV recording from the byte rate in its header.
-fn wav_seconds(data: &str) -> Option<f64> {
-    let header = STANDARD.decode(data.get(..60)?).ok()?;
-    let rate = header.starts_with(b"RIFF").then(|| header.get(28..32))??;
-    let rate = f64::from(u32::from_le_bytes(rate.try_into().ok()?));
-    (rate > 0.0).then(|| (data.len() as f64 * 0.75 - 44.0).max(0.0) / rate)
 }
 
 #[cfg(test)]
@@ -164,10 +176,11 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
-    fn count(part: &Value, model: &str) -> Tokens {
-        let mut tokens = Tokens::default();
-        tokens.add_part(part, model);
-        tokens
+    const THREE: &str = "gemini-3.8-flash";
+    const TWO: &str = "gemini-2.5-flash";
+
+    fn count(kind: Kind, facts: Facts, resolution: Option<&str>, model: &str) -> Tokens {
+        Tokens::of_media(kind, &facts, View { resolution, ..View::default() }, model)
     }
 
     #[test]
@@ -178,32 +191,40 @@ mod tests {
     }
 
     #[test]
-    fn an_image_costs_what_its_generation_and_resolution_say() {
-        let image = json!({"inline_data": {"mime_type": "image/png", "data": "AAAA"}});
-        assert_eq!(count(&image, "gemini-3.8-flash").image, 1_120);
-        assert_eq!(count(&image, "gemini-2.5-flash").image, 258);
-        let low =
-            json!({"inlineData": {"mimeType": "image/png", "data": ""}, "mediaResolution": {"level": "MEDIA_RESOLUTION_LOW"}});
-        assert_eq!(count(&low, "gemini-3.8-flash").image, 280);
+    fn an_image_costs_what_its_generation_size_and_resolution_say() {
+        let image = |pixels, resolution, model| count(Kind::Image, Facts { pixels, ..Facts::default() }, resolution, model).image;
+        assert_eq!(image(Some((4_000, 3_000)), None, THREE), 1_120);
+        assert_eq!((image(None, LOW, THREE), image(None, ULTRA_HIGH, THREE)), (280, 2_240));
+        assert_eq!((image(Some((384, 384)), None, TWO), image(Some((800, 600)), None, TWO)), (258, 516));
+        assert_eq!((image(Some((1_600, 1_600)), None, TWO), image(Some((1_600, 1_600)), LOW, TWO)), (9 * 258, 64));
     }
 
     #[test]
-    fn a_wav_recording_is_counted_by_its_header() {
-        let mut wav = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0".to_vec();
-        wav.extend(16_000u32.to_le_bytes());
-        wav.extend(32_000u32.to_le_bytes());
-        wav.resize(44 + 64_000, 0);
-        let data = STANDARD.encode(&wav);
-        let part = json!({"inlineData": {"mimeType": "audio/wav", "data": data}});
-        assert!((50..=51).contains(&count(&part, "gemini-3.8-flash").audio));
+    fn a_recording_costs_its_seconds_or_its_size() {
+        let told = Facts { seconds: Some(10.0), ..Facts::default() };
+        assert_eq!((count(Kind::Audio, told, None, THREE).audio, count(Kind::Audio, told, None, TWO).audio), (250, 320));
+        let sized = Facts { bytes: 32_000, ..Facts::default() };
+        assert_eq!(count(Kind::Audio, sized, None, THREE).audio, 50);
     }
 
     #[test]
     fn a_film_counts_frames_and_sound_between_its_offsets() {
-        let part = json!({"fileData": {"mimeType": "video/mp4", "fileUri": "files/a"},
-            "videoMetadata": {"startOffset": "10s", "endOffset": "20s", "fps": 0.5}});
-        let tokens = count(&part, "gemini-3.8-flash");
+        let film = Facts { seconds: Some(60.0), ..Facts::default() };
+        let view = View { start: Some(10.0), end: Some(20.0), fps: Some(0.5), ..View::default() };
+        let tokens = Tokens::of_media(Kind::Video, &film, view, THREE);
         assert_eq!((tokens.video, tokens.audio), (350, 250));
+        let beyond = View { start: Some(50.0), end: Some(90.0), ..View::default() };
+        assert_eq!(Tokens::of_media(Kind::Video, &film, beyond, TWO).video, 2_580);
+        assert_eq!(count(Kind::Video, film, HIGH, THREE).video, 60 * 280);
+    }
+
+    #[test]
+    fn a_document_costs_its_pages() {
+        let pages = Facts { pages: Some(3), ..Facts::default() };
+        assert_eq!(
+            (count(Kind::Document, pages, None, THREE).document, count(Kind::Document, pages, None, TWO).document),
+            (1_680, 774)
+        );
     }
 
     #[test]

@@ -56,6 +56,7 @@ struct Span {
 #[derive(Debug)]
 struct Arrival {
     at: u64,
+    requests: u32,
     tokens: u32,
     admitted: bool,
 }
@@ -86,19 +87,19 @@ impl Witness {
         Duration::from_micros(self.last.saturating_sub(self.first.unwrap_or(self.last)))
     }
 
-    pub(crate) fn saw(&mut self, at: u64, minute: u64, day: u64, tokens: u64, admitted: bool) {
+    pub(crate) fn saw(&mut self, at: u64, minute: u64, day: u64, load: Load, admitted: bool) {
         self.first.get_or_insert(at);
         self.last = at;
-        self.offered.add(tokens);
-        self.minute.arrived(at, minute, tokens, admitted);
+        self.offered.add(load);
+        self.minute.arrived(at, minute, load, admitted);
         self.peak_offered.raise(self.minute.offered);
         if admitted {
-            self.admitted.add(tokens);
+            self.admitted.add(load);
             self.peak_admitted.raise(self.minute.admitted);
             if self.day != day {
                 (self.day, self.today) = (day, Load::default());
             }
-            self.today.add(tokens);
+            self.today.add(load);
             self.peak_day.raise(self.today);
         }
     }
@@ -112,31 +113,43 @@ impl Witness {
 }
 
 impl Span {
-    fn arrived(&mut self, at: u64, minute: u64, tokens: u64, admitted: bool) {
+    fn arrived(&mut self, at: u64, minute: u64, load: Load, admitted: bool) {
         while let Some(old) = self.arrivals.pop_front_if(|old| old.at + minute <= at) {
-            self.offered.remove(u64::from(old.tokens));
+            self.offered.remove(old.load());
             if old.admitted {
-                self.admitted.remove(u64::from(old.tokens));
+                self.admitted.remove(old.load());
             }
         }
-        let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
-        self.arrivals.push_back(Arrival { at, tokens, admitted });
-        self.offered.add(u64::from(tokens));
+        let small = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        let arrival = Arrival { at, requests: small(load.requests), tokens: small(load.tokens), admitted };
+        self.offered.add(arrival.load());
         if admitted {
-            self.admitted.add(u64::from(tokens));
+            self.admitted.add(arrival.load());
         }
+        self.arrivals.push_back(arrival);
+    }
+}
+
+impl Arrival {
+    fn load(&self) -> Load {
+        Load { requests: u64::from(self.requests), tokens: u64::from(self.tokens) }
     }
 }
 
 impl Load {
-    fn add(&mut self, tokens: u64) {
-        self.requests += 1;
-        self.tokens += tokens;
+    /// One request of so many tokens.
+    pub(crate) fn one(tokens: u64) -> Self {
+        Self { requests: 1, tokens }
     }
 
-    fn remove(&mut self, tokens: u64) {
-        self.requests -= 1;
-        self.tokens -= tokens;
+    fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.tokens += other.tokens;
+    }
+
+    fn remove(&mut self, other: Self) {
+        self.requests -= other.requests;
+        self.tokens -= other.tokens;
     }
 
     fn raise(&mut self, other: Load) {
@@ -158,7 +171,7 @@ mod tests {
     fn the_peak_is_the_busiest_span_wherever_it_begins() {
         let mut witness = Witness::default();
         for (at, tokens) in [(0, 10), (900, 10), (950, 10), (1_000, 40), (2_500, 1)] {
-            witness.saw(at, 1_000, 0, tokens, true);
+            witness.saw(at, 1_000, 0, Load::one(tokens), true);
         }
         assert_eq!(witness.peak_admitted, Load { requests: 3, tokens: 60 });
         assert_eq!(witness.admitted, Load { requests: 5, tokens: 71 });
@@ -168,8 +181,8 @@ mod tests {
     #[test]
     fn refused_requests_raise_the_offered_peak_only() {
         let mut witness = Witness::default();
-        witness.saw(0, 1_000, 0, 5, true);
-        witness.saw(1, 1_000, 0, 5, false);
+        witness.saw(0, 1_000, 0, Load::one(5), true);
+        witness.saw(1, 1_000, 0, Load::one(5), false);
         assert_eq!(witness.peak_offered.requests, 2);
         assert_eq!(witness.peak_admitted.requests, 1);
         assert_eq!(witness.admitted.tokens, 5);
@@ -179,7 +192,7 @@ mod tests {
     fn use_is_what_was_admitted_of_what_the_minutes_gave() {
         let mut witness = Witness::default();
         for n in 0..30 {
-            witness.saw(n * 100, 1_000, 0, 10, true);
+            witness.saw(n * 100, 1_000, 0, Load::one(10), true);
         }
         let limits = Limits { rpm: Some(20), tpm: Some(100), ..Limits::default() };
         let used = witness.minute_use(&limits, Duration::from_millis(1), Duration::from_millis(3));
