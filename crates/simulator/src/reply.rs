@@ -65,7 +65,7 @@ impl Simulator {
         if kind != FaultKind::JsonWrongType {
             return true;
         }
-        let again = prompt.answered_before || self.wronged.iter().any(|text| prompt.text.contains(text.as_str()));
+        let again = prompt.answered_before || self.wronged.iter().any(|text| repeats(&prompt.text, text));
         if !again {
             self.wronged.push(prompt.text.trim_end().to_owned());
         }
@@ -128,6 +128,12 @@ impl Simulator {
             _ => {}
         }
     }
+}
+
+/// Whether a text holds another one whole, not only as the beginning of a longer word.
+fn repeats(text: &str, earlier: &str) -> bool {
+    let ends = text.match_indices(earlier).map(|(at, _)| &text[at + earlier.len()..]);
+    !earlier.is_empty() && ends.into_iter().any(|rest| !rest.starts_with(char::is_alphanumeric))
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -129,3 +129,56 @@ async fn a_stopped_server_ends_at_once_even_with_a_request_that_hangs() {
     running.server.await.unwrap().unwrap();
     assert_eq!(stream.read(&mut [0; 8]).await.unwrap_or(0), 0);
 }
+
+/// Sends these bytes on a connection of its own and returns all that comes until it ends.
+async fn exchange(running: &Running, request: &str) -> String {
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut bytes = Vec::new();
+    // A torn connection may end with an error as well as with an early end.
+    let _ = stream.read_to_end(&mut bytes).await;
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Starts an upload; the path of its address.
+async fn started(running: &Running) -> String {
+    let head = format!(
+        "POST /upload/v1beta/files HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nx-goog-api-key: k\r\n\
+         x-goog-upload-protocol: resumable\r\nx-goog-upload-command: start\r\ncontent-length: 2\r\n\r\n{{}}",
+        running.address
+    );
+    let answer = exchange(running, &head).await;
+    let base = format!("x-goog-upload-url: http://{}", running.address);
+    answer.split(&base).nth(1).unwrap().split("\r\n").next().unwrap().to_owned()
+}
+
+fn chunk(path: &str, command: &str, length: usize) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: sim\r\nconnection: close\r\nx-goog-upload-command: {command}\r\n\
+         x-goog-upload-offset: 0\r\ncontent-length: {length}\r\n\r\n"
+    )
+}
+
+#[tokio::test]
+async fn the_bytes_of_an_upload_are_taken_while_they_come() {
+    let running = running("").await;
+    let path = started(&running).await;
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(format!("{}12345", chunk(&path, "upload, finalize", 10)).as_bytes()).await.unwrap();
+    while running.simulator.lock().unwrap().report(0).requests < 2 {
+        tokio::task::yield_now().await;
+    }
+    stream.write_all(b"67890").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("x-goog-upload-status: final") && answer.contains("\"sizeBytes\": \"10\""), "{answer}");
+}
+
+#[tokio::test]
+async fn a_chunk_can_really_be_cut() {
+    let running = running("[[faults]]\nkind='upload-cut'").await;
+    let path = started(&running).await;
+    assert_eq!(exchange(&running, &format!("{}1234567890", chunk(&path, "upload", 10))).await, "");
+    let asked = exchange(&running, &chunk(&path, "query", 0)).await;
+    assert!(asked.contains("x-goog-upload-size-received: 5"), "{asked}");
+}

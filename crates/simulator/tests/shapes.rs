@@ -50,13 +50,14 @@ fn a_wrong_type_is_set_right_when_asked_again() {
     let number = |answer: &Value| serde_json::from_str::<Value>(text(answer)).unwrap()["n"].clone();
     let first = body(&world.post(GENERATE, &in_json("a")));
     assert!(number(&first).is_object());
+    assert!(number(&body(&world.post(GENERATE, &in_json("ab")))).is_object(), "another prompt");
     assert!(number(&body(&world.post(GENERATE, &in_json("a: n must be an integer")))).is_i64());
     let mut turns = in_json("b");
     let turn = |role: &str, text: &str| json!({"role": role, "parts": [{"text": text}]});
     turns["contents"] = json!([turn("user", "b"), turn("model", "{}"), turn("user", "n is missing")]);
     assert!(number(&body(&world.post(GENERATE, &turns))).is_i64());
     let report = world.simulator.report(world.now);
-    assert_eq!((report.answered, report.errors), (2, [("json_wrong_type".to_owned(), 1)].into()));
+    assert_eq!((report.answered, report.errors), (2, [("json_wrong_type".to_owned(), 2)].into()));
 }
 
 #[test]
