@@ -132,6 +132,16 @@ impl Quotas {
         self.projects.len() - 1
     }
 
+    /// Gives a project other limits, in force at once; what was used of a minute or a day stays used.
+    pub fn set_limits(&mut self, project: usize, limits: LimitTable) {
+        let Some(project) = self.projects.get_mut(project) else { return };
+        project.limits = limits;
+        for position in 0..project.cells.len() {
+            let limits = project.limits(&project.cells[position].0);
+            project.cells[position].1.set_limits(limits, &self.rules, self.chance.next_u64());
+        }
+    }
+
     /// Asks for one request of `tokens` input tokens at `now` (microseconds since the Unix epoch).
     ///
     /// All limits are examined first and taken only when every one agrees: a refused request
@@ -236,6 +246,17 @@ impl Cell {
             today: Load::default(),
             witness: Witness::default(),
         }
+    }
+
+    fn set_limits(&mut self, limits: Limits, rules: &Rules, phase: u64) {
+        let fresh = Cell::new(limits, rules, phase);
+        for (window, fresh) in [(&mut self.requests, fresh.requests), (&mut self.tokens, fresh.tokens)] {
+            match (window.as_mut(), fresh) {
+                (Some(window), Some(fresh)) => window.set_limit(fresh.limit()),
+                (_, fresh) => *window = fresh,
+            }
+        }
+        self.limits = limits;
     }
 
     fn examine(&mut self, now: u64, day: u64, day_end: u64, load: Load) -> Vec<Violation> {
@@ -409,6 +430,17 @@ mod tests {
         quotas.admit(eleven_pm + 3_600 * SECOND, 0, MODEL, 1).unwrap();
         let refused = quotas.admit(eleven_pm + 3_601 * SECOND, 0, MODEL, 1).unwrap_err();
         assert_eq!(refused[0].retry_after, Duration::from_secs(23 * 3_600 - 1));
+    }
+
+    #[test]
+    fn limits_that_change_in_the_middle_of_a_day_keep_its_count() {
+        let mut quotas = quotas(Limits { rpd: Some(2), ..Limits::default() });
+        quotas.admit(0, 0, MODEL, 1).unwrap();
+        quotas.set_limits(0, [("*".to_owned(), Limits { rpm: Some(9), rpd: Some(1), ..Limits::default() })].into());
+        assert_eq!(dimensions(quotas.admit(1, 0, MODEL, 1)), [Dimension::RequestsPerDay]);
+        quotas.set_limits(0, [("*".to_owned(), Limits { rpd: Some(2), ..Limits::default() })].into());
+        quotas.admit(2, 0, MODEL, 1).unwrap();
+        assert_eq!(dimensions(quotas.admit(3, 0, MODEL, 1)), [Dimension::RequestsPerDay]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::files::{Files, Shelf};
 use crate::generate::Asking;
 use crate::keys::{KeyRing, KeyState, SimKey, Standing};
 use crate::latency::milliseconds;
-use crate::model::{Quotas, Rules};
+use crate::model::{LimitTable, Quotas, Rules};
 use crate::prompt::Prompt;
 use crate::report::{Report, Tally};
 use crate::routes::{Call, Credential, Form, Target};
@@ -151,6 +151,13 @@ impl Simulator {
     /// Milliseconds since the first request.
     pub(crate) fn elapsed_ms(&self, now: u64) -> u64 {
         now.saturating_sub(self.start.unwrap_or(now)) / 1_000
+    }
+
+    /// Gives a project other limits, in force at once; an unknown name changes nothing.
+    pub fn set_limits(&mut self, project: &str, limits: LimitTable) {
+        if let Some(index) = self.owners.iter().position(|owner| owner.name == project) {
+            self.quotas.set_limits(index, limits);
+        }
     }
 
     fn open_projects(&mut self) {

@@ -81,6 +81,16 @@ impl MinuteWindow {
         self.limit
     }
 
+    /// From now on `limit` is in force; what was taken stays taken.
+    pub(crate) fn set_limit(&mut self, limit: u64) {
+        if let State::Bucket(bucket) = &mut self.state {
+            let least = i128::from(self.minute);
+            bucket.capacity = (bucket.capacity * i128::from(limit) / i128::from(self.limit.max(1))).max(least);
+            bucket.level = bucket.level.min(bucket.capacity);
+        }
+        self.limit = limit;
+    }
+
     /// `None` when `weight` fits now, else the microseconds until it would.
     ///
     /// A weight that can never fit (the limit is smaller) waits one minute for ever.
@@ -245,6 +255,20 @@ mod tests {
         assert_eq!(window.wait(0, 1), Some(21), "ten of capacity, thirty taken, one wanted");
         assert_eq!(window.wait(29, 10), Some(1));
         assert_eq!(window.wait(30, 30), None);
+    }
+
+    #[test]
+    fn a_limit_that_changes_keeps_what_was_taken() {
+        for kind in [WindowKind::Fixed, WindowKind::Sliding, WindowKind::Bucket] {
+            let mut window = MinuteWindow::new(kind, 60, 10, 0);
+            assert_eq!(window.wait(0, 6), None);
+            window.take(0, 6);
+            window.set_limit(5);
+            assert!(window.wait(0, 1).is_some() || kind == WindowKind::Bucket, "{kind:?}");
+            window.set_limit(12);
+            assert!(window.wait(0, 7).is_some(), "{kind:?}");
+            assert_eq!(window.wait(60, 12), None, "{kind:?}");
+        }
     }
 
     #[test]
