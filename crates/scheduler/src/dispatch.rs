@@ -45,7 +45,7 @@ impl Scheduler {
             let lane = &self.lanes[n];
             !lane.queue.is_empty() && open_at(lane).is_some_and(|at| at <= now)
         });
-        let best = open.min_by_key(|&n| self.lanes[n].queue.first_key_value().map(|(&(priority, _), _)| priority))?;
+        let best = open.min_by_key(|&n| self.lanes[n].queue.first_key_value().map(|(place, _)| place.priority))?;
         self.turn = best + 1;
         Some(best)
     }
@@ -114,7 +114,7 @@ impl Scheduler {
         let slot = seat.map_or(worker, |seat| seat_over_all(key, seat, &self.settings.pacing));
         actions.push(Action::Start { job: entry.job, key, slot, attempt: job.attempts });
         self.relist(bucket, now);
-        self.left_queue(number, now, entry.kept_by.filter(|&keeper| keeper != bucket));
+        self.left_queue(number, now, entry.kept_by().filter(|&keeper| keeper != bucket));
         let arrived = self.lanes[number].queue.values().nth(LOOK_AHEAD - 1).map(|entry| entry.weight);
         if let Some(arrived) = arrived {
             self.look_again(number, now, arrived);

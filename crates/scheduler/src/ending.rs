@@ -14,8 +14,8 @@ impl Scheduler {
 
     pub(crate) fn forget(&mut self, now: Timestamp, id: JobId) {
         let Some(job) = self.jobs.remove(&id) else { return };
-        if let Some(deadline) = job.deadline {
-            self.deadlines.remove(&(deadline, id));
+        if !job.deadline.is_never() {
+            self.deadlines.remove(&(job.deadline, id));
         }
         match job.state {
             State::Queued => {
@@ -24,7 +24,7 @@ impl Scheduler {
                     for id in self.lanes[number].starved() {
                         self.relist(id, now);
                     }
-                    self.left_queue(number, now, entry.kept_by);
+                    self.left_queue(number, now, entry.kept_by());
                 }
             }
             State::Paused(until) => {
@@ -93,8 +93,8 @@ impl Scheduler {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             if live == 0 {
                 self.complete(now, id, Verdict::NoKey, actions);
-            } else if job.least > most {
-                let tokens = job.least;
+            } else if u64::from(job.least) > most {
+                let tokens = u64::from(job.least);
                 self.complete(now, id, Verdict::TooLarge { tokens, limit: most }, actions);
             } else if u64::from(job.weight.tokens) > most {
                 job.weight.tokens = u32::try_from(most).unwrap_or(u32::MAX);

@@ -76,8 +76,8 @@ impl Scheduler {
     /// Counts a fault of the API or the network against the bound of a prompt.
     fn count_transient(&mut self, now: Timestamp, id: JobId, key: KeyId, hint: Option<Duration>, actions: &mut Vec<Action>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        job.transient_faults += 1;
-        let faults = job.transient_faults;
+        job.faults().transient += 1;
+        let faults = job.faults().transient;
         let lane = job.model.0 as usize;
         if faults >= self.settings.retry.max_transient_attempts {
             return self.complete(now, id, Verdict::Upstream, actions);
@@ -134,8 +134,8 @@ impl Scheduler {
         bucket.succeeded(running.permit);
         self.relist(running.bucket, now);
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        job.task_faults += 1;
-        let faults = job.task_faults;
+        job.faults().task += 1;
+        let faults = job.faults().task;
         if !fault.retry || faults >= self.settings.retry.max_task_attempts {
             return self.complete(now, id, Verdict::TaskFailed, actions);
         }
@@ -159,7 +159,7 @@ impl Scheduler {
         let backoff = Backoff { initial: retry.initial_backoff, max: retry.max_backoff };
         let until = now + backoff.pause(nth, hint, &mut self.rng);
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        job.avoid = Some((key, until + AVOID));
+        job.faults().avoid = Some((key, until + AVOID));
         job.state = State::Paused(until);
         self.paused.insert((until, id));
         actions.push(Action::Retry { job: id, until });

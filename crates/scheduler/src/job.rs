@@ -1,5 +1,7 @@
 //! A prompt as the scheduler knows it: numbers only, the body stays with the driver.
 
+use std::cmp::Reverse;
+
 use crate::key::KeyId;
 use crate::quota::Permit;
 use crate::time::Timestamp;
@@ -35,21 +37,53 @@ pub struct Submission {
 }
 
 /// Its place in the queue: higher priority first, then in the order of submission.
-pub(crate) type Place = (std::cmp::Reverse<i32>, u64);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub priority: Reverse<i32>,
+    /// The order of submission in two halves, so that a place takes twelve bytes.
+    sequence: [u32; 2],
+}
 
+impl Place {
+    pub(crate) fn new(priority: i32, sequence: u64) -> Place {
+        let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+        Place { priority: Reverse(priority), sequence: [half(sequence >> 32), half(sequence)] }
+    }
+}
+
+/// A prompt on its way. A million of them may wait, so what few need stands behind a pointer.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub model: ModelId,
     pub place: Place,
     pub weight: Weight,
-    pub least: u64,
-    pub deadline: Option<Timestamp>,
+    pub least: u32,
     pub attempts: u32,
-    pub task_faults: u32,
-    pub transient_faults: u32,
+    /// [`Timestamp::NEVER`] where its caller waits for ever.
+    pub deadline: Timestamp,
+    pub faults: Option<Box<Faults>>,
+    pub state: State,
+}
+
+/// What went wrong with a prompt so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Faults {
+    pub task: u32,
+    pub transient: u32,
     /// A key to be spared for a while: the last attempt there failed by the prompt's own fault or an unclear one.
     pub avoid: Option<(KeyId, Timestamp)>,
-    pub state: State,
+}
+
+impl Job {
+    /// Its faults, to be added to.
+    pub(crate) fn faults(&mut self) -> &mut Faults {
+        self.faults.get_or_insert_default()
+    }
+
+    /// The key to be spared, and until when.
+    pub(crate) fn avoid(&self) -> Option<(KeyId, Timestamp)> {
+        self.faults.as_ref().and_then(|faults| faults.avoid)
+    }
 }
 
 #[derive(Debug)]

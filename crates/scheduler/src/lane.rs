@@ -16,20 +16,40 @@ use crate::window::Weight;
 pub(crate) const LOOK_AHEAD: usize = 64;
 
 /// A queued prompt, with what choosing needs at hand.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Entry {
     pub job: JobId,
     pub weight: Weight,
-    pub avoid: Option<(KeyId, Timestamp)>,
+    history: Option<Box<History>>,
+}
+
+/// What few queued prompts have behind them.
+#[derive(Debug, Default)]
+struct History {
+    avoid: Option<(KeyId, Timestamp)>,
     /// Since when smaller prompts pass it.
     passed_since: Option<Timestamp>,
-    /// The quota that keeps room for it.
-    pub kept_by: Option<u32>,
+    kept_by: Option<u32>,
 }
 
 impl Entry {
     pub(crate) fn new(job: JobId, weight: Weight, avoid: Option<(KeyId, Timestamp)>) -> Entry {
-        Entry { job, weight, avoid, passed_since: None, kept_by: None }
+        let history = avoid.map(|avoid| Box::new(History { avoid: Some(avoid), ..History::default() }));
+        Entry { job, weight, history }
+    }
+
+    /// The key to be spared, and until when.
+    fn avoid(&self) -> Option<(KeyId, Timestamp)> {
+        self.history.as_ref().and_then(|history| history.avoid)
+    }
+
+    /// The quota that keeps room for it.
+    pub(crate) fn kept_by(&self) -> Option<u32> {
+        self.history.as_ref().and_then(|history| history.kept_by)
+    }
+
+    fn history(&mut self) -> &mut History {
+        self.history.get_or_insert_default()
     }
 }
 
@@ -154,9 +174,9 @@ impl Lane {
         let mut wait = Blocked { reason: Reason::Quota(Dimension::Tpm), until: Timestamp::NEVER };
         let mut smallest: Option<Weight> = None;
         for (place, entry) in self.queue.iter_mut().take(LOOK_AHEAD) {
-            let elsewhere = entry.kept_by.is_some_and(|keeper| keeper != id && keeps(keeper, u64::from(entry.weight.tokens)));
+            let elsewhere = entry.kept_by().is_some_and(|keeper| keeper != id && keeps(keeper, u64::from(entry.weight.tokens)));
             let Some(key) = pick_key(entry, keys, now) else {
-                let spared = entry.avoid.map_or(Timestamp::NEVER, |(_, until)| until);
+                let spared = entry.avoid().map_or(Timestamp::NEVER, |(_, until)| until);
                 wait = sooner(wait, Reason::Backoff, spared.min(keys.second_at));
                 continue;
             };
@@ -173,9 +193,9 @@ impl Lane {
                 if at.is_never() {
                     continue;
                 }
-                let strict = now >= *entry.passed_since.get_or_insert(now) + rules.bypass();
+                let strict = now >= *entry.history().passed_since.get_or_insert(now) + rules.bypass();
                 if strict {
-                    entry.kept_by = Some(id);
+                    entry.history().kept_by = Some(id);
                 }
                 head = Some((slack, strict));
                 wait = sooner(wait, Reason::Quota(Dimension::Tpm), at);
@@ -199,7 +219,7 @@ fn sooner(wait: Blocked, reason: Reason, until: Timestamp) -> Blocked {
 
 /// The readiest key, or the one after it when the prompt has just failed with the first.
 fn pick_key(entry: &Entry, Keys { first, second, .. }: Keys, now: Timestamp) -> Option<KeyId> {
-    match entry.avoid {
+    match entry.avoid() {
         Some((avoid, until)) if Some(avoid) == first && now < until => second,
         _ => first,
     }

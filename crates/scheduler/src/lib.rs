@@ -12,6 +12,7 @@ mod ending;
 mod event;
 mod finished;
 mod job;
+mod jobs;
 mod key;
 mod lane;
 mod learned;

@@ -4,7 +4,6 @@
 //! without any event. It never sleeps, reads no clock and knows no prompt's text: a whole day of quotas runs in
 //! milliseconds under a test.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,8 @@ use rand::rngs::SmallRng;
 use crate::breaker::HostPause;
 use crate::day::Calendar;
 use crate::event::{Action, Event, ProjectSpec};
-use crate::job::{Job, JobId, ModelId, State, Submission};
+use crate::job::{Job, JobId, ModelId, Place, State, Submission};
+use crate::jobs::Jobs;
 use crate::key::{Key, KeyId, KeyRing};
 use crate::lane::{Entry, LOOK_AHEAD, Lane, Standing};
 use crate::outcome::Verdict;
@@ -71,7 +71,7 @@ pub struct Scheduler {
     pub(crate) quotas: Vec<Quota>,
     pub(crate) lanes: Vec<Lane>,
     names: HashMap<Arc<str>, ModelId>,
-    pub(crate) jobs: HashMap<JobId, Job>,
+    pub(crate) jobs: Jobs,
     pub(crate) paused: BTreeSet<(Timestamp, JobId)>,
     pub(crate) deadlines: BTreeSet<(Timestamp, JobId)>,
     pub(crate) workers: Workers,
@@ -101,7 +101,7 @@ impl Scheduler {
             quotas: Vec::new(),
             lanes: Vec::new(),
             names: HashMap::new(),
-            jobs: HashMap::new(),
+            jobs: Jobs::default(),
             paused: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             workers: Workers::new(most_calls(pacing), worker_rest(pacing)),
@@ -190,14 +190,12 @@ impl Scheduler {
         self.sequence += 1;
         let job = Job {
             model,
-            place: (Reverse(priority), self.sequence),
+            place: Place::new(priority, self.sequence),
             weight: Weight::new(tokens, spread, output),
-            least: least.min(tokens),
-            deadline,
+            least: u32::try_from(least.min(tokens)).unwrap_or(u32::MAX),
+            deadline: deadline.unwrap_or(Timestamp::NEVER),
             attempts: 0,
-            task_faults: 0,
-            transient_faults: 0,
-            avoid: None,
+            faults: None,
             state: State::Queued,
         };
         self.jobs.insert(id, job);
@@ -215,15 +213,15 @@ impl Scheduler {
             return self.complete(now, id, Verdict::NoKey, actions);
         }
         if let Some(limit) = lane.most_tokens.filter(|&most| u64::from(job.weight.tokens) > most) {
-            if job.least > limit {
-                let verdict = Verdict::TooLarge { tokens: job.least, limit };
+            if u64::from(job.least) > limit {
+                let verdict = Verdict::TooLarge { tokens: u64::from(job.least), limit };
                 return self.complete(now, id, verdict, actions);
             }
             // A learned ratio is no proof that it cannot fit: the server will tell.
             job.weight.tokens = u32::try_from(limit).unwrap_or(u32::MAX);
         }
         job.state = State::Queued;
-        lane.queue.insert(job.place, Entry::new(id, job.weight, job.avoid));
+        lane.queue.insert(job.place, Entry::new(id, job.weight, job.avoid()));
         let in_reach = lane.queue.range(..=job.place).take(LOOK_AHEAD + 1).count() <= LOOK_AHEAD;
         let (number, weight) = (job.model.0 as usize, job.weight);
         if in_reach {
