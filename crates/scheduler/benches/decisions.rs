@@ -33,7 +33,7 @@ fn measure(keys: u32, models: u32, queued: u64) {
     for _ in 0..queued + 4_096 {
         world.submit(models[rng.random_range(0..models.len())], rng.random_range(100..20_000));
     }
-    let bytes = resident().saturating_sub(before) as f64 / queued as f64;
+    let bytes = resident().saturating_sub(before) as f64 / (queued + 4_096) as f64;
 
     world.times.clear();
     for _ in 0..200_000 {

@@ -1,13 +1,14 @@
 //! All prompts by number: a small index in front of a dense store, so that a growing table moves numbers and no prompts.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::job::{Job, JobId};
 
 /// The prompts taken in and not yet ended.
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
-    index: HashMap<JobId, u32>,
+    index: HashMap<JobId, u32, BuildHasherDefault<Mix>>,
     store: Vec<Option<Job>>,
     free: Vec<u32>,
 }
@@ -36,6 +37,27 @@ impl Jobs {
         let at = self.index.remove(id)?;
         self.free.push(at);
         self.store[at as usize].take()
+    }
+}
+
+/// Spreads numbers that we or our caller count up ourselves; nobody gains by making them collide.
+#[derive(Debug, Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn finish(&self) -> u64 {
+        // The table takes its place from the low bits, and those of a product know little of the factors' high ones.
+        self.0 ^ (self.0 >> 32)
     }
 }
 
