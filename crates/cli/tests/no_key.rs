@@ -14,11 +14,7 @@ fn scenario(lines: impl Fn(&str) -> String) -> String {
         let key = format!("SIM-none-{name}-key-0123456789abcdef0123");
         format!("[[projects]]\nname = \"{name}\"\nkeys = [\"{key}\"]\n{}", lines(&key))
     };
-    format!(
-        "name = \"none\"\n[latency]\nbase = {{ constant = 3 }}\nper_output_token = 0.0\n{}{}",
-        project("one"),
-        project("two")
-    )
+    format!("name = \"none\"\n[latency]\nbase = {{ constant = 3 }}\nper_output_token = 0.0\n{}{}", project("one"), project("two"))
 }
 
 fn all_become(state: &str) -> String {

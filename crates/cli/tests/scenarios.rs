@@ -104,7 +104,13 @@ fn waiting_for_the_next_day_is_said_with_a_time_and_costs_one_probe_a_key_at_mos
     let mut command = dir.command(words);
     command.args(["--rpm", "600", "--base-url", &server.base_url]).stderr(std::fs::File::create(dir.path("said.txt")).unwrap());
     let mut child = command.stdout(Stdio::null()).spawn().unwrap();
-    let waits = |text: &str| text.lines().filter(|line| line.contains("done 100 ") && line.contains("waiting for RPD of project ") && line.contains(", next in 5")).count();
+    let waits = |text: &str| {
+        text.lines()
+            .filter(|line| {
+                line.contains("done 100 ") && line.contains("waiting for RPD of project ") && line.contains(", next in 5")
+            })
+            .count()
+    };
     // Forty looks are four seconds: four times the longest delay that the refusals name.
     assert!(wait_until(|| waits(&dir.read("said.txt")) >= 40), "{}", dir.read("said.txt"));
     signal(&child, "TERM");

@@ -202,13 +202,21 @@ fn keys_in_wrong_places_are_not_repeated() {
         format!("[pacing]\ndelay = \"{key}\""),
     ] {
         dir.write("odd.toml", line.clone());
-        says_no_key(&line, &end(&mut dir.command(run.iter().chain(&["--config", "odd.toml", "--base-url", "http://127.0.0.1:9"]))));
+        says_no_key(
+            &line,
+            &end(&mut dir.command(run.iter().chain(&["--config", "odd.toml", "--base-url", "http://127.0.0.1:9"]))),
+        );
     }
-    for variable in ["TIDEGATE_RPM", "TIDEGATE_PROFILE", "TIDEGATE_BASE_URL", "TIDEGATE_LOG_LEVEL", "TIDEGATE_WINDOW", "TIDEGATE_DAY"] {
+    for variable in
+        ["TIDEGATE_RPM", "TIDEGATE_PROFILE", "TIDEGATE_BASE_URL", "TIDEGATE_LOG_LEVEL", "TIDEGATE_WINDOW", "TIDEGATE_DAY"]
+    {
         says_no_key(variable, &end(dir.command(run).env(variable, key)));
     }
     for words in [&["keys", "add"][..], &["keys", "init"], &["keys", "remove", key], &["keys", "explain", key]] {
-        says_no_key(&words.join(" "), &end_with_input(&mut dir.command(words), &format!("{key}\n{key}\n{}\nx y z {key}\n", KEYS[4])));
+        says_no_key(
+            &words.join(" "),
+            &end_with_input(&mut dir.command(words), &format!("{key}\n{key}\n{}\nx y z {key}\n", KEYS[4])),
+        );
     }
     std::fs::remove_file(dir.path("odd.toml")).unwrap();
     leaves_no_key(&dir, &[]);

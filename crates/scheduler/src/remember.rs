@@ -156,4 +156,27 @@ mod tests {
         dead.handle(NOW, Event::Submitted(submission), &mut actions);
         assert!(matches!(actions[..], [Action::Complete { verdict: crate::Verdict::NoKey, .. }]));
     }
+
+    #[test]
+    fn how_the_server_counts_is_remembered_and_the_settings_come_first() {
+        let known = Counting {
+            kind: crate::WindowKind::Bucket,
+            request_burst: 0.25,
+            token_burst: 1.0,
+            guard: Duration::from_millis(800),
+            counts_total: true,
+        };
+        let mut unsure = scheduler(Limits::default());
+        unsure.restore(NOW, &Remembered { counting: Some(known), ..remembered() });
+        let model = unsure.model("m");
+        assert_eq!(unsure.counting(0, model), known);
+
+        let quota = crate::QuotaRules { window: crate::WindowKind::Sliding, ..crate::QuotaRules::default() };
+        let settings = Settings { quota, ..Settings::default() };
+        let mut told = Scheduler::new(vec![ProjectSpec { keys: 1, limits: Vec::new(), account: None }], settings);
+        told.restore(NOW, &Remembered { counting: Some(known), ..remembered() });
+        let counting = told.counting(0, model);
+        assert_eq!((counting.kind, counting.request_burst), (crate::WindowKind::Sliding, 1.0));
+        assert_eq!(counting.guard, known.guard);
+    }
 }

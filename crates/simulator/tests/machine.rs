@@ -259,7 +259,9 @@ fn a_server_whose_clock_is_ahead_begins_its_day_sooner() {
     // Pacific midnight is at 07:00 UTC; the first request comes three seconds before it.
     let midnight = 1_783_839_600 * SECOND;
     let admitted = |clock_ms: i64| {
-        let text = format!("name = 'clock'\n[quota]\nclock_ms = {clock_ms}\n[limits.'*']\nrpd = 1\n[[projects]]\nname = 'p'\nkeys = ['k']\n");
+        let text = format!(
+            "name = 'clock'\n[quota]\nclock_ms = {clock_ms}\n[limits.'*']\nrpd = 1\n[[projects]]\nname = 'p'\nkeys = ['k']\n"
+        );
         let mut world = World::of(Scenario::from_toml(&text).unwrap());
         world.key = "k".into();
         world.now = midnight - 3 * SECOND;

@@ -88,7 +88,11 @@ fn line_of(text: &str, span: Option<Range<usize>>) -> usize {
 fn explain(path: &str, message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown field")) else {
-        let message = if ["projects", "keys"].iter().any(|place| path.starts_with(place)) { without_text(message) } else { message.to_string() };
+        let message = if ["projects", "keys"].iter().any(|place| path.starts_with(place)) {
+            without_text(message)
+        } else {
+            message.to_string()
+        };
         return if path == "." { message } else { format!("{path}: {message}") };
     };
     let parent = path.strip_suffix(unknown).unwrap_or("");
