@@ -59,7 +59,7 @@ impl Simulator {
             return self.fault_answer(asking, FaultKind::PrepayDepleted, 0);
         }
         let load = Load { requests: texts.wanted.len() as u64, tokens: texts.tokens };
-        if let Err(violations) = self.quotas.admit_load(asking.now, asking.project, asking.model, load) {
+        if let Err(violations) = self.admit(asking, load) {
             return self.refuse(asking, &violations);
         }
         self.spend_credit(asking.project);

@@ -6,7 +6,7 @@ use crate::bodies::{self, ErrorBody};
 use crate::catalogue;
 use crate::exchange::SimAnswer;
 use crate::faults::{Circumstances, FaultKind, Phase};
-use crate::model::{Violation, family};
+use crate::model::{Load, Violation, family};
 use crate::parts::MOST_INLINE;
 use crate::prompt::Prompt;
 use crate::refusal::Refused;
@@ -60,7 +60,7 @@ impl Simulator {
         if self.credit_is_gone(asking.project) {
             return self.fault_answer(asking, FaultKind::PrepayDepleted, 0);
         }
-        if let Err(violations) = self.quotas.admit(asking.now, asking.project, model, tokens) {
+        if let Err(violations) = self.admit(asking, Load::one(tokens)) {
             return self.refuse(asking, &violations);
         }
         self.spend_credit(asking.project);
@@ -70,10 +70,16 @@ impl Simulator {
 
     /// A request whose fault it is itself is charged for the rate, and tokens it has none.
     pub(crate) fn reject(&mut self, asking: &Asking<'_>, kind: &'static str, error: &ErrorBody) -> SimAnswer {
-        match self.quotas.admit(asking.now, asking.project, asking.model, 0) {
+        match self.admit(asking, Load::one(0)) {
             Ok(()) => self.fail_asking(asking, kind, error),
             Err(violations) => self.refuse(asking, &violations),
         }
+    }
+
+    /// Asks for quota by the server's own clock, which files and caches know nothing of.
+    pub(crate) fn admit(&mut self, asking: &Asking<'_>, load: Load) -> Result<(), Vec<Violation>> {
+        let now = asking.now.saturating_add_signed(self.scenario.quota.clock_ms.saturating_mul(1_000));
+        self.quotas.admit_load(now, asking.project, asking.model, load)
     }
 
     pub(crate) fn refuse(&mut self, asking: &Asking<'_>, violations: &[Violation]) -> SimAnswer {

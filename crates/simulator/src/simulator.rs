@@ -189,7 +189,6 @@ impl Simulator {
         };
         let result = match &call.target {
             Target::Generate { model, form } => {
-                let now = now.saturating_add_signed(self.scenario.quota.clock_ms.saturating_mul(1_000));
                 let asking = Asking { now, elapsed_ms, project, model, form: *form, deadline: deadline(request) };
                 return self.generate(&asking, call.version, request.body);
             }

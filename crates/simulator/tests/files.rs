@@ -218,3 +218,11 @@ fn a_chunk_that_never_ends_leaves_the_upload_as_it_was() {
     drop(broken);
     assert_eq!(header(&chunk(&mut world, &place, "query", 0, b""), "x-goog-upload-size-received"), Some("0"));
 }
+
+#[test]
+fn a_quota_clock_that_goes_wrong_changes_nothing_about_files() {
+    let mut world = World::with("[quota]\nclock_ms = -7200000\n[files]\nprocessing_ms = 1000");
+    let file = upload(&mut world, "clip.mp4", "video/mp4", &[7; 500_000]);
+    world.now += SECOND;
+    assert_eq!(world.post(GENERATE, &about(&file["uri"], "video/mp4")).status, 200);
+}
