@@ -155,7 +155,7 @@ mod tests {
     }
 
     fn asked(compiler: &Compiler, row: &Row) -> String {
-        String::from_utf8(compiler.compile(row).unwrap().request.body).unwrap()
+        String::from_utf8(compiler.compile(row).unwrap().request.body.text().to_vec()).unwrap()
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(compiled.prompt.extra["text"], "hi");
         for row in [json_row("\"hi\""), Row { line: 1, body: Body::Text("hi".to_owned()) }] {
             let compiled = compiler.compile(&row).unwrap();
-            assert!(String::from_utf8(compiled.request.body).unwrap().contains("Say hi"));
+            assert!(String::from_utf8(compiled.request.body.text().to_vec()).unwrap().contains("Say hi"));
             assert!(compiled.prompt.extra.is_empty());
         }
     }

@@ -56,7 +56,7 @@ pub fn survey(inputs: Vec<Input>, options: &Options, mut each: impl FnMut(Prospe
                 }
                 left -= 1;
                 each(Prospect {
-                    max_output_tokens: max_output(&compiled.request.body),
+                    max_output_tokens: max_output(&compiled.request.body.without_media()),
                     model: compiled.request.model,
                     estimate: compiled.request.estimate,
                     priority: compiled.prompt.priority,

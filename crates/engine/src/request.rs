@@ -29,7 +29,7 @@ impl Request {
     pub fn new(built: tidegate_gemini::request::Request) -> Request {
         Request {
             model: built.model,
-            body: Bytes::from(built.body),
+            body: built.body.text().clone(),
             estimate: built.estimate,
             priority: 0,
             deadline: None,

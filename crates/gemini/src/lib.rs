@@ -13,6 +13,7 @@
 
 pub mod error;
 mod fields;
+pub mod media;
 pub mod models;
 mod openai;
 pub mod prices;

@@ -4,6 +4,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::fields;
+use crate::media;
 
 mod error;
 mod record;
@@ -20,6 +21,8 @@ pub struct Prompt {
     pub model: Option<String>,
     /// What to ask.
     pub content: Content,
+    /// Images, sound, films and files, to be placed among the texts; only beside [`Content::Text`].
+    pub media: Vec<media::Item>,
     /// A string or a Content object.
     pub system_instruction: Option<Value>,
     /// Generation settings in either case style, kept as given.
@@ -104,6 +107,7 @@ impl Prompt {
             id: None,
             model: None,
             content,
+            media: Vec::new(),
             system_instruction: None,
             generation_config: None,
             safety_settings: None,

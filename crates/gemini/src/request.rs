@@ -5,11 +5,16 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value, json};
 
 use crate::fields::{self, Fields};
+use crate::media::{self, MediaFault, Slot};
 use crate::prompt::{Content, Prompt};
 use crate::tokens::{self, Estimate};
+use skeleton::{NO_MEDIA, Writer};
 
 mod canonical;
 mod estimate;
+mod skeleton;
+
+pub use skeleton::{Piece, Skeleton};
 
 /// Settings for every prompt that does not bring its own.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -36,9 +41,12 @@ impl Defaults {
 pub struct Request {
     /// The bare model id, such as `gemini-3.8-flash`; tuned models keep their `tunedModels/`.
     pub model: String,
-    /// The JSON that goes over the wire.
-    pub body: Vec<u8>,
-    /// Input tokens by kind of content, estimated before any calibration.
+    /// The JSON that goes over the wire, with a hole for each medium.
+    pub body: Skeleton,
+    /// The media the holes stand for.
+    pub media: Vec<media::Item>,
+    /// Input tokens by kind of content, estimated before any calibration; those of `media` come on top, once it is known what
+    /// they are.
     pub estimate: Estimate,
 }
 
@@ -65,6 +73,9 @@ pub enum RequestError {
     /// A number JSON cannot carry.
     #[error("the temperature {0} is not a number")]
     BadTemperature(String),
+    /// Media that do not fit the texts.
+    #[error(transparent)]
+    Media(#[from] MediaFault),
     /// A raw part of the prompt that is not the JSON it claims to be.
     #[error("the prompt cannot be written as JSON: {0}")]
     NotJson(String),
@@ -81,33 +92,50 @@ pub enum RequestError {
 /// use tidegate_gemini::{prompt::Prompt, request::{build, Defaults}};
 /// let defaults = Defaults { model: Some("models/gemini-3.8-flash".into()), ..Defaults::default() };
 /// let request = build(&Prompt::text("Name a wader."), &defaults)?;
-/// assert_eq!(request.body, br#"{"contents":[{"role":"user","parts":[{"text":"Name a wader."}]}]}"#);
+/// assert_eq!(request.body.text(), br#"{"contents":[{"role":"user","parts":[{"text":"Name a wader."}]}]}"#.as_slice());
 /// # Ok::<(), tidegate_gemini::request::RequestError>(())
 /// ```
 pub fn build(prompt: &Prompt, defaults: &Defaults) -> Result<Request, RequestError> {
     let model = model(prompt, defaults)?;
     let body = match &prompt.content {
-        Content::Request(raw) => completed(raw, defaults)?,
+        Content::Request(_) if !prompt.media.is_empty() => return Err(MediaFault::BesideContents { other: "request" }.into()),
+        Content::Request(raw) => Skeleton::whole(completed(raw, defaults)?),
         content => assembled(prompt, content, defaults)?,
     };
     let estimate = match &prompt.content {
         Content::Text(texts) if is_plain(prompt) => estimate::texts(texts, prompt.system_text().or(defaults.system())),
-        _ => estimate::tokens(&body, &model),
+        _ => estimate::tokens(&String::from_utf8_lossy(&body.without_media()), &model),
     };
-    Ok(Request { model, body: body.into_bytes(), estimate })
+    Ok(Request { model, body, media: prompt.media.clone(), estimate })
 }
 
 /// Nothing but texts: most prompts are, and need no second reading of their body.
 fn is_plain(prompt: &Prompt) -> bool {
     let system_is_text = prompt.system_instruction.as_ref().is_none_or(Value::is_string);
-    system_is_text && prompt.generation_config.is_none() && prompt.tools.is_none() && prompt.tool_config.is_none()
+    system_is_text
+        && prompt.media.is_empty()
+        && prompt.generation_config.is_none()
+        && prompt.tools.is_none()
+        && prompt.tool_config.is_none()
 }
 
 impl Request {
     /// A text that is equal for requests that mean the same: keys sorted, the API's own names in one case style, the model first.
     /// Texts, function arguments and the property names of schemas are never touched. Made for fingerprints, not for sending.
     pub fn canonical(&self) -> String {
-        canonical::text(&self.model, &self.body)
+        self.canonical_with(|_, item| match &item.source {
+            media::Source::Path(text) | media::Source::Bytes(text) | media::Source::Url(text) => text.to_string(),
+        })
+    }
+
+    /// The canonical text with a name for the content of each medium, such as a hash of its bytes: equal content under two
+    /// paths is then one question, and a changed file another.
+    pub fn canonical_with(&self, content: impl Fn(usize, &media::Item) -> String) -> String {
+        let fill = |number: usize| match self.media.get(number) {
+            Some(item) => media::file_data(item.mime.as_deref(), &content(number, item)),
+            None => NO_MEDIA.to_owned(),
+        };
+        canonical::text(&self.model, &self.body.filled(fill))
     }
 }
 
@@ -133,6 +161,7 @@ struct Body<'a> {
 enum Contents<'a> {
     Text([Turn<'a>; 1]),
     Raw(Box<RawValue>),
+    None([Turn<'a>; 0]),
 }
 
 #[derive(Serialize)]
@@ -146,7 +175,7 @@ struct Part<'a> {
     text: &'a str,
 }
 
-fn assembled(prompt: &Prompt, content: &Content, defaults: &Defaults) -> Result<String, RequestError> {
+fn assembled(prompt: &Prompt, content: &Content, defaults: &Defaults) -> Result<Skeleton, RequestError> {
     let mut config = prompt.generation_config.clone().unwrap_or_default();
     for (names, value) in config_defaults(defaults)? {
         if !names.iter().any(|name| config.contains_key(*name)) {
@@ -154,15 +183,42 @@ fn assembled(prompt: &Prompt, content: &Content, defaults: &Defaults) -> Result<
         }
     }
     let own = prompt.system_instruction.as_ref().map(as_content);
+    let with_media = !prompt.media.is_empty();
     let body = Body {
-        contents: contents(content)?,
+        contents: if with_media { Contents::None([]) } else { contents(content)? },
         system_instruction: own.or_else(|| defaults.system().map(text_content)),
         generation_config: config,
         safety_settings: prompt.safety_settings.as_ref(),
         tools: prompt.tools.as_ref(),
         tool_config: prompt.tool_config.as_ref(),
     };
-    serde_json::to_string(&body).map_err(not_json)
+    let body = serde_json::to_string(&body).map_err(not_json)?;
+    if with_media { around_media(prompt, &body) } else { Ok(Skeleton::whole(body)) }
+}
+
+/// `body`, whose contents are still an empty list, with one turn of the prompt's texts and of holes for its media.
+fn around_media(prompt: &Prompt, body: &str) -> Result<Skeleton, RequestError> {
+    let Content::Text(texts) = &prompt.content else {
+        return Err(MediaFault::BesideContents { other: "contents" }.into());
+    };
+    let mut out = Writer::default();
+    out.push(r#"{"contents":[{"role":"user","parts":["#);
+    for (at, slot) in media::layout(texts, &prompt.media)?.into_iter().enumerate() {
+        out.push(if at > 0 { ",{" } else { "{" });
+        match slot {
+            Slot::Text(text) => out.push(&format!("\"text\":{}", Value::from(text))),
+            Slot::Media(number) => {
+                out.hole(number);
+                if let Some(part) = prompt.media.get(number).and_then(|item| item.video.as_ref()) {
+                    out.push(&format!(",\"videoMetadata\":{}", part.to_json()));
+                }
+            }
+        }
+        out.push("}");
+    }
+    out.push("]}");
+    out.push(body.strip_prefix(r#"{"contents":["#).unwrap_or(body));
+    Ok(out.finish())
 }
 
 fn contents(content: &Content) -> Result<Contents<'_>, RequestError> {
@@ -288,9 +344,13 @@ mod tests {
         {
             let Ok(prompt) = Prompt::from_json(line) else { continue };
             let request = build(&prompt, &plain).unwrap();
-            let body = String::from_utf8(request.body).unwrap();
+            let body = text(&request);
             assert_eq!(request.estimate, estimate::tokens(&body, &request.model), "{line}");
         }
+    }
+
+    fn text(request: &Request) -> String {
+        String::from_utf8(request.body.text().to_vec()).unwrap()
     }
 
     fn of(line: &str, defaults: &Defaults) -> Result<Request, RequestError> {
@@ -333,10 +393,10 @@ mod tests {
     fn defaults_fill_a_raw_request_without_touching_what_it_has() {
         let defaults = Defaults { temperature: Some(0.5), max_output_tokens: Some(9), ..defaults() };
         let line = r#"{"request":{"generationConfig":{"temperature":1.00},"contents":[]}}"#;
-        let body = String::from_utf8(of(line, &defaults).unwrap().body).unwrap();
+        let body = text(&of(line, &defaults).unwrap());
         assert_eq!(body, r#"{"generationConfig":{"temperature":1.00,"maxOutputTokens":9},"contents":[]}"#);
         let line = r#"{"request":{"contents":[]}}"#;
-        let body = String::from_utf8(of(line, &defaults).unwrap().body).unwrap();
+        let body = text(&of(line, &defaults).unwrap());
         assert_eq!(body, r#"{"contents":[],"generationConfig":{"temperature":0.5,"maxOutputTokens":9}}"#);
     }
 
@@ -344,7 +404,7 @@ mod tests {
     fn an_empty_system_instruction_is_not_sent() {
         let defaults = Defaults { system_instruction: Some(" ".to_owned()), ..defaults() };
         for line in ["\"a\"", r#"{"request":{"contents":[]}}"#] {
-            let body = String::from_utf8(of(line, &defaults).unwrap().body).unwrap();
+            let body = text(&of(line, &defaults).unwrap());
             assert!(!body.contains("systemInstruction"), "{body}");
         }
     }
@@ -353,7 +413,7 @@ mod tests {
     fn a_null_configuration_of_a_raw_request_is_left_to_the_api() {
         let defaults = Defaults { temperature: Some(0.5), ..defaults() };
         let line = r#"{"request":{"generationConfig":null,"contents":[]}}"#;
-        let body = String::from_utf8(of(line, &defaults).unwrap().body).unwrap();
+        let body = text(&of(line, &defaults).unwrap());
         assert_eq!(body, r#"{"generationConfig":null,"contents":[]}"#);
     }
 

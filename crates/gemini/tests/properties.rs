@@ -169,7 +169,7 @@ proptest! {
             && let Ok(request) = request::build(&prompt, &defaults())
         {
             request.canonical();
-            prop_assert!(serde_json::from_slice::<Value>(&request.body).is_ok());
+            prop_assert!(serde_json::from_slice::<Value>(request.body.text()).is_ok());
         }
     }
 
@@ -187,7 +187,7 @@ proptest! {
         let prompt = Prompt::from_json(&Value::from(text.clone()).to_string()).unwrap();
         prop_assert!(matches!(&prompt.content, Content::Text(texts) if *texts == [text.clone()]));
         let request = request::build(&prompt, &defaults()).unwrap();
-        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        let body: Value = serde_json::from_slice(request.body.text()).unwrap();
         prop_assert_eq!(body["contents"][0]["parts"][0]["text"].as_str(), Some(text.as_str()));
         prop_assert!(request.estimate.total() >= tokens::estimate_text(&text));
     }
@@ -197,7 +197,7 @@ proptest! {
         let raw = Value::from(value).to_string();
         let prompt = Prompt::from_json(&format!("{{\"contents\": {raw} }}")).unwrap();
         let request = request::build(&prompt, &defaults()).unwrap();
-        let body = String::from_utf8(request.body).unwrap();
+        let body = String::from_utf8(request.body.text().to_vec()).unwrap();
         let start = format!("{{\"contents\":{raw},");
         prop_assert!(body.starts_with(&start));
     }

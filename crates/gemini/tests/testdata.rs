@@ -109,7 +109,7 @@ fn a_raw_request_goes_out_byte_for_byte() {
     let (_, request) = built(&case).unwrap();
     let start = case.line.get().find("{ \"contents\"").unwrap();
     let raw = &case.line.get()[start..case.line.get().len() - 1];
-    assert_eq!(String::from_utf8(request.body).unwrap(), raw);
+    assert_eq!(String::from_utf8(request.body.text().to_vec()).unwrap(), raw);
 }
 
 #[derive(Deserialize)]
@@ -177,7 +177,7 @@ fn shown(built: Result<(Prompt, Request), String>) -> String {
         serde_json::Value::Object(prompt.extra),
         request.model,
         request.estimate.total(),
-        String::from_utf8_lossy(&request.body),
+        String::from_utf8_lossy(&request.body.filled(|item| format!("\u{ab}{item}\u{bb}"))),
         request.canonical(),
     )
 }
