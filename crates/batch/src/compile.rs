@@ -56,6 +56,9 @@ impl Compiler {
     pub(crate) fn compile(&self, row: &Row) -> Result<Compiled, BadRow> {
         let prompt = self.prompt(row)?;
         let request = request::build(&prompt, &self.defaults).map_err(|error| bad(row, None, &error))?;
+        if !request.media.is_empty() {
+            return Err(bad(row, None, &"media prompts are not supported by this version; give \"contents\""));
+        }
         Ok(Compiled { prompt, request, fingerprint: OnceCell::new() })
     }
 

@@ -103,6 +103,14 @@ impl VideoMetadata {
     }
 }
 
+/// The seconds a duration such as `"3.5s"` stands for; `None` when it is not written as the API writes them.
+pub fn seconds(duration: &str) -> Option<f64> {
+    let number = duration.strip_suffix('s')?;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str, most| (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits(whole, 12) && digits(fraction, 9) { number.parse().ok() } else { None }
+}
+
 const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true);
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, LENIENT);

@@ -1,5 +1,7 @@
 //! What can be wrong with an input line, said so that its author can mend it.
 
+use crate::media::MediaFault;
+
 /// Where in the input text something stands, counted from 1; columns count bytes, as JSON parsers do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -79,10 +81,12 @@ pub enum PromptError {
         place: Option<Place>,
     },
     /// A field for images, sound, films or files.
-    #[error("\"{field}\": media prompts are not supported by this version; remove the field, or give \"contents\"")]
+    #[error("\"{field}\": {fault}")]
     Media {
         /// The field.
-        field: String,
+        field: &'static str,
+        /// What is wrong with it.
+        fault: MediaFault,
         /// Where its value begins.
         place: Option<Place>,
     },

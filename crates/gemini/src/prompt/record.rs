@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{Content, Place, Prompt, PromptError};
 use crate::fields::{self, Fields};
+use crate::media::layout;
 use crate::openai;
 
 /// What a `prompt` may be.
@@ -33,10 +34,14 @@ impl<'a> Record<'a> {
         if self.has("body") && (self.has("custom_id") || self.has("url")) {
             return openai::prompt(self);
         }
-        self.refuse_media()?;
-        let content = self.content()?;
+        let (content, place) = self.content()?;
+        let media = self.media(&content)?;
+        if let Content::Text(texts) = &content {
+            layout(texts, &media).map_err(|fault| PromptError::Media { field: "prompt", fault, place })?;
+        }
         let id_name: &[&'static str] = if matches!(content, Content::Request(_)) && !self.has("id") { &["key"] } else { &["id"] };
         let mut prompt = Prompt::of(content);
+        prompt.media = media;
         prompt.id = self.id(id_name)?;
         prompt.model = self.string("model")?;
         self.settings(&mut prompt)?;
@@ -78,11 +83,12 @@ impl<'a> Record<'a> {
         Ok(())
     }
 
-    fn content(&mut self) -> Result<Content, PromptError> {
-        let mut found: Option<(&'static str, Content)> = None;
+    /// What is asked, and where it stands.
+    fn content(&mut self) -> Result<(Content, Option<Place>), PromptError> {
+        let mut found: Option<(&'static str, Content, Option<Place>)> = None;
         for name in ["prompt", "contents", "request"] {
             let Some((name, raw)) = self.take(&[name])? else { continue };
-            if let Some((first, _)) = found {
+            if let Some((first, ..)) = found {
                 return Err(PromptError::Both { first, second: name, place: self.place(raw) });
             }
             let content = match name {
@@ -90,9 +96,9 @@ impl<'a> Record<'a> {
                 "contents" => self.contents(raw)?,
                 _ => self.request(raw)?,
             };
-            found = Some((name, content));
+            found = Some((name, content, self.place(raw)));
         }
-        found.map(|(_, content)| content).ok_or(PromptError::Missing)
+        found.map(|(_, content, place)| (content, place)).ok_or(PromptError::Missing)
     }
 
     fn texts(&self, raw: &RawValue) -> Result<Content, PromptError> {
@@ -164,15 +170,6 @@ impl<'a> Record<'a> {
         digits.parse().map_err(|_| self.odd(name, raw, "a whole number between -2147483648 and 2147483647", found))
     }
 
-    fn refuse_media(&mut self) -> Result<(), PromptError> {
-        let empty = |raw: &RawValue| matches!(raw.get(), "null" | "\"\"" | "[]");
-        self.members.retain(|(name, raw)| !(is_media(name) && empty(raw)));
-        match self.members.iter().find(|(name, _)| is_media(name)) {
-            Some((name, raw)) => Err(PromptError::Media { field: name.clone(), place: self.place(raw) }),
-            None => Ok(()),
-        }
-    }
-
     pub(crate) fn has(&self, name: &str) -> bool {
         self.members.iter().any(|(member, raw)| member == name && raw.get() != "null")
     }
@@ -195,7 +192,7 @@ impl<'a> Record<'a> {
     }
 
     /// Reads a value that the line's first pass already found to be JSON.
-    fn parse<'t, T: Deserialize<'t>>(&self, raw: &'t RawValue) -> Result<T, PromptError> {
+    pub(super) fn parse<'t, T: Deserialize<'t>>(&self, raw: &'t RawValue) -> Result<T, PromptError> {
         serde_json::from_str(raw.get()).map_err(|error| PromptError::not_json(&error).at(self.place(raw)))
     }
 
@@ -219,15 +216,6 @@ impl<'a> Record<'a> {
     pub(crate) fn place(&self, raw: &RawValue) -> Option<Place> {
         Place::of(self.text, raw.get())
     }
-}
-
-/// Whether a field names media, in either case style.
-fn is_media(name: &str) -> bool {
-    if matches!(name, "video_metadata" | "videoMetadata") {
-        return true;
-    }
-    let rest = ["image", "audio", "video", "file"].iter().find_map(|kind| name.strip_prefix(kind));
-    rest.is_some_and(|rest| matches!(rest, "_path" | "_bytes" | "_url" | "_mime_type" | "Path" | "Bytes" | "Url" | "MimeType"))
 }
 
 fn non_empty(text: String) -> Option<String> {
