@@ -8,10 +8,16 @@ use serde_json::{Map, Number, Value};
 
 mod fault;
 mod layout;
+mod mime;
+mod probe;
+mod tokens;
 mod wire;
 
 pub use fault::MediaFault;
 pub(crate) use layout::{Slot, layout};
+pub use mime::{HEAD, mime, mime_of_name, sniff};
+pub use probe::{Facts, probe};
+pub use tokens::{Resolution, tokens};
 pub use wire::{INLINE_END, file_data, inline_start};
 
 /// The four kinds of media a record can bring; each has fields and a position token of its own.
@@ -128,7 +134,7 @@ pub fn decode(base64: &str) -> Option<Vec<u8>> {
     alphabet.decode(base64).ok()
 }
 
-/// The first bytes of a base64 text, enough of them for [`sniff`](crate::media) and cheap however long the text is.
+/// The first bytes of a base64 text, enough of them for [`sniff`] and cheap however long the text is.
 pub fn decode_head(base64: &str, bytes: usize) -> Option<Vec<u8>> {
     let whole_groups = base64.len().min(bytes.div_ceil(3) * 4) / 4 * 4;
     base64.get(..whole_groups.max(base64.len().min(4))).and_then(decode)
