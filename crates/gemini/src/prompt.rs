@@ -6,10 +6,14 @@ use serde_json::{Map, Value};
 use crate::fields;
 use crate::media::Item;
 
+mod config;
 mod error;
 mod media;
+mod messages;
 mod record;
 
+pub use config::ConfigFault;
+pub(crate) use config::check as check_config;
 pub use error::{Place, PromptError};
 pub(crate) use record::Record;
 
@@ -34,6 +38,12 @@ pub struct Prompt {
     pub tools: Option<Value>,
     /// Tool settings, as the API takes them.
     pub tool_config: Option<Value>,
+    /// The name of a context cache to build on.
+    pub cached_content: Option<String>,
+    /// `standard`, `flex` or `priority`.
+    pub service_tier: Option<String>,
+    /// Labels the API keeps with the call: texts by name.
+    pub labels: Option<Map<String, Value>>,
     /// Anything the author wants back unchanged.
     pub metadata: Option<Box<RawValue>>,
     /// Higher goes first; 0 when not given.
@@ -114,6 +124,9 @@ impl Prompt {
             safety_settings: None,
             tools: None,
             tool_config: None,
+            cached_content: None,
+            service_tier: None,
+            labels: None,
             metadata: None,
             priority: 0,
             extra: Map::new(),

@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value, json};
 
 use crate::fields::{self, Fields};
-use crate::media::{self, MediaFault, Slot};
-use crate::prompt::{Content, Prompt};
+use crate::media::{self, Facts, MediaFault, Resolution, Slot};
+use crate::prompt::{ConfigFault, Content, Prompt, check_config};
 use crate::tokens::{self, Estimate};
 use skeleton::{NO_MEDIA, Writer};
 
@@ -14,6 +14,7 @@ mod canonical;
 mod estimate;
 mod skeleton;
 
+pub(crate) use canonical::camel;
 pub use skeleton::{Piece, Skeleton};
 
 /// Settings for every prompt that does not bring its own.
@@ -48,6 +49,8 @@ pub struct Request {
     /// Input tokens by kind of content, estimated before any calibration; those of `media` come on top, once it is known what
     /// they are.
     pub estimate: Estimate,
+    /// How closely media are to be looked at, where the settings say so.
+    resolution: Option<Resolution>,
 }
 
 /// Why no request can be made of a prompt.
@@ -73,6 +76,9 @@ pub enum RequestError {
     /// A number JSON cannot carry.
     #[error("the temperature {0} is not a number")]
     BadTemperature(String),
+    /// A setting the API would refuse.
+    #[error(transparent)]
+    Config(#[from] ConfigFault),
     /// Media that do not fit the texts.
     #[error(transparent)]
     Media(#[from] MediaFault),
@@ -102,11 +108,12 @@ pub fn build(prompt: &Prompt, defaults: &Defaults) -> Result<Request, RequestErr
         Content::Request(raw) => Skeleton::whole(completed(raw, defaults)?),
         content => assembled(prompt, content, defaults)?,
     };
+    let resolution = prompt.generation_config.as_ref().and_then(Resolution::of_config);
     let estimate = match &prompt.content {
         Content::Text(texts) if is_plain(prompt) => estimate::texts(texts, prompt.system_text().or(defaults.system())),
         _ => estimate::tokens(&String::from_utf8_lossy(&body.without_media()), &model),
     };
-    Ok(Request { model, body, media: prompt.media.clone(), estimate })
+    Ok(Request { model, body, media: prompt.media.clone(), estimate, resolution })
 }
 
 /// Nothing but texts: most prompts are, and need no second reading of their body.
@@ -120,6 +127,13 @@ fn is_plain(prompt: &Prompt) -> bool {
 }
 
 impl Request {
+    /// The estimate with that of the media, once `facts` tell what each of them is, in the order of [`Request::media`].
+    pub fn estimate_with(&self, facts: &[Facts]) -> Estimate {
+        let each = self.media.iter().zip(facts);
+        let media = each.map(|(item, facts)| media::tokens(&self.model, facts, self.resolution, item.video.as_ref()));
+        self.estimate + media.sum()
+    }
+
     /// A text that is equal for requests that mean the same: keys sorted, the API's own names in one case style, the model first.
     /// Texts, function arguments and the property names of schemas are never touched. Made for fingerprints, not for sending.
     pub fn canonical(&self) -> String {
@@ -154,6 +168,12 @@ struct Body<'a> {
     tools: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_config: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_tier: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<&'a Map<String, Value>>,
 }
 
 #[derive(Serialize)]
@@ -182,15 +202,20 @@ fn assembled(prompt: &Prompt, content: &Content, defaults: &Defaults) -> Result<
             config.insert(names[0].to_owned(), value);
         }
     }
+    check_config(&config)?;
     let own = prompt.system_instruction.as_ref().map(as_content);
     let with_media = !prompt.media.is_empty();
     let body = Body {
         contents: if with_media { Contents::None([]) } else { contents(content)? },
-        system_instruction: own.or_else(|| defaults.system().map(text_content)),
+        // A request on a context cache may not bring a system instruction: the cache has its own.
+        system_instruction: own.or_else(|| defaults.system().filter(|_| prompt.cached_content.is_none()).map(text_content)),
         generation_config: config,
         safety_settings: prompt.safety_settings.as_ref(),
         tools: prompt.tools.as_ref(),
         tool_config: prompt.tool_config.as_ref(),
+        cached_content: prompt.cached_content.as_deref(),
+        service_tier: prompt.service_tier.as_deref(),
+        labels: prompt.labels.as_ref(),
     };
     let body = serde_json::to_string(&body).map_err(not_json)?;
     if with_media { around_media(prompt, &body) } else { Ok(Skeleton::whole(body)) }

@@ -1,5 +1,6 @@
 //! What can be wrong with an input line, said so that its author can mend it.
 
+use super::ConfigFault;
 use crate::media::MediaFault;
 
 /// Where in the input text something stands, counted from 1; columns count bytes, as JSON parsers do.
@@ -40,7 +41,7 @@ pub enum PromptError {
         found: &'static str,
     },
     /// Nothing to ask.
-    #[error("no prompt: give \"prompt\", \"contents\" or \"request\"")]
+    #[error("no prompt: give \"prompt\", \"messages\", \"contents\" or \"request\"")]
     Missing,
     /// A field that asks for nothing.
     #[error("\"{field}\" is empty: give some text")]
@@ -90,6 +91,24 @@ pub enum PromptError {
         /// Where its value begins.
         place: Option<Place>,
     },
+    /// A setting the API would refuse.
+    #[error("{fault}")]
+    Config {
+        /// The setting, and what is wrong with it.
+        fault: ConfigFault,
+        /// Where the settings begin.
+        place: Option<Place>,
+    },
+    /// A message that is no turn of a conversation.
+    #[error("\"messages\", entry {at}: {reason}")]
+    Message {
+        /// Its place in the list, from 1.
+        at: usize,
+        /// What is wrong with it, or what would do.
+        reason: &'static str,
+        /// Where the list begins.
+        place: Option<Place>,
+    },
     /// Something of an OpenAI line that has no counterpart.
     #[error("\"{field}\" of this OpenAI line cannot be translated: {reason}")]
     Untranslatable {
@@ -113,6 +132,8 @@ impl PromptError {
             | PromptError::Both { place, .. }
             | PromptError::Twice { place, .. }
             | PromptError::Media { place, .. }
+            | PromptError::Config { place, .. }
+            | PromptError::Message { place, .. }
             | PromptError::Untranslatable { place, .. } => *place,
         }
     }
@@ -144,6 +165,8 @@ impl PromptError {
             | PromptError::Both { place, .. }
             | PromptError::Twice { place, .. }
             | PromptError::Media { place, .. }
+            | PromptError::Config { place, .. }
+            | PromptError::Message { place, .. }
             | PromptError::Untranslatable { place, .. } => *place = new,
         }
         self

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
-use super::{Content, PromptError, Record};
+use super::{PromptError, Record};
 use crate::fields;
 use crate::media::{self, Item, Kind, MediaFault, Source, VideoMetadata};
 
@@ -43,11 +43,9 @@ type Entry<'a> = (&'static str, &'a RawValue);
 
 impl<'a> Record<'a> {
     /// Takes every media field: the media by kind, and within a kind path, then bytes, then url.
-    pub(super) fn media(&mut self, content: &Content) -> Result<Vec<Item>, PromptError> {
-        match content {
-            Content::Text(_) => {}
-            Content::Contents(_) => self.no_media("contents")?,
-            Content::Request(_) => self.no_media("request")?,
+    pub(super) fn media(&mut self, asked_in: &'static str) -> Result<Vec<Item>, PromptError> {
+        if asked_in != "prompt" {
+            self.no_media(asked_in)?;
         }
         let mut items = Vec::new();
         for kind in Kind::ALL {

@@ -1,9 +1,11 @@
 //! The object of one line, taken apart field by field; what nobody takes rides along.
 
 use serde::de::{Deserialize, DeserializeOwned};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
 
+use super::config::{self, ConfigFault};
+use super::messages::Conversation;
 use super::{Content, Place, Prompt, PromptError};
 use crate::fields::{self, Fields};
 use crate::media::layout;
@@ -16,6 +18,16 @@ const TEXTS: &str = "a string or a list of strings";
 pub(crate) struct Record<'a> {
     text: &'a str,
     members: Vec<(String, &'a RawValue)>,
+}
+
+/// What a record asks.
+struct Asked {
+    /// The field it stood in.
+    name: &'static str,
+    content: Content,
+    place: Option<Place>,
+    /// What the system says in a conversation.
+    system: Option<Value>,
 }
 
 impl<'a> Record<'a> {
@@ -34,14 +46,15 @@ impl<'a> Record<'a> {
         if self.has("body") && (self.has("custom_id") || self.has("url")) {
             return openai::prompt(self);
         }
-        let (content, place) = self.content()?;
-        let media = self.media(&content)?;
+        let Asked { name, content, place, system } = self.content()?;
+        let media = self.media(name)?;
         if let Content::Text(texts) = &content {
             layout(texts, &media).map_err(|fault| PromptError::Media { field: "prompt", fault, place })?;
         }
         let id_name: &[&'static str] = if matches!(content, Content::Request(_)) && !self.has("id") { &["key"] } else { &["id"] };
         let mut prompt = Prompt::of(content);
         prompt.media = media;
+        prompt.system_instruction = system;
         prompt.id = self.id(id_name)?;
         prompt.model = self.string("model")?;
         self.settings(&mut prompt)?;
@@ -67,38 +80,106 @@ impl<'a> Record<'a> {
             ["safety_settings", "safetySettings"],
             ["tools", "tools"],
             ["tool_config", "toolConfig"],
+            ["cached_content", "cachedContent"],
+            ["service_tier", "serviceTier"],
         ] {
             let Some((name, raw)) = self.take(&names)? else { continue };
             if whole {
                 return Err(PromptError::Both { first: "request", second: name, place: self.place(raw) });
             }
-            match names[0] {
-                "system_instruction" => prompt.system_instruction = self.system_instruction(name, raw)?,
-                "generation_config" => prompt.generation_config = Some(self.typed(name, raw, "an object")?),
-                "safety_settings" => prompt.safety_settings = Some(Value::Array(self.typed(name, raw, "a list")?)),
-                "tools" => prompt.tools = Some(Value::Array(self.typed(name, raw, "a list")?)),
-                _ => prompt.tool_config = Some(Value::Object(self.typed(name, raw, "an object")?)),
+            self.setting(prompt, names[0], name, raw)?;
+        }
+        let on_cache = [prompt.system_instruction.is_some(), prompt.tools.is_some(), prompt.tool_config.is_some()];
+        if prompt.cached_content.is_some() && on_cache.contains(&true) {
+            let reason = "goes without system_instruction, tools and tool_config: the cache has its own".to_owned();
+            return Err(PromptError::Config { fault: ConfigFault { field: "cached_content".to_owned(), reason }, place: None });
+        }
+        self.labels(prompt)
+    }
+
+    fn setting(&self, prompt: &mut Prompt, which: &str, name: &'static str, raw: &RawValue) -> Result<(), PromptError> {
+        let refused = |fault| PromptError::Config { fault, place: self.place(raw) };
+        match which {
+            "system_instruction" if prompt.system_instruction.is_some() => {
+                return Err(PromptError::Both { first: "messages", second: name, place: self.place(raw) });
+            }
+            "system_instruction" => prompt.system_instruction = self.system_instruction(name, raw)?,
+            "generation_config" => {
+                let config: Map<String, Value> = self.typed(name, raw, "an object")?;
+                config::check(&config)
+                    .map_err(|fault| refused(ConfigFault { field: format!("{name}.{}", fault.field), ..fault }))?;
+                prompt.generation_config = Some(config);
+            }
+            "safety_settings" => {
+                let settings: Vec<Value> = self.typed(name, raw, "a list")?;
+                config::check_safety(&settings).map_err(refused)?;
+                prompt.safety_settings = Some(Value::Array(settings));
+            }
+            "tools" => prompt.tools = Some(Value::Array(self.typed(name, raw, "a list")?)),
+            "tool_config" => {
+                let config = self.typed(name, raw, "an object")?;
+                config::check_tools(&config).map_err(refused)?;
+                prompt.tool_config = Some(Value::Object(config));
+            }
+            "cached_content" => prompt.cached_content = non_empty(self.typed(name, raw, "the name of a cache")?),
+            _ => {
+                let tier = non_empty(self.typed(name, raw, "a string")?);
+                if tier.as_deref().is_some_and(|tier| !config::is_tier(tier)) {
+                    return Err(self.odd(name, raw, "standard, flex or priority", "another word"));
+                }
+                prompt.service_tier = tier;
             }
         }
         Ok(())
     }
 
+    /// Labels as the API knows them, texts by name; any other `labels` are the author's own and ride along.
+    fn labels(&mut self, prompt: &mut Prompt) -> Result<(), PromptError> {
+        let is_ours = |raw: &RawValue| {
+            let labels = serde_json::from_str::<Map<String, Value>>(raw.get()).ok();
+            labels.filter(|labels| !labels.is_empty() && labels.values().all(Value::is_string))
+        };
+        let Some(labels) = self.members.iter().find(|(name, _)| name == "labels").and_then(|(_, raw)| is_ours(raw)) else {
+            return Ok(());
+        };
+        if !matches!(prompt.content, Content::Request(_)) {
+            self.take(&["labels"])?;
+            prompt.labels = Some(labels);
+        }
+        Ok(())
+    }
+
     /// What is asked, and where it stands.
-    fn content(&mut self) -> Result<(Content, Option<Place>), PromptError> {
-        let mut found: Option<(&'static str, Content, Option<Place>)> = None;
-        for name in ["prompt", "contents", "request"] {
+    fn content(&mut self) -> Result<Asked, PromptError> {
+        let mut found: Option<Asked> = None;
+        for name in ["prompt", "messages", "contents", "request"] {
             let Some((name, raw)) = self.take(&[name])? else { continue };
-            if let Some((first, ..)) = found {
-                return Err(PromptError::Both { first, second: name, place: self.place(raw) });
+            let place = self.place(raw);
+            if let Some(Asked { name: first, .. }) = found {
+                return Err(PromptError::Both { first, second: name, place });
             }
+            let mut system = None;
             let content = match name {
                 "prompt" => self.texts(raw)?,
+                "messages" => self.messages(raw, &mut system)?,
                 "contents" => self.contents(raw)?,
                 _ => self.request(raw)?,
             };
-            found = Some((name, content, self.place(raw)));
+            found = Some(Asked { name, content, place, system });
         }
-        found.map(|(_, content, place)| (content, place)).ok_or(PromptError::Missing)
+        found.ok_or(PromptError::Missing)
+    }
+
+    fn messages(&self, raw: &RawValue, system: &mut Option<Value>) -> Result<Content, PromptError> {
+        let place = self.place(raw);
+        let messages = self.typed("messages", raw, "a list of objects with role and content")?;
+        let read = Conversation::read(messages).map_err(|(at, reason)| PromptError::Message { at, reason, place })?;
+        if read.contents.is_empty() {
+            return Err(PromptError::Empty { field: "messages", place });
+        }
+        *system = (!read.system.is_empty()).then(|| json!({"parts": read.system}));
+        let contents = serde_json::value::to_raw_value(&read.contents).map_err(|error| PromptError::not_json(&error))?;
+        Ok(Content::Contents(contents))
     }
 
     fn texts(&self, raw: &RawValue) -> Result<Content, PromptError> {

@@ -99,7 +99,7 @@ fn write_leaf(leaf: &Value, out: &mut String) {
 }
 
 /// `max_output_tokens` as `maxOutputTokens`. Underscores at the front belong to the name.
-fn camel(key: &str) -> String {
+pub(crate) fn camel(key: &str) -> String {
     let name = key.trim_start_matches('_');
     let mut out = key[..key.len() - name.len()].to_owned();
     let mut upper = false;
