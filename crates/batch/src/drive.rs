@@ -19,9 +19,9 @@ use crate::home::Home;
 use crate::input::InputError;
 use crate::journal::Writer;
 use crate::options::Options;
-use crate::output::OutputError;
+use crate::output::{Layout, OutputError};
 use crate::prepare::Prepared;
-use crate::record::{self, Asked, Done, Status};
+use crate::record::{self, Asked, Done, Status, Style};
 use crate::run::{Ask, RunError};
 use crate::summary::{Counts, ProgressSink, Summary, Update};
 
@@ -52,8 +52,10 @@ pub(crate) async fn drive<A: Ask>(
     let writer = Writer::start(home.store()?, options.durability, capacity + 1).map_err(broken)?;
     let nothing_to_ask = selection.is_empty();
     let rows = if nothing_to_ask { None } else { Some(feed::start(inputs, compiler, selection, options).map_err(broken)?) };
+    let style = Style { full: options.full_response, attachments: home.files().map(Layout::attachments) };
     let mut drive = Drive {
         options,
+        style,
         sink,
         writer,
         rows,
@@ -71,6 +73,7 @@ pub(crate) async fn drive<A: Ask>(
 
 struct Drive<'a> {
     options: &'a Options,
+    style: Style,
     sink: &'a dyn ProgressSink,
     writer: Writer<Ticket>,
     /// `None` once nothing more is to be admitted.
@@ -210,7 +213,7 @@ impl Drive<'_> {
     fn answered(&mut self, mut asked: Asked, answer: &Result<Response, Error>) {
         let line = asked.line.take();
         self.spend(&asked.model, answer);
-        match record::ended(&asked, answer, self.options.full_response, Timestamp::now()) {
+        match record::ended(&asked, answer, &self.style, Timestamp::now()) {
             Some(done) => {
                 self.turned_away = 0;
                 self.write(asked.id, done, line);
@@ -241,7 +244,7 @@ impl Drive<'_> {
 
     fn write(&mut self, id: String, done: Done, line: Option<String>) {
         let ticket = Ticket { id, status: done.status, usage: done.usage, retryable: done.retryable, line };
-        self.writer.append(done.line, ticket);
+        self.writer.append(done.files, done.line, ticket);
     }
 
     /// Records that are on disk now: only here a row counts as done.

@@ -3,6 +3,7 @@
 //! [`run()`] takes the rows of its inputs through an [`Ask`] (the engine) and ends each of them exactly once in the
 //! output. The output is a journal: a run that was killed is continued by running it again.
 
+mod attachment;
 mod budget;
 mod check;
 mod claims;

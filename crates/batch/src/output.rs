@@ -218,6 +218,13 @@ impl Layout {
         if self.is_journal() { self.out.clone() } else { self.state.join("journal.jsonl") }
     }
 
+    /// Where pictures and sound of answers go: `OUT.files`.
+    pub(crate) fn attachments(&self) -> PathBuf {
+        let mut name = self.out.file_name().unwrap_or_default().to_owned();
+        name.push(".files");
+        self.out.with_file_name(name)
+    }
+
     pub(crate) fn lock(&self) -> PathBuf {
         self.state.join("lock")
     }

@@ -1,11 +1,15 @@
 //! The output record: one JSON line a row, its fields in a fixed order.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tidegate_engine::{Error, ErrorClass, Response, Trace};
-use tidegate_gemini::response::{Answer, AnswerStatus, Usage};
+use tidegate_gemini::response::{self, Answer, AnswerStatus, Candidate, Extras, Usage};
+
+use crate::attachment::{Attachment, Named};
 
 /// What became of a row. Only [`Status::Ok`] is a success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,6 +42,15 @@ pub(crate) struct Asked {
     pub(crate) line: Option<String>,
 }
 
+/// What goes into the records of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Style {
+    /// The API's whole body.
+    pub(crate) full: bool,
+    /// Where pictures and sound go; without a place they stay in the body.
+    pub(crate) attachments: Option<PathBuf>,
+}
+
 /// A finished record.
 #[derive(Debug)]
 pub(crate) struct Done {
@@ -45,6 +58,8 @@ pub(crate) struct Done {
     pub(crate) usage: Usage,
     /// Without success, and the next run asks again by itself.
     pub(crate) retryable: bool,
+    /// Files it names, to be written before it.
+    pub(crate) files: Vec<Attachment>,
     /// The whole line, its end included.
     pub(crate) line: Vec<u8>,
 }
@@ -60,6 +75,8 @@ struct Record<'a> {
     text: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response: Option<Box<RawValue>>,
+    #[serde(flatten)]
+    beside: Beside,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,6 +101,21 @@ struct Record<'a> {
     extra: &'a Map<String, Value>,
 }
 
+/// What an answer brought beside its text.
+#[derive(Default, Serialize)]
+struct Beside {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thoughts: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    function_calls: Vec<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grounding: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    candidates: Vec<Candidate>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    files: Vec<Named>,
+}
+
 #[derive(Serialize)]
 struct ErrorPart<'a> {
     class: &'a str,
@@ -95,29 +127,36 @@ struct ErrorPart<'a> {
 }
 
 /// The record of a row the engine has done with; `None` when the row was not touched and stays outstanding.
-pub(crate) fn ended(asked: &Asked, result: &Result<Response, Error>, full: bool, now: Timestamp) -> Option<Done> {
+pub(crate) fn ended(asked: &Asked, result: &Result<Response, Error>, style: &Style, now: Timestamp) -> Option<Done> {
     match result {
-        Ok(response) => Some(answered(asked, response, full, now)),
+        Ok(response) => Some(answered(asked, response, style, now)),
         Err(error) if matches!(error.class, ErrorClass::NoKey | ErrorClass::Cancelled) => None,
-        Err(error) => Some(failed(asked, error, full, now)),
+        Err(error) => Some(failed(asked, error, style, now)),
     }
 }
 
-fn answered(asked: &Asked, response: &Response, full: bool, now: Timestamp) -> Done {
+fn answered(asked: &Asked, response: &Response, style: &Style, now: Timestamp) -> Done {
+    let (beside, files) = beside(asked, &response.body, style);
+    // What stands nowhere else in the record must not be lost; what stands in files would swell it.
+    let whole = style.full || response.answer.text.is_none() && files.is_empty();
     let record = Record {
         text: response.answer.text.as_deref(),
-        response: if full || response.answer.text.is_none() { embedded(&response.body) } else { None },
+        response: if whole { embedded(&response.body) } else { None },
+        beside,
         finish_reason: response.answer.finish_reason.as_deref(),
         ..blank(asked, Status::Ok, Some(&response.trace), now)
     };
-    line(&record, &response.trace.usage)
+    Done { files, ..line(&record, &response.trace.usage) }
 }
 
-fn failed(asked: &Asked, error: &Error, full: bool, now: Timestamp) -> Done {
+fn failed(asked: &Asked, error: &Error, style: &Style, now: Timestamp) -> Done {
     let answer = error.answer.as_deref();
+    let body = error.body.as_deref().filter(|_| answer.is_some()).unwrap_or_default();
+    let (beside, files) = beside(asked, body, style);
     let record = Record {
         text: answer.and_then(|answer| answer.text.as_deref()),
-        response: error.body.as_ref().filter(|_| full).and_then(|body| embedded(body)),
+        response: error.body.as_ref().filter(|_| style.full).and_then(|body| embedded(body)),
+        beside,
         error: Some(ErrorPart {
             class: error.class.name(),
             code: &error.code,
@@ -128,7 +167,16 @@ fn failed(asked: &Asked, error: &Error, full: bool, now: Timestamp) -> Done {
         finish_reason: answer.and_then(|answer| answer.finish_reason.as_deref()),
         ..blank(asked, status_of(answer), Some(&error.trace), now)
     };
-    line(&record, &error.trace.usage)
+    Done { files, ..line(&record, &error.trace.usage) }
+}
+
+fn beside(asked: &Asked, body: &[u8], style: &Style) -> (Beside, Vec<Attachment>) {
+    let Extras { thoughts, function_calls, grounding, candidates, inline } = response::extras(body);
+    let folder = style.attachments.as_deref();
+    let (named, files) = folder.map(|folder| Attachment::of(folder, &asked.id, &inline)).unwrap_or_default().into_iter().unzip();
+    let function_calls = function_calls.into_iter().map(on_one_line).collect();
+    let beside = Beside { thoughts, function_calls, grounding: grounding.map(on_one_line), candidates, files: named };
+    (beside, files)
 }
 
 /// The record of a line that could not be read.
@@ -166,6 +214,7 @@ fn blank<'a>(asked: &'a Asked, status: Status, trace: Option<&'a Trace>, now: Ti
         fingerprint: &asked.fingerprint,
         text: None,
         response: None,
+        beside: Beside::default(),
         error: None,
         finish_reason: None,
         model: &asked.model,
@@ -185,7 +234,7 @@ fn line(record: &Record<'_>, usage: &Usage) -> Done {
     let mut line = serde_json::to_vec(record).unwrap_or_default();
     line.push(b'\n');
     let retryable = record.error.as_ref().is_some_and(|error| error.retryable);
-    Done { status: record.status, usage: usage.clone(), retryable, line }
+    Done { status: record.status, usage: usage.clone(), retryable, files: Vec::new(), line }
 }
 
 /// The same value without line breaks, which can stand between its parts only.
@@ -278,7 +327,8 @@ mod tests {
 
     fn line_of(result: Result<Response, Error>, full: bool) -> String {
         let now = "2026-11-22T10:00:00.1239Z".parse().unwrap();
-        String::from_utf8(ended(&asked(), &result, full, now).unwrap().line).unwrap()
+        let style = Style { full, attachments: Some(PathBuf::from("/x/out.jsonl.files")) };
+        String::from_utf8(ended(&asked(), &result, &style, now).unwrap().line).unwrap()
     }
 
     #[test]
@@ -317,17 +367,17 @@ mod tests {
             (None, Status::Failed),
         ] {
             let error = error(ErrorClass::Upstream, answered.map(|status| answer(status, None)));
-            assert_eq!(ended(&asked(), &Err(error), false, Timestamp::UNIX_EPOCH).unwrap().status, status);
+            assert_eq!(ended(&asked(), &Err(error), &Style::default(), Timestamp::UNIX_EPOCH).unwrap().status, status);
         }
     }
 
     #[test]
     fn a_row_that_was_not_touched_has_no_record() {
         for class in [ErrorClass::NoKey, ErrorClass::Cancelled] {
-            assert!(ended(&asked(), &Err(error(class, None)), false, Timestamp::UNIX_EPOCH).is_none());
+            assert!(ended(&asked(), &Err(error(class, None)), &Style::default(), Timestamp::UNIX_EPOCH).is_none());
         }
         for class in [ErrorClass::TooLarge, ErrorClass::Deadline, ErrorClass::Upstream, ErrorClass::Task] {
-            assert!(ended(&asked(), &Err(error(class, None)), false, Timestamp::UNIX_EPOCH).is_some());
+            assert!(ended(&asked(), &Err(error(class, None)), &Style::default(), Timestamp::UNIX_EPOCH).is_some());
         }
     }
 
@@ -336,5 +386,31 @@ mod tests {
         let body = Bytes::from_static(b"{\"functionCall\": 1}\n");
         let response = Response { answer: answer(AnswerStatus::Ok, None), body, trace: trace() };
         assert!(line_of(Ok(response), false).contains(r#""response":{"functionCall":1}"#));
+    }
+
+    #[test]
+    fn what_an_answer_brings_beside_its_text_stands_in_fields_of_its_own() {
+        let body = br#"{"candidates":[{"content":{"parts":[{"text":"Hm.","thought":true},{"text":"hi"},
+            {"functionCall":{"name":"find",
+             "args":{"n":1.50}}},{"inlineData":{"mimeType":"image/png","data":"QUJD"}}]},
+            "groundingMetadata":{"webSearchQueries":["q"]}}, {"content":{"parts":[{"text":"ho"}]}}]}"#;
+        let response = |text| Response { answer: answer(AnswerStatus::Ok, text), body: Bytes::from_static(body), trace: trace() };
+        let line = line_of(Ok(response(Some("hi"))), false);
+        let expected = concat!(
+            r#""text":"hi","thoughts":"Hm.","function_calls":[{"name":"find",              "args":{"n":1.50}}],"#,
+            r#""grounding":{"webSearchQueries":["q"]},"candidates":[{"index":0,"text":"hi"},{"index":1,"text":"ho"}],"#,
+            r#""files":[{"path":"out.jsonl.files/task_1-1.png","mime_type":"image/png"}],"finish_reason":"STOP""#
+        );
+        assert!(line.contains(expected), "{line}");
+        assert!(!line_of(Ok(response(None)), false).contains("QUJD"), "a picture that is in a file is not in the record, too");
+        assert!(line_of(Ok(response(Some("hi"))), true).contains("QUJD"));
+        let done = ended(&asked(), &Ok(response(None)), &Style::default(), Timestamp::UNIX_EPOCH).unwrap();
+        assert!(
+            done.files.is_empty() && String::from_utf8(done.line).unwrap().contains("QUJD"),
+            "a stream has no files beside it"
+        );
+        let blocked =
+            Error { body: Some(Bytes::from_static(body)), ..error(ErrorClass::Task, Some(answer(AnswerStatus::Blocked, None))) };
+        assert!(line_of(Err(blocked), false).contains(r#""thoughts":"Hm.""#));
     }
 }

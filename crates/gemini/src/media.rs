@@ -15,7 +15,7 @@ mod wire;
 
 pub use fault::MediaFault;
 pub(crate) use layout::{Slot, layout};
-pub use mime::{HEAD, mime, mime_of_name, sniff};
+pub use mime::{HEAD, extension, mime, mime_of_name, sniff};
 pub use probe::{Facts, probe};
 pub use tokens::{Resolution, tokens};
 pub use wire::{INLINE_END, file_data, inline_start};

@@ -6,8 +6,10 @@ use serde_json::Value;
 use crate::error::{self, Fault};
 use crate::redact;
 
+mod extras;
 mod fold;
 
+pub use extras::{Candidate, Extras, Inline, extras};
 pub(crate) use fold::Fold;
 
 /// Tokens one answer cost, as the API counted them.

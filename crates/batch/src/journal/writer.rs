@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::attachment::Attachment;
 use crate::options::Durability;
 
 /// The most records that share a sync.
@@ -39,9 +40,27 @@ impl Store for Box<dyn Store> {
     }
 }
 
+/// A record on its way, with the files it names.
+struct Entry<T> {
+    files: Vec<Attachment>,
+    record: Vec<u8>,
+    ticket: T,
+}
+
+impl<T> Entry<T> {
+    /// Files are safe before the record that names them is written.
+    fn write(self, store: &mut impl Store) -> io::Result<T> {
+        for file in &self.files {
+            file.write()?;
+        }
+        store.write_all(&self.record)?;
+        Ok(self.ticket)
+    }
+}
+
 /// The near end of the writing thread; `T` is what the caller gets back for a record that is safe.
 pub(crate) struct Writer<T> {
-    records: Option<SyncSender<(Vec<u8>, T)>>,
+    records: Option<SyncSender<Entry<T>>>,
     safe: UnboundedReceiver<io::Result<Vec<T>>>,
 }
 
@@ -59,9 +78,9 @@ impl<T: Send + 'static> Writer<T> {
     }
 
     /// Hands a record over. After a failure of the thread the record is dropped; [`Writer::safe`] tells the failure.
-    pub(crate) fn append(&self, record: Vec<u8>, ticket: T) {
+    pub(crate) fn append(&self, files: Vec<Attachment>, record: Vec<u8>, ticket: T) {
         if let Some(records) = &self.records {
-            let _ = records.send((record, ticket));
+            let _ = records.send(Entry { files, record, ticket });
         }
     }
 
@@ -78,19 +97,17 @@ impl<T: Send + 'static> Writer<T> {
 
 fn write<T>(
     mut store: impl Store,
-    incoming: &Receiver<(Vec<u8>, T)>,
+    incoming: &Receiver<Entry<T>>,
     outgoing: &UnboundedSender<io::Result<Vec<T>>>,
     durability: Durability,
 ) -> io::Result<()> {
     let most = if durability == Durability::Batch { GROUP_ROWS } else { 1 };
-    while let Ok((record, ticket)) = incoming.recv() {
-        store.write_all(&record)?;
-        let mut group = vec![ticket];
+    while let Ok(entry) = incoming.recv() {
+        let mut group = vec![entry.write(&mut store)?];
         let end = Instant::now() + GROUP_TIME;
         while group.len() < most {
-            let Ok((record, ticket)) = incoming.recv_timeout(end.saturating_duration_since(Instant::now())) else { break };
-            store.write_all(&record)?;
-            group.push(ticket);
+            let Ok(entry) = incoming.recv_timeout(end.saturating_duration_since(Instant::now())) else { break };
+            group.push(entry.write(&mut store)?);
         }
         if durability != Durability::None {
             store.sync()?;
@@ -147,7 +164,7 @@ mod tests {
     async fn write_all(disk: &Disk, durability: Durability, rows: usize) {
         let mut writer = Writer::start(disk.clone(), durability, rows).unwrap();
         for row in 0..rows {
-            writer.append(format!("{row}\n").into_bytes(), row);
+            writer.append(Vec::new(), format!("{row}\n").into_bytes(), row);
         }
         writer.close();
         let mut told = 0;
@@ -181,13 +198,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_file_is_there_before_the_record_that_names_it() {
+        let disk = Disk::default();
+        let folder = tempfile::tempdir().unwrap();
+        let body = br#"{"candidates":[{"content":{"parts":[{"inlineData":{"data":"QUJD"}}]}}]}"#;
+        let inline = tidegate_gemini::response::extras(body).inline;
+        let files = |folder: &std::path::Path| Attachment::of(folder, "a", &inline).into_iter().map(|(_, file)| file).collect();
+        let mut writer = Writer::start(disk.clone(), Durability::Each, 8).unwrap();
+        writer.append(files(folder.path()), b"a\n".to_vec(), 0);
+        assert_eq!(writer.safe().await.unwrap().unwrap(), [0]);
+        assert_eq!(std::fs::read(folder.path().join("a-1.bin")).unwrap(), b"ABC");
+        std::fs::write(folder.path().join("taken"), "").unwrap();
+        writer.append(files(&folder.path().join("taken")), b"b\n".to_vec(), 1);
+        assert!(writer.safe().await.unwrap().is_err());
+        assert_eq!(disk.0.lock().unwrap().writes, [b"a\n".to_vec()], "no record names a file that is not there");
+    }
+
+    #[tokio::test]
     async fn a_full_disk_is_told_and_no_record_after_it_is_called_safe() {
         let disk = Disk::default();
         disk.0.lock().unwrap().full_after = Some(1);
         let mut writer = Writer::start(disk, Durability::Each, 8).unwrap();
-        writer.append(b"a\n".to_vec(), 0);
-        writer.append(b"b\n".to_vec(), 1);
-        writer.append(b"c\n".to_vec(), 2);
+        writer.append(Vec::new(), b"a\n".to_vec(), 0);
+        writer.append(Vec::new(), b"b\n".to_vec(), 1);
+        writer.append(Vec::new(), b"c\n".to_vec(), 2);
         assert_eq!(writer.safe().await.unwrap().unwrap(), [0]);
         assert_eq!(writer.safe().await.unwrap().unwrap_err().to_string(), "disk full");
         assert!(writer.safe().await.is_none());

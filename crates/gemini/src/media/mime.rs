@@ -170,6 +170,31 @@ pub fn mime_of_name(name: &str) -> Option<&'static str> {
     })
 }
 
+/// The extension of a file with content of type `mime`; `bin` for types that are not known here.
+pub fn extension(mime: &str) -> &'static str {
+    match mime.split(';').next().unwrap_or_default().trim() {
+        "image/png" => "png",
+        "image/jpeg" => "jpg",
+        "image/webp" => "webp",
+        "image/gif" => "gif",
+        "audio/wav" | "audio/x-wav" => "wav",
+        "audio/mp3" | "audio/mpeg" => "mp3",
+        "audio/ogg" => "ogg",
+        "audio/flac" => "flac",
+        "audio/aac" => "aac",
+        "audio/mp4" => "m4a",
+        // Samples without a header, as models that speak give them.
+        "audio/L16" | "audio/l16" | "audio/pcm" => "pcm",
+        "video/mp4" => "mp4",
+        "application/pdf" => "pdf",
+        "application/json" => "json",
+        "text/csv" => "csv",
+        "text/html" => "html",
+        mime if mime.starts_with("text/") => "txt",
+        _ => "bin",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
