@@ -89,7 +89,7 @@ impl<'a> Extras<'a> {
                 continue;
             }
             self.function_calls.extend(part.function_call.filter(|_| number == 0));
-            self.inline.extend(part.inline_data.and_then(|raw| inline(raw)));
+            self.inline.extend(part.inline_data.and_then(inline));
         }
         let string = |raw: Option<&RawValue>| raw.and_then(|raw| json::<String>(raw.get().as_bytes()));
         let index = candidate.index.and_then(|raw| json(raw.get().as_bytes())).unwrap_or(number as u64);
