@@ -4,18 +4,20 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use tidegate_gemini::embedding;
 use tidegate_gemini::prompt::Prompt;
 use tidegate_gemini::request::{self, Request};
 
 use crate::identity::Fingerprint;
 use crate::input::{Body, Row};
-use crate::options::Options;
+use crate::options::{Options, Task};
 use crate::run::RunError;
 use crate::template::Template;
 
 /// Makes requests of rows. Clones share the template.
 #[derive(Debug, Clone)]
 pub(crate) struct Compiler {
+    task: Task,
     template: Option<Arc<Template>>,
     defaults: Arc<request::Defaults>,
 }
@@ -50,12 +52,17 @@ impl Compiler {
         let named = Some(options.defaults.model.clone().unwrap_or_else(|| "any".to_owned()));
         request::build(&Prompt::text("any"), &request::Defaults { model: named, ..options.defaults.clone() })?;
         let template = options.template.as_deref().map(Template::new).transpose()?.map(Arc::new);
-        Ok(Compiler { template, defaults: Arc::new(options.defaults.clone()) })
+        Ok(Compiler { task: options.task, template, defaults: Arc::new(options.defaults.clone()) })
     }
 
     pub(crate) fn compile(&self, row: &Row) -> Result<Compiled, BadRow> {
         let prompt = self.prompt(row)?;
-        let request = request::build(&prompt, &self.defaults).map_err(|error| bad(row, None, &error))?;
+        let request = match &self.task {
+            Task::Answer => request::build(&prompt, &self.defaults).map_err(|error| bad(row, None, &error))?,
+            Task::Embed(settings) => {
+                embedding::build(&prompt, &self.defaults, settings).map_err(|error| bad(row, None, &error))?
+            }
+        };
         if !request.media.is_empty() {
             return Err(bad(row, None, &"media prompts are not supported by this version; give \"contents\""));
         }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use crate::compile::{BadRow, Compiled, Compiler};
 use crate::identity::{Fingerprint, Identities, Taken};
 use crate::input::{Input, InputError, Place, Row, Rows};
-use crate::options::Options;
+use crate::options::{Options, Task};
 use crate::prepare::Selection;
 use crate::record::{self, Asked, Done};
 
@@ -37,6 +37,7 @@ pub(crate) fn start(
 ) -> io::Result<Receiver<Fed>> {
     let (rows, receiver) = channel(AHEAD);
     let feed = Feed {
+        task: options.task,
         compiler,
         rows,
         left: options.limit.unwrap_or(u64::MAX),
@@ -48,6 +49,7 @@ pub(crate) fn start(
 }
 
 struct Feed {
+    task: Task,
     compiler: Compiler,
     rows: Sender<Fed>,
     left: u64,
@@ -120,7 +122,11 @@ impl Feed {
             line: self.keep_lines.then(|| at.row.original()),
             id,
         };
-        let mut request = Request::new(request).labelled(asked.id.as_str());
+        let request = match self.task {
+            Task::Answer => Request::new(request),
+            Task::Embed(_) => Request::embedding(request),
+        };
+        let mut request = request.labelled(asked.id.as_str());
         request.priority = prompt.priority;
         Fed::Ask(Box::new(asked), request)
     }

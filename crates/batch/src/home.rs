@@ -14,7 +14,7 @@ use crate::input::Input;
 use crate::journal::Store;
 use crate::lock::{Lock, LockError};
 use crate::manifest::Manifest;
-use crate::options::Options;
+use crate::options::{Options, Task};
 use crate::output::{Layout, Output, OutputError, Packing, Shape, Target, appender, sync_directory_of};
 use crate::refresh::Edited;
 use crate::render::{Order, render};
@@ -38,7 +38,7 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    pub(crate) fn open(output: Output, ordered: bool) -> Result<Home, RunError> {
+    pub(crate) fn open(output: Output, ordered: bool, task: &Task) -> Result<Home, RunError> {
         let mut home = Home {
             files: None,
             spool: Spool::default(),
@@ -57,6 +57,7 @@ impl Home {
             }
             Target::File(path) => {
                 let files = Layout::of(&path)?;
+                files.fits(task)?;
                 home.unused = Unused::make(&files)?;
                 home._lock = Some(lock(&files)?);
                 home.files = Some(files);

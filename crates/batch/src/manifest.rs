@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::options::Options;
+use crate::options::{Options, Task};
 
 /// The file `manifest.json` beside an output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,12 +66,19 @@ impl Manifest {
     pub fn of(options: &Options) -> Manifest {
         let defaults = &options.defaults;
         let text = |text: &Option<String>| text.as_ref().map(|text| Value::from(text.as_str()));
+        let embed = match &options.task {
+            Task::Answer => None,
+            Task::Embed(settings) => Some(settings),
+        };
         let all = [
             ("model", text(&defaults.model)),
             ("system_instruction", text(&defaults.system_instruction)),
             ("temperature", defaults.temperature.map(Value::from)),
             ("max_output_tokens", defaults.max_output_tokens.map(Value::from)),
             ("prompt", text(&options.template)),
+            ("task", embed.map(|_| Value::from("embed"))),
+            ("task_type", embed.and_then(|settings| settings.task_type).map(|task| Value::from(task.name()))),
+            ("dimensions", embed.and_then(|settings| settings.dimensions).map(Value::from)),
             (ENDPOINT, text(&options.endpoint)),
         ];
         Manifest {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use tidegate_gemini::embedding::EmbedSettings;
 use tidegate_gemini::request::Defaults;
 
 use crate::budget::Budget;
@@ -11,6 +12,8 @@ use crate::budget::Budget;
 /// How a run behaves. `Options::default()` asks every row once, resumes, and syncs in groups.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// What is asked for each row.
+    pub task: Task,
     /// What rows take over when they do not say it themselves: model, system instruction, temperature, output bound.
     pub defaults: Defaults,
     /// A minijinja template over a row's fields that makes the prompt, for example `Classify: {{ text }}`.
@@ -56,6 +59,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
+            task: Task::Answer,
             defaults: Defaults::default(),
             template: None,
             admit: 512,
@@ -78,6 +82,16 @@ impl Default for Options {
             grace: Duration::from_secs(10),
         }
     }
+}
+
+/// What is asked for each row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Task {
+    /// The model's answer to a prompt.
+    #[default]
+    Answer,
+    /// The vector of a text.
+    Embed(EmbedSettings),
 }
 
 /// When a record counts as safe and is reported as done.

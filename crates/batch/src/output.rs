@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::claims::{directory_of, followed};
+use crate::options::Task;
 
 /// The output of a run.
 pub struct Output(pub(crate) Target);
@@ -32,6 +33,18 @@ pub enum OutputError {
         path: String,
         /// The end of its name.
         extension: String,
+    },
+    /// Its name promises a form for something else than what is asked.
+    #[error("{path}: .{extension} holds {holds}; end the name of this output in .jsonl, .json or {instead}")]
+    WrongForm {
+        /// The output.
+        path: String,
+        /// The end of its name.
+        extension: &'static str,
+        /// What such a file holds.
+        holds: &'static str,
+        /// What fits here.
+        instead: &'static str,
     },
     /// It is a directory.
     #[error("{path}: is a directory; name a file, for example {path}/answers.jsonl")]
@@ -116,6 +129,7 @@ impl OutputError {
             | OutputError::Manifest { .. } => true,
             OutputError::Unnamed
             | OutputError::UnknownForm { .. }
+            | OutputError::WrongForm { .. }
             | OutputError::Directory { .. }
             | OutputError::Foreign { .. }
             | OutputError::IsInput { .. }
@@ -165,8 +179,12 @@ impl fmt::Debug for Output {
 pub(crate) enum Shape {
     Lines,
     Array,
-    Table { delimiter: u8 },
+    Table {
+        delimiter: u8,
+    },
     Text,
+    /// One matrix of vectors, for NumPy.
+    Matrix,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,6 +225,20 @@ impl Layout {
         let (shape, packing) = shape(&name.to_string_lossy().to_ascii_lowercase())
             .map_err(|extension| OutputError::UnknownForm { path: shown(), extension })?;
         Ok(Layout { state: out.with_file_name(state), out, shape, packing })
+    }
+
+    /// Refuses a form that cannot hold what is asked.
+    pub(crate) fn fits(&self, task: &Task) -> Result<(), OutputError> {
+        let path = || self.out.display().to_string();
+        match (self.shape, task) {
+            (Shape::Matrix, Task::Answer) => {
+                Err(OutputError::WrongForm { path: path(), extension: "npy", holds: "vectors, not answers", instead: ".csv" })
+            }
+            (Shape::Text, Task::Embed(_)) => {
+                Err(OutputError::WrongForm { path: path(), extension: "txt", holds: "texts, not vectors", instead: ".npy" })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// True when the output itself is the journal.
@@ -290,6 +322,7 @@ fn shape(name: &str) -> Result<(Shape, Packing), String> {
         Some((_, "csv")) => Shape::Table { delimiter: b',' },
         Some((_, "tsv")) => Shape::Table { delimiter: b'\t' },
         Some((_, "txt")) => Shape::Text,
+        Some((_, "npy")) => Shape::Matrix,
         Some((_, other)) => return Err(other.to_owned()),
     };
     Ok((shape, packing))

@@ -69,7 +69,7 @@ pub(crate) fn prepare(
     input::check(&inputs)?;
     claims::check(&output, &inputs, options)?;
     let mut errors = options.errors.as_deref().map(ErrorsFile::create).transpose()?;
-    let mut home = Home::open(output, options.ordered)?;
+    let mut home = Home::open(output, options.ordered, &options.task)?;
     let manifest = Manifest::of(options);
     let mut spending = Spending::of(options.max_cost.clone());
     let Earlier { mut index, warnings } = match home.files().filter(|_| !options.fresh) {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tidegate_engine::{Error, ErrorClass, Response, Trace};
+use tidegate_gemini::embedding;
 use tidegate_gemini::response::{self, Answer, AnswerStatus, Candidate, Extras, Usage};
 
 use crate::attachment::{Attachment, Named};
@@ -74,6 +75,8 @@ struct Record<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    embedding: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     response: Option<Box<RawValue>>,
     #[serde(flatten)]
     beside: Beside,
@@ -138,10 +141,13 @@ pub(crate) fn ended(asked: &Asked, result: &Result<Response, Error>, style: &Sty
 fn answered(asked: &Asked, response: &Response, style: &Style, now: Timestamp) -> Done {
     let (beside, files) = beside(asked, &response.body, style);
     // What stands nowhere else in the record must not be lost; what stands in files would swell it.
-    let whole = style.full || response.answer.text.is_none() && files.is_empty();
+    let embedding = if response.answer.text.is_none() { embedding::read(&response.body) } else { None };
+    let shown = response.answer.text.is_some() || !files.is_empty() || embedding.is_some();
+    let whole = style.full || !shown;
     let record = Record {
         text: response.answer.text.as_deref(),
         response: if whole { embedded(&response.body) } else { None },
+        embedding: embedding.map(|embedding| packed_in(&embedding.values)),
         beside,
         finish_reason: response.answer.finish_reason.as_deref(),
         ..blank(asked, Status::Ok, Some(&response.trace), now)
@@ -213,6 +219,7 @@ fn blank<'a>(asked: &'a Asked, status: Status, trace: Option<&'a Trace>, now: Ti
         success: status == Status::Ok,
         fingerprint: &asked.fingerprint,
         text: None,
+        embedding: None,
         response: None,
         beside: Beside::default(),
         error: None,
@@ -241,6 +248,11 @@ fn line(record: &Record<'_>, usage: &Usage) -> Done {
 fn on_one_line(value: &RawValue) -> Box<RawValue> {
     let line = value.get().replace(['\n', '\r'], " ");
     RawValue::from_string(line).unwrap_or_else(|_| value.to_owned())
+}
+
+/// Numbers without the blanks the API puts between them.
+fn packed_in(values: &RawValue) -> Box<RawValue> {
+    RawValue::from_string(without_blanks(values.get())).unwrap_or_else(|_| values.to_owned())
 }
 
 /// A body as a part of a one-line record; `None` when it is no JSON.

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::identity::Digest;
 use crate::journal::{JournalError, scan};
+use crate::npy;
 use crate::output::{Packing, Shape};
 
 /// Where the records lie, in input order; 16 bytes a row. Records whose row is gone come last.
@@ -37,6 +38,10 @@ impl Order {
     /// True when the journal stands in input order already.
     pub(crate) fn is_sorted(&self) -> bool {
         self.sorted
+    }
+
+    fn len(&self) -> usize {
+        self.places.len()
     }
 
     fn each(&self, journal: &Path, mut each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
@@ -79,6 +84,7 @@ fn shaped(journal: &Path, order: &Order, shape: Shape, writer: &mut dyn Write) -
             writer.write_all(b"\n")
         }),
         Shape::Array => array(journal, order, writer),
+        Shape::Matrix => npy::matrix(order.len(), writer, |each| order.each(journal, each)),
         Shape::Table { delimiter } => table(journal, order, delimiter, writer),
         Shape::Text => order.each(journal, |record| {
             let record: Value = serde_json::from_slice(record)?;
@@ -99,7 +105,7 @@ fn array(journal: &Path, order: &Order, writer: &mut dyn Write) -> io::Result<()
     writer.write_all(b"\n]\n")
 }
 
-/// The columns every table has; those of metadata and extra fields follow.
+/// The columns every table has; vectors and those of metadata and extra fields follow.
 const COLUMNS: [&str; 24] = [
     "id",
     "index",
@@ -132,7 +138,7 @@ fn table(journal: &Path, order: &Order, delimiter: u8, writer: &mut dyn Write) -
     let mut known: HashSet<String> = columns.iter().cloned().collect();
     order.each(journal, |record| {
         let cells = cells(record)?;
-        let own = cells.keys().filter(|name| is_of("metadata", name) || is_of("extra", name));
+        let own = cells.keys().filter(|name| *name == "embedding" || is_of("metadata", name) || is_of("extra", name));
         columns.extend(own.filter(|name| known.insert((*name).clone())).cloned());
         Ok(())
     })?;

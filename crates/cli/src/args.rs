@@ -1,5 +1,6 @@
 //! The command line as it is typed: what people may write, and nothing beyond checking it.
 
+mod embed;
 mod keys;
 mod pacing;
 mod plan;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use embed::{EMBEDDING_MODEL, EmbedArgs};
 pub use keys::{AddArgs, ExplainArgs, InitArgs, KeysArgs, KeysCommand, ListingArgs, NameArgs};
 pub use pacing::PacingArgs;
 pub use plan::PlanArgs;
@@ -41,6 +43,8 @@ pub struct Arguments {
 pub enum Command {
     /// Ask every prompt of the inputs once and append the answers to OUT; the same command again resumes
     Run(Box<RunArgs>),
+    /// Ask the vector of every text of the inputs once, with the guarantees of run
+    Embed(Box<EmbedArgs>),
     /// Tell tokens, cost and time of the inputs under these quotas, before anything is spent
     Plan(Box<PlanArgs>),
     /// Look after the keys: init, add, list, remove, check, explain

@@ -1,6 +1,7 @@
 //! The commands, one file each, and what all of them start from.
 
 pub mod completions;
+pub mod embed;
 pub mod keys;
 mod past;
 pub mod plan;

@@ -48,8 +48,10 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(command: Command, context: Context) -> Result<ExitCode, Failure> {
-    if let Command::Run(wanted) = &command {
-        commands::run::check_files(wanted, &context)?;
+    match &command {
+        Command::Run(wanted) => commands::run::check_files(wanted, &context)?,
+        Command::Embed(wanted) => commands::run::check_files(&wanted.run, &context)?,
+        _ => {}
     }
     context.log.start(&context.screen)?;
     let runtime = tokio::runtime::Runtime::new()
@@ -59,6 +61,7 @@ fn run(command: Command, context: Context) -> Result<ExitCode, Failure> {
         let command = tokio::spawn(async {
             match command {
                 Command::Run(wanted) => commands::run::run(*wanted, context).await,
+                Command::Embed(wanted) => commands::embed::run(*wanted, context).await,
                 Command::Plan(wanted) => commands::plan::run(&wanted, &context),
                 Command::Keys(wanted) => commands::keys::run(wanted, context).await,
                 Command::Simulate(wanted) => commands::simulate::serve(wanted, context).await,

@@ -12,10 +12,35 @@ use secrecy::SecretString;
 pub struct Call {
     /// Bare model id.
     pub model: Arc<str>,
-    /// The body of `generateContent`, or of `countTokens`.
+    /// What is asked of it.
+    pub method: Method,
+    /// The body as it goes over the wire.
     pub body: Bytes,
     /// The key to use; its `Debug` is redacted.
     pub key: Arc<SecretString>,
+}
+
+/// What a call asks of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Method {
+    /// `generateContent`.
+    #[default]
+    Generate,
+    /// `embedContent`: the vector of one text.
+    Embed,
+    /// `batchEmbedContents`: what several [`Method::Embed`] calls become on their way.
+    EmbedTogether,
+}
+
+impl Method {
+    /// The name behind the colon of the address.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Generate => "generateContent",
+            Method::Embed => "embedContent",
+            Method::EmbedTogether => "batchEmbedContents",
+        }
+    }
 }
 
 /// What came back with an HTTP status.

@@ -2,10 +2,10 @@
 
 use tidegate_gemini::error::{Fault, FaultKind, QuotaDimension, Violation};
 use tidegate_gemini::response::{Answer, AnswerStatus, ResponseError, Usage};
-use tidegate_gemini::{error, response};
+use tidegate_gemini::{embedding, error, response};
 use tidegate_scheduler::{Denied, Dimension, KeyFault, Outcome, Scope, TaskFault, Used};
 
-use crate::backend::{Reply, TransportError};
+use crate::backend::{Method, Reply, TransportError};
 use crate::event::Blame;
 use crate::retry_on::RetryOn;
 
@@ -33,24 +33,47 @@ pub(crate) struct FaultWords {
 }
 
 /// Judges what came back from the backend.
-pub(crate) fn classify(result: &Result<Reply, TransportError>, retry_on: &RetryOn) -> Reading {
+pub(crate) fn classify(method: Method, result: &Result<Reply, TransportError>, retry_on: &RetryOn) -> Reading {
     match result {
-        Ok(reply) if reply.status == 200 => success(reply, retry_on),
+        Ok(reply) if reply.status == 200 => success(method, reply, retry_on),
         Ok(reply) => {
             let fault = error::read(reply.status, reply.content_type.as_deref(), reply.retry_after.as_deref(), &reply.body);
-            failed(&fault, retry_on)
+            let reading = failed(&fault, retry_on);
+            if method == Method::Embed { in_company(reading) } else { reading }
         }
         Err(fault @ TransportError::Key) => unsendable(fault),
         Err(fault) => transient(None, transport_code(fault), fault.to_string()),
     }
 }
 
-fn success(reply: &Reply, retry_on: &RetryOn) -> Reading {
+/// A fault of one text may be another's that shared its call: it is asked again in smaller company, at last alone.
+fn in_company(reading: Reading) -> Reading {
+    match reading.outcome {
+        Outcome::TaskFailed(fault) => Reading { outcome: Outcome::TaskFailed(TaskFault { retry: true, ..fault }), ..reading },
+        _ => reading,
+    }
+}
+
+fn success(method: Method, reply: &Reply, retry_on: &RetryOn) -> Reading {
+    if method != Method::Generate {
+        return embedded(reply, retry_on);
+    }
     match response::read(&reply.body) {
         Ok(answer) => answered(answer),
         Err(ResponseError::ErrorBody(fault)) => failed(&fault, retry_on),
         Err(unreadable) => transient(Some(reply.status), "UNREADABLE", unreadable.to_string()),
     }
+}
+
+fn embedded(reply: &Reply, retry_on: &RetryOn) -> Reading {
+    let Some(embedding) = embedding::read(&reply.body) else {
+        return match response::read(&reply.body) {
+            Err(ResponseError::ErrorBody(fault)) => failed(&fault, retry_on),
+            _ => transient(Some(reply.status), "UNREADABLE", "the answer holds no vector".to_string()),
+        };
+    };
+    let answer = Answer { usage: embedding.usage, ..Answer::default() };
+    answered(answer)
 }
 
 fn answered(answer: Answer) -> Reading {
@@ -335,7 +358,7 @@ mod tests {
     fn refused(status: u16, body: &str, content_type: &str, retry_on: &[u16]) -> (String, Blame) {
         let content_type = Some(content_type.to_string());
         let reply = Reply { status, content_type, retry_after: None, body: body.to_string().into() };
-        let reading = classify(&Ok(reply), &RetryOn::new(retry_on.iter().copied()));
+        let reading = classify(Method::Generate, &Ok(reply), &RetryOn::new(retry_on.iter().copied()));
         (word(&reading.outcome), reading.fault.unwrap().blame)
     }
 
@@ -358,6 +381,6 @@ mod tests {
     }
 
     fn judge(result: &Result<Reply, TransportError>) -> Reading {
-        classify(result, &RetryOn::default())
+        classify(Method::Generate, result, &RetryOn::default())
     }
 }

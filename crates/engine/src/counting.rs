@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidegate_gemini::{models, tokens};
 use tidegate_scheduler::KeyState;
 
-use crate::backend::Call;
+use crate::backend::{Call, Method};
 use crate::driver::{Driver, State};
 use crate::outlier::CountTokens;
 use crate::request::Request;
@@ -18,7 +18,7 @@ pub(crate) const AT_ONCE: usize = 32;
 
 /// The input tokens of `request` as the API counts them; `None` where that is not wanted or not told.
 pub(crate) async fn count(driver: &Driver, request: &Request) -> Option<u64> {
-    if driver.count_tokens == CountTokens::Never {
+    if driver.count_tokens == CountTokens::Never || request.method != Method::Generate {
         return None;
     }
     let call = call(driver, request)?;
@@ -42,7 +42,12 @@ fn call(driver: &Driver, request: &Request) -> Option<Call> {
         keys.get(turn % keys.len().max(1))?.key
     };
     let body = tokens::count_request(&request.model, &request.body)?.into();
-    Some(Call { model: request.model.as_str().into(), body, key: driver.keys[key.0 as usize].secret.clone() })
+    Some(Call {
+        model: request.model.as_str().into(),
+        method: request.method,
+        body,
+        key: driver.keys[key.0 as usize].secret.clone(),
+    })
 }
 
 fn is_wanted(driver: &Driver, state: &mut State, request: &Request) -> bool {

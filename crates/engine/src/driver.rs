@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, broadcast, oneshot};
 use tokio::task::AbortHandle;
 
-use crate::backend::{Backend, Call, Reply, TransportError};
+use crate::backend::{Backend, Call, Method, Reply, TransportError};
 use crate::classify::{FaultWords, Reading, classify};
 use crate::clock::Clock;
 use crate::counting;
@@ -313,7 +313,9 @@ impl Driver {
         ticket.trace.project = project;
         ticket.trace.key = card.name.clone();
         ticket.trace.queued = now - ticket.submitted;
-        let call = Call { model: ticket.model.clone(), body: ticket.request.body.clone(), key: card.secret.clone() };
+        let request = &ticket.request;
+        let call =
+            Call { model: ticket.model.clone(), method: request.method, body: request.body.clone(), key: card.secret.clone() };
         let tokens = ticket.tokens;
         if let Some(memory) = &mut state.memory {
             memory.started(&mut state.scheduler, now, card.project, &ticket.family, tokens);
@@ -427,26 +429,31 @@ impl Driver {
 
 async fn attempt_once(driver: Arc<Driver>, job: JobId, attempt: u32, call: Call) {
     let bound = driver.attempt_timeout;
-    let key = call.key.clone();
+    let (key, method) = (call.key.clone(), call.method);
     let called = AssertUnwindSafe(driver.backend.call(call)).catch_unwind();
     let result = tokio::time::timeout(bound, called).await;
     // A backend of somebody else's may panic; its prompt must not wait for ever.
     let result =
         result.map(|called| called.unwrap_or_else(|_| Err(TransportError::Cut { reason: "the backend panicked".to_string() })));
     let result = result.unwrap_or(Err(TransportError::Timeout { seconds: bound.as_secs() }));
-    let (body, reading) = judged(result, &driver.retry_on, &key);
+    let (body, reading) = judged(method, result, &driver.retry_on, &key);
     driver.finish(job, attempt, body, reading);
 }
 
 /// What came back and what it means, with the key taken out of both. What a model said never saw the key and passes untouched.
-fn judged(result: Result<Reply, TransportError>, retry_on: &RetryOn, key: &SecretString) -> (Option<Bytes>, Reading) {
-    let reading = classify(&result, retry_on);
+fn judged(
+    method: Method,
+    result: Result<Reply, TransportError>,
+    retry_on: &RetryOn,
+    key: &SecretString,
+) -> (Option<Bytes>, Reading) {
+    let reading = classify(method, &result, retry_on);
     let quotable = reading.fault.is_some() && reading.answer.is_none();
     let clean = result.as_ref().ok().filter(|_| quotable).and_then(|reply| redact::hidden(reply, key));
     match clean {
         Some(reply) => {
             let body = reply.body.clone();
-            let Reading { fault, .. } = classify(&Ok(reply), retry_on);
+            let Reading { fault, .. } = classify(method, &Ok(reply), retry_on);
             (Some(body), Reading { fault, ..reading })
         }
         None => (result.ok().map(|reply| reply.body), reading),

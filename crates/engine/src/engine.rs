@@ -19,6 +19,7 @@ use crate::driver::{Driver, KeyCard, Parts};
 use crate::event::{Event, Observer};
 use crate::memory::Memory;
 use crate::outlier::CountTokens;
+use crate::packing::Packing;
 use crate::request::{Error, ErrorClass, Request, Response};
 use crate::retry_on::RetryOn;
 use crate::stats::{KeyStatus, QuotaStatus, Status, Waiting};
@@ -160,6 +161,7 @@ impl Builder {
             Some(backend) => backend,
             None => Arc::new(HttpBackend::new(self.base_url.as_deref().unwrap_or(GOOGLE), self.http, attempt_timeout)?),
         };
+        let backend = Arc::new(Packing::new(backend));
         let clock = Clock::new(self.start_at);
         let base_url = self.base_url.as_deref().unwrap_or(GOOGLE);
         let cards = cards(&self.projects);

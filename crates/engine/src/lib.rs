@@ -14,6 +14,7 @@ mod event;
 mod key_check;
 mod memory;
 mod outlier;
+mod packing;
 mod redact;
 pub mod rehearsal;
 mod request;
@@ -23,7 +24,7 @@ mod stats;
 pub mod store;
 mod transport;
 
-pub use backend::{Backend, Call, Reply, TransportError};
+pub use backend::{Backend, Call, Method, Reply, TransportError};
 pub use engine::{BuildError, Builder, Engine, GOOGLE, Project};
 pub use event::{Attempt, AttemptFault, Blame, Event, EventKind, Observer, Seat};
 pub use key_check::{KeyCheck, KeyStanding, KeyVerdict};

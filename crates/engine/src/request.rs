@@ -7,12 +7,16 @@ use bytes::Bytes;
 use tidegate_gemini::response::{Answer, Usage};
 use tidegate_gemini::tokens::Estimate;
 
+use crate::backend::Method;
+
 /// One prompt ready to be sent, with what the scheduler needs to know of it.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Bare model id, for example `gemini-3.8-flash`.
     pub model: String,
-    /// The body of `generateContent`, exactly as it goes over the wire.
+    /// What is asked of the model.
+    pub method: Method,
+    /// The body, exactly as it goes over the wire.
     pub body: Bytes,
     /// Input tokens by kind of content, as estimated before calibration; the engine applies what it has learned of the model.
     pub estimate: Estimate,
@@ -29,12 +33,19 @@ impl Request {
     pub fn new(built: tidegate_gemini::request::Request) -> Request {
         Request {
             model: built.model,
+            method: Method::Generate,
             body: built.body.text().clone(),
             estimate: built.estimate,
             priority: 0,
             deadline: None,
             label: None,
         }
+    }
+
+    /// A request for the vector of one text, built by [`tidegate_gemini::embedding::build`]. The answer's body is that of
+    /// `embedContent`, to be read by [`tidegate_gemini::embedding::read`]; on the wire up to 100 texts share a call.
+    pub fn embedding(built: tidegate_gemini::request::Request) -> Request {
+        Request { method: Method::Embed, ..Request::new(built) }
     }
 
     /// The same request under the caller's own name.

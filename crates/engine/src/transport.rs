@@ -198,7 +198,8 @@ impl HttpBackend {
 
 impl Backend for HttpBackend {
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Reply, TransportError>> {
-        self.send(call, "generateContent").boxed()
+        let method = call.method.name();
+        self.send(call, method).boxed()
     }
 
     fn count_tokens(&self, call: Call) -> BoxFuture<'_, Result<Reply, TransportError>> {

@@ -11,6 +11,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod embedding;
 pub mod error;
 mod fields;
 pub mod media;

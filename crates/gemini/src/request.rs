@@ -127,6 +127,11 @@ fn is_plain(prompt: &Prompt) -> bool {
 }
 
 impl Request {
+    /// A body that is whole as it is.
+    pub(crate) fn of_text(model: String, body: Vec<u8>, estimate: Estimate) -> Request {
+        Request { model, body: Skeleton::whole(body), media: Vec::new(), estimate, resolution: None }
+    }
+
     /// The estimate with that of the media, once `facts` tell what each of them is, in the order of [`Request::media`].
     pub fn estimate_with(&self, facts: &[Facts]) -> Estimate {
         let each = self.media.iter().zip(facts);

@@ -39,10 +39,11 @@ impl Usage {
 }
 
 /// What a 200 is worth to the one who asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AnswerStatus {
     /// A whole answer.
+    #[default]
     Ok,
     /// Text whose end is missing or spoiled, mostly for want of output tokens.
     Truncated,
@@ -53,7 +54,7 @@ pub enum AnswerStatus {
 }
 
 /// One answer of the model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
     /// What the answer is worth.
     pub status: AnswerStatus,

@@ -11,7 +11,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_batch::{Control, Options, Output, RunError, StopReason, Summary};
+use tidegate_batch::{Control, Options, Output, RunError, StopReason, Summary, Task};
 use tidegate_engine::{Engine, Figures};
 
 use super::Context;
@@ -33,6 +33,14 @@ use watch::Watch;
 /// # Errors
 /// When it cannot begin, or breaks off; what was answered until then is in the output.
 pub async fn run(wanted: RunArgs, context: Context) -> Result<ExitCode, Failure> {
+    run_task(wanted, Task::Answer, context).await
+}
+
+/// The same for any task.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_task(wanted: RunArgs, task: Task, context: Context) -> Result<ExitCode, Failure> {
     let began = Instant::now();
     let simulator = simulator(&context).await?;
     let settings = settings(&wanted, &context, simulator.as_ref())?;
@@ -48,6 +56,7 @@ pub async fn run(wanted: RunArgs, context: Context) -> Result<ExitCode, Failure>
     let records = Arc::new(Records::new(settings.prices.clone(), wanted.report.as_deref())?);
     let engine = prepare::engine(&settings, context.global.sim.is_some(), &wanted, watch.clone(), &records)?;
     let options = Options {
+        task,
         admit: engine.max_concurrency() * 2 + 256,
         in_use: prepare::in_use(&wanted, &context),
         endpoint: Some(if context.global.sim.is_some() { "simulated" } else { "api" }.to_string()),

@@ -1,0 +1,288 @@
+//! Embeddings travel together: texts that leave at the same time with the same key share one call of up to 100.
+//!
+//! Each text is a prompt of its own to the scheduler, since the API counts texts, not calls. Only here, after every text
+//! has its permit, they are put into one envelope, and the answer is taken apart again.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{self, BoxFuture, FutureExt};
+use parking_lot::Mutex;
+use tidegate_gemini::embedding::{self, MOST_TEXTS};
+use tokio::sync::oneshot;
+
+use crate::backend::{Backend, Call, Method, Reply, TransportError};
+
+/// How long the first text waits for company: far less than a call takes, long enough for a whole batch to be started.
+const COMPANY: Duration = Duration::from_millis(5);
+/// The most bytes of texts in one call; the API takes far more, a call of this size is already worth its overhead.
+const MOST_BYTES: usize = 4 << 20;
+/// Texts that shared a refused call share the next with at most so many others, so that the faulty one is soon alone.
+const SUSPECTS: usize = 10;
+
+type Answer = Result<Reply, TransportError>;
+
+/// A [`Backend`] that packs the embeddings of another one.
+pub(crate) struct Packing {
+    inner: Arc<dyn Backend>,
+    open: Arc<Mutex<Open>>,
+}
+
+#[derive(Default)]
+struct Open {
+    envelopes: HashMap<Address, Envelope>,
+    /// Texts of calls that were refused as malformed, and how often.
+    suspects: HashMap<u64, u8>,
+    /// Numbers the envelopes: one that was sent must not be closed again by its timer.
+    last: u64,
+}
+
+/// Who may share an envelope.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Address {
+    model: Arc<str>,
+    /// The key, by the place where it is kept: the secret itself is never hashed or compared.
+    key: usize,
+    /// How many may share it.
+    most: usize,
+}
+
+struct Envelope {
+    number: u64,
+    call: Call,
+    bytes: usize,
+    letters: Vec<Letter>,
+}
+
+struct Letter {
+    body: Bytes,
+    reply_to: oneshot::Sender<Answer>,
+}
+
+impl Packing {
+    pub(crate) fn new(inner: Arc<dyn Backend>) -> Packing {
+        Packing { inner, open: Arc::default() }
+    }
+
+    async fn post(&self, call: Call) -> Answer {
+        let (reply_to, reply) = oneshot::channel();
+        self.put(call, reply_to);
+        reply.await.unwrap_or_else(|_| Err(TransportError::Cut { reason: "the call it shared was dropped".to_string() }))
+    }
+
+    /// Puts a text into the envelope of its kind; a full one is sent, a new one is sent a moment later.
+    fn put(&self, call: Call, reply_to: oneshot::Sender<Answer>) {
+        let mut open = self.open.lock();
+        let most = match open.suspects.get(&mark(&call.body)) {
+            None => MOST_TEXTS,
+            Some(1) => SUSPECTS,
+            Some(_) => 1,
+        };
+        let address = Address { model: call.model.clone(), key: Arc::as_ptr(&call.key).addr(), most };
+        let letter = Letter { body: call.body.clone(), reply_to };
+        let bytes = letter.body.len();
+        if open.envelopes.get(&address).is_some_and(|envelope| envelope.bytes + bytes > MOST_BYTES) {
+            self.send(open.envelopes.remove(&address));
+        }
+        open.last += 1;
+        let number = open.last;
+        let envelope = open.envelopes.entry(address.clone()).or_insert_with(|| {
+            self.send_after(address.clone(), number);
+            Envelope {
+                number,
+                call: Call { method: Method::EmbedTogether, body: Bytes::new(), ..call },
+                bytes: 0,
+                letters: Vec::new(),
+            }
+        });
+        envelope.bytes += bytes;
+        envelope.letters.push(letter);
+        if envelope.letters.len() >= most {
+            self.send(open.envelopes.remove(&address));
+        }
+    }
+
+    fn send_after(&self, address: Address, number: u64) {
+        let (inner, open) = (self.inner.clone(), self.open.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(COMPANY).await;
+            let due = {
+                let mut open = open.lock();
+                let is_same = open.envelopes.get(&address).is_some_and(|envelope| envelope.number == number);
+                if is_same { open.envelopes.remove(&address) } else { None }
+            };
+            if let Some(envelope) = due {
+                deliver(inner, open, envelope).await;
+            }
+        });
+    }
+
+    fn send(&self, envelope: Option<Envelope>) {
+        if let Some(envelope) = envelope {
+            tokio::spawn(deliver(self.inner.clone(), self.open.clone(), envelope));
+        }
+    }
+}
+
+impl Backend for Packing {
+    fn call(&self, call: Call) -> BoxFuture<'_, Answer> {
+        match call.method {
+            Method::Generate | Method::EmbedTogether => self.inner.call(call),
+            Method::Embed => self.post(call).boxed(),
+        }
+    }
+
+    fn count_tokens(&self, call: Call) -> BoxFuture<'_, Answer> {
+        self.inner.count_tokens(call)
+    }
+}
+
+/// Sends an envelope and hands every text its part of the answer. It is dropped when nobody waits for it any more.
+async fn deliver(inner: Arc<dyn Backend>, open: Arc<Mutex<Open>>, envelope: Envelope) {
+    let Envelope { mut call, mut letters, .. } = envelope;
+    letters.retain(|letter| !letter.reply_to.is_closed());
+    if letters.is_empty() {
+        return;
+    }
+    call.body = embedding::pack(letters.iter().map(|letter| &letter.body[..])).into();
+    let answer = {
+        let gone = future::join_all(letters.iter_mut().map(|letter| letter.reply_to.closed()));
+        let called = inner.call(call);
+        tokio::select! {
+            answer = called => answer,
+            _ = gone => return,
+        }
+    };
+    note_suspects(&open, &letters, &answer);
+    let parts = match &answer {
+        Ok(reply) if reply.status == 200 => embedding::unpack(&reply.body, letters.len()),
+        _ => None,
+    };
+    match (parts, answer) {
+        (Some(parts), Ok(reply)) => {
+            for (letter, part) in letters.into_iter().zip(parts) {
+                let _ = letter.reply_to.send(Ok(Reply { body: part.into(), ..reply.clone() }));
+            }
+        }
+        (_, answer) => {
+            for letter in letters {
+                let _ = letter.reply_to.send(answer.clone());
+            }
+        }
+    }
+}
+
+/// A refused call of several may be the fault of one: none of them is sure of its judgement before it went alone.
+fn note_suspects(open: &Mutex<Open>, letters: &[Letter], answer: &Answer) {
+    let marks: HashSet<u64> = letters.iter().map(|letter| mark(&letter.body)).collect();
+    let mut open = open.lock();
+    match answer {
+        Ok(reply) if reply.status == 400 && letters.len() > 1 => {
+            let one_by_one = letters.len() <= SUSPECTS;
+            for mark in marks {
+                let times = open.suspects.entry(mark).or_default();
+                *times = if one_by_one { 2 } else { (*times + 1).min(2) };
+            }
+        }
+        _ => open.suspects.retain(|mark, _| !marks.contains(mark)),
+    }
+}
+
+fn mark(body: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    body.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use secrecy::SecretString;
+    use serde_json::{Value, json};
+
+    /// Answers each text with its own number as a vector; refuses a call that holds `bad`.
+    #[derive(Default)]
+    struct Recorder {
+        sizes: Arc<Mutex<Vec<usize>>>,
+    }
+
+    impl Backend for Recorder {
+        fn call(&self, call: Call) -> BoxFuture<'_, Answer> {
+            let sizes = self.sizes.clone();
+            async move {
+                assert_eq!(call.method, Method::EmbedTogether);
+                let body: Value = serde_json::from_slice(&call.body).unwrap();
+                let texts: Vec<u64> = body["requests"].as_array().unwrap().iter().map(|one| one["n"].as_u64().unwrap()).collect();
+                sizes.lock().push(texts.len());
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                let (status, body) = match texts.contains(&13) {
+                    true => (400, json!({"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "no"}})),
+                    false => {
+                        let vectors: Vec<Value> = texts.iter().map(|n| json!({"values": [n]})).collect();
+                        (200, json!({ "embeddings": vectors }))
+                    }
+                };
+                Ok(Reply { status, content_type: None, retry_after: None, body: body.to_string().into() })
+            }
+            .boxed()
+        }
+    }
+
+    fn text(n: u64, key: &Arc<SecretString>) -> Call {
+        let body = json!({ "n": n }).to_string().into();
+        Call { model: "gemini-embedding-001".into(), method: Method::Embed, body, key: key.clone() }
+    }
+
+    fn vector(answer: &Answer) -> Option<u64> {
+        let reply = answer.as_ref().ok()?;
+        let body: Value = serde_json::from_slice(&reply.body).ok()?;
+        body["embedding"]["values"][0].as_u64()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn texts_that_leave_together_share_calls_of_at_most_a_hundred_and_get_their_own_vectors() {
+        let recorder = Recorder::default();
+        let sizes = recorder.sizes.clone();
+        let packing = Packing::new(Arc::new(recorder));
+        let keys = [Arc::new(SecretString::from("one")), Arc::new(SecretString::from("two"))];
+        let calls = (100..350).map(|n| packing.call(text(n, &keys[0]))).chain([packing.call(text(7, &keys[1]))]);
+        let answers = future::join_all(calls).await;
+        let vectors: Vec<Option<u64>> = answers.iter().map(vector).collect();
+        assert_eq!(vectors, (100..350).chain([7]).map(Some).collect::<Vec<_>>());
+        let mut sizes = sizes.lock().clone();
+        sizes.sort_unstable();
+        assert_eq!(sizes, [1, 50, 100, 100], "a text with another key travels apart");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_faulty_text_is_alone_at_its_third_attempt_and_the_others_are_through() {
+        let recorder = Recorder::default();
+        let sizes = recorder.sizes.clone();
+        let packing = Packing::new(Arc::new(recorder));
+        let key = Arc::new(SecretString::from("one"));
+        let mut waiting: Vec<u64> = (0..100).collect();
+        for _attempt in 0..3 {
+            let answers = future::join_all(waiting.iter().map(|n| packing.call(text(*n, &key)))).await;
+            let refused = waiting.iter().zip(&answers).filter(|(_, answer)| vector(answer).is_none());
+            waiting = refused.map(|(n, _)| *n).collect();
+        }
+        assert_eq!(waiting, [13]);
+        assert_eq!(sizes.lock()[11..], [1; 10], "a hundred, then ten tens, then ten alone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_nobody_waits_for_is_not_sent() {
+        let recorder = Recorder::default();
+        let sizes = recorder.sizes.clone();
+        let packing = Packing::new(Arc::new(recorder));
+        let key = Arc::new(SecretString::from("one"));
+        let dropped = tokio::time::timeout(Duration::from_millis(1), packing.call(text(1, &key))).await;
+        assert!(dropped.is_err());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(sizes.lock().is_empty());
+    }
+}
