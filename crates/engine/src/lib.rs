@@ -4,6 +4,7 @@
 //! decide, do the actions. See [`Engine`] for an example.
 
 mod backend;
+mod cache;
 mod classify;
 mod clock;
 mod counting;
@@ -11,6 +12,7 @@ mod driver;
 mod ending;
 mod engine;
 mod event;
+mod in_flight;
 mod key_check;
 mod memory;
 mod outlier;
@@ -25,8 +27,10 @@ pub mod store;
 mod transport;
 
 pub use backend::{Backend, Call, Method, Reply, TransportError};
+pub use cache::{AnswerCache, CacheBounds, CacheKey};
 pub use engine::{BuildError, Builder, Engine, GOOGLE, Project};
 pub use event::{Attempt, AttemptFault, Blame, Event, EventKind, Observer, Seat};
+pub use in_flight::{InFlight, Origin};
 pub use key_check::{KeyCheck, KeyStanding, KeyVerdict};
 pub use outlier::CountTokens;
 pub use redact::public_url;

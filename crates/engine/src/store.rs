@@ -36,7 +36,7 @@ mod fingerprint;
 mod journal;
 mod keys;
 mod limits;
-mod place;
+pub(crate) mod place;
 mod redacted;
 mod schema;
 mod slots;
@@ -165,7 +165,7 @@ impl fmt::Debug for Store {
 }
 
 /// Switches to the write-ahead log. SQLite does not wait by itself when several processes switch a new file at once.
-fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
     let start = Instant::now();
     loop {
         match connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())) {

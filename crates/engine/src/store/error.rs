@@ -57,7 +57,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(super) fn from_sqlite(path: &Path, fault: &rusqlite::Error) -> StoreError {
+    pub(crate) fn from_sqlite(path: &Path, fault: &rusqlite::Error) -> StoreError {
         let path = path.to_path_buf();
         let reason = fault.to_string();
         match fault.sqlite_error_code() {

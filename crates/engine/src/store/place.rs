@@ -37,7 +37,7 @@ fn state_dir_on(system: &str, variable: impl Fn(&str) -> Option<String>) -> Opti
 }
 
 /// Makes the folder, for its owner alone, where it is missing.
-pub(super) fn create(folder: &Path) -> Result<(), StoreError> {
+pub(crate) fn create(folder: &Path) -> Result<(), StoreError> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

@@ -69,7 +69,15 @@ pub fn project(name: &str, keys: usize, limits: Limits) -> Project {
 
 pub fn request(text: &str) -> Request {
     let body = format!(r#"{{"contents":[{{"parts":[{{"text":"{text}"}}]}}]}}"#);
-    Request { model: MODEL.into(), body: body.into(), estimate: 10.into(), priority: 0, deadline: None, label: Some(text.into()) }
+    Request {
+        model: MODEL.into(),
+        method: Default::default(),
+        body: body.into(),
+        estimate: 10.into(),
+        priority: 0,
+        deadline: None,
+        label: Some(text.into()),
+    }
 }
 
 /// The simulator as a backend in the runtime's (paused) time.
