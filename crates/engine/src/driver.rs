@@ -336,7 +336,7 @@ impl Driver {
         ticket.trace.usage.add(&usage);
         ticket.last = Last { answer, body, fault: fault.clone() };
         let (label, latency) = (ticket.request.label.clone(), ticket.trace.latency);
-        let seat = ticket.seat.clone();
+        let (seat, sent) = (ticket.seat.clone(), ticket.started);
         let (key, family, body) = (ticket.key, ticket.family.clone(), ticket.last.body.clone().unwrap_or_default());
         learn(&mut state.calibration, ticket, &usage);
         let mut actions = Vec::new();
@@ -345,7 +345,7 @@ impl Driver {
             let Consequences { held, dead, parked } = consequences(&actions);
             let card = &self.keys[key.0 as usize];
             let (outcome, fault, dead, parked, body) = (&outcome, fault.as_ref(), &dead, &parked, &body);
-            let answered = Answered { now, key, card, family, outcome, held, dead, parked, fault, body };
+            let answered = Answered { now, sent, key, card, family, outcome, held, dead, parked, fault, body };
             memory.answered(&mut state.scheduler, &answered);
         }
         if let Some(seat) = seat {

@@ -40,7 +40,8 @@ pub(crate) struct Memory {
     families: HashSet<Arc<str>>,
     blocks: HashMap<(u32, Arc<str>), Block>,
     learned: HashMap<(u32, Arc<str>), Limits>,
-    states: HashMap<(KeyId, Arc<str>), &'static str>,
+    /// What is against each key, by model, and since when.
+    states: HashMap<(KeyId, Arc<str>), (&'static str, Timestamp)>,
 }
 
 /// Requests of a day that are written down and not yet sent.
@@ -65,6 +66,8 @@ enum Note {
 /// One answer, with what memory needs of it.
 pub(crate) struct Answered<'a> {
     pub now: Timestamp,
+    /// When the call left.
+    pub sent: Timestamp,
     pub key: KeyId,
     pub card: &'a KeyCard,
     pub family: Arc<str>,
@@ -130,10 +133,16 @@ impl Memory {
         for remembered in self.remembered(scheduler, now, window)? {
             scheduler.restore(now, &remembered);
         }
-        for state in self.store.key_states()?.iter().filter(|state| state.model.is_empty() && state.state == FAILED_INIT) {
+        for state in self.store.key_states()? {
+            let Some(name) = [FAILED_INIT, FULLY_EXHAUSTED, TEMPORARILY_EXHAUSTED].into_iter().find(|name| *name == state.state)
+            else {
+                continue;
+            };
             for key in self.keys_of(state.key) {
-                scheduler.bury(key, &state.reason);
-                self.states.insert((key, Arc::from("")), FAILED_INIT);
+                if state.model.is_empty() && name == FAILED_INIT {
+                    scheduler.bury(key, &state.reason);
+                }
+                self.states.insert((key, Arc::from(state.model.as_str())), (name, state.since));
             }
         }
         Ok(())
@@ -262,13 +271,23 @@ impl Memory {
                 let (until, fully) = answered.held.unwrap_or((answered.now, false));
                 let state = if fully { FULLY_EXHAUSTED } else { TEMPORARILY_EXHAUSTED };
                 let until = Some(until).filter(|until| !until.is_never());
-                self.change(answered, answered.key, answered.family.clone(), state, until);
+                let known = self.state(answered).filter(|(_, since)| answered.sent < *since).map(|(state, _)| state);
+                // What left before the key was put to rest repeats it at most: a used up day stands above a minute.
+                if known != Some(state) && known != Some(FULLY_EXHAUSTED) {
+                    self.change(answered, answered.key, answered.family.clone(), state, until);
+                }
             }
-            Outcome::Done { .. } if self.states.contains_key(&(answered.key, answered.family.clone())) => {
+            // An answer to a call that left before the refusal was known is no recovery.
+            Outcome::Done { .. } if self.state(answered).is_some_and(|(_, since)| answered.sent >= since) => {
                 self.change(answered, answered.key, answered.family.clone(), AVAILABLE, None);
             }
             _ => {}
         }
+    }
+
+    /// What is against this key for this model, and since when.
+    fn state(&self, answered: &Answered<'_>) -> Option<(&'static str, Timestamp)> {
+        self.states.get(&(answered.key, answered.family.clone())).copied()
     }
 
     fn learn(&mut self, scheduler: &mut Scheduler, answered: &Answered<'_>, told: bool) {
@@ -295,9 +314,9 @@ impl Memory {
         let from = if to == AVAILABLE {
             self.states.remove(&(key, model.clone()))
         } else {
-            self.states.insert((key, model.clone()), to)
+            self.states.insert((key, model.clone()), (to, answered.now))
         };
-        let from = from.unwrap_or(AVAILABLE);
+        let from = from.map_or(AVAILABLE, |(state, _)| state);
         let cause = answered.fault.map_or_else(|| "answered again".to_owned(), |fault| fault.code.clone());
         if to == AVAILABLE {
             self.note(Note::Clear(fingerprint, model.clone()));

@@ -139,3 +139,24 @@ async fn a_store_that_cannot_be_had_does_not_stop_the_engine() {
     let engine = engine(&file, &Script::default(), 1, Limits::default(), START);
     assert!(answered_within(&engine, 10).await);
 }
+
+/// Two calls leave together; one is refused for the day, and the other's answer comes after that.
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_a_call_from_before_the_refusal_is_no_recovery() {
+    let folder = tempfile::tempdir().unwrap();
+    let answer = r#"{"candidates":[{"content":{"parts":[{"text":"x"}]},"finishReason":"STOP"}]}"#;
+    let script = Script::default()
+        .then(Duration::from_millis(100), reply(429, DAY_FULL))
+        .then(Duration::from_millis(300), reply(429, &DAY_FULL.replace("PerDay", "PerMinute")))
+        .then(Duration::from_millis(500), reply(200, answer));
+    let engine = engine(folder.path(), &script, 1, Limits::default(), START);
+    let (first, second, third) =
+        tokio::join!(answered_within(&engine, 100), answered_within(&engine, 100), answered_within(&engine, 100));
+    assert_eq!((first, second, third), (false, false, true));
+    engine.shutdown(Duration::from_secs(1)).await;
+    drop(engine);
+    let store = Store::open(folder.path(), GOOGLE).unwrap();
+    let states: Vec<String> = store.key_journal("main/1", 10).unwrap().into_iter().map(|event| event.to).collect();
+    assert_eq!(states, ["FULLY_EXHAUSTED"]);
+    assert_eq!(store.key_states().unwrap()[0].state, "FULLY_EXHAUSTED");
+}
