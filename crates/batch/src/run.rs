@@ -30,7 +30,7 @@ pub trait Ask: Sync {
         async {}
     }
 
-    /// Whether a key is left that could serve anything at all.
+    /// Whether a key is left that could serve anything before long.
     fn has_keys(&self) -> bool {
         false
     }
@@ -46,7 +46,7 @@ impl Ask for Engine {
     }
 
     fn has_keys(&self) -> bool {
-        self.status().keys.iter().any(|key| key.state != "FAILED_INIT")
+        self.status().keys.iter().any(|key| !matches!(key.state, "FAILED_INIT" | "FULLY_EXHAUSTED"))
     }
 }
 

@@ -48,12 +48,19 @@ fn every_change_of_state_is_told_with_its_cause_and_what_the_api_said() {
 
     let list = dir.run(&["keys", "list", "--base-url", &server.base_url]).expect(0).stdout;
     let line = |key: &str| list.lines().find(|line| line.starts_with(&format!("GEMINI_API_KEY_{key} "))).unwrap();
-    assert!(line("a").contains("FAILED_INIT") && line("b").contains("AVAILABLE") && line("c").contains("FULLY_EXHAUSTED"), "{list}");
+    assert!(
+        line("a").contains("FAILED_INIT") && line("b").contains("AVAILABLE") && line("c").contains("FULLY_EXHAUSTED"),
+        "{list}"
+    );
 
-    // The page shows each key's line of states; a state has its words in the title of its span.
+    // The page shows each key's line of states; each stretch says in its title what it stands for.
     let page = dir.read("page.html");
-    for key in KEYS {
-        assert!(page.contains(&format!("GEMINI_API_KEY_{key}")), "{key}");
+    let stretches = |key: &str| -> Vec<&str> {
+        let titles = page.split("<title>").skip(1).map(|rest| rest.split("</title>").next().unwrap());
+        titles.filter(|title| title.starts_with(&format!("GEMINI_API_KEY_{key}, "))).collect()
+    };
+    for (key, state) in [("a", ": refused for good"), ("b", ": available"), ("c", ": fully exhausted")] {
+        assert!(stretches(key).last().unwrap().ends_with(state), "{key}: {:?}", stretches(key));
     }
     assert!(page.contains("CONSUMER_SUSPENDED"));
     assert!(!page.contains("0123456789abcdef"));

@@ -51,23 +51,31 @@ fn keys_refused_for_good_end_the_run_with_their_reasons() {
         ("service-disabled", "SERVICE_DISABLED"),
         ("blocked", "API_KEY_SERVICE_BLOCKED"),
         ("forbidden", "PERMISSION_DENIED"),
-        ("location", "LOCATION_NOT_SUPPORTED"),
     ] {
         let ended = ends_for_want_of_a_key(&all_become(state), ANSWERED_FIRST);
         ended.mentions(&format!("one/1: {reason}")).mentions(&format!("two/1: {reason}"));
     }
 }
 
+/// What the last lines say of projects on hold.
+const ON_HOLD: &str = "no usable key is left; projects on hold (one: REASON, two: REASON): settle this with the provider";
+
+#[test]
+fn a_place_that_is_not_served_ends_the_run() {
+    let on_hold = ON_HOLD.replace("REASON", "LOCATION_NOT_SUPPORTED");
+    ends_for_want_of_a_key(&all_become("location"), ANSWERED_FIRST).mentions(&on_hold);
+}
+
 #[test]
 fn credit_used_up_everywhere_ends_the_run() {
     let prepaid = scenario(|_| format!("tier = \"prepaid\"\ncredit_requests = {}\n", ANSWERED_FIRST / 2));
-    ends_for_want_of_a_key(&prepaid, ANSWERED_FIRST).mentions("CREDIT_DEPLETED");
+    ends_for_want_of_a_key(&prepaid, ANSWERED_FIRST).mentions(&ON_HOLD.replace("REASON", "CREDIT_DEPLETED"));
 }
 
 #[test]
 fn a_spending_cap_reached_everywhere_ends_the_run() {
     let capped = format!("{}[[faults]]\nkind = \"spend-cap\"\n", scenario(|_| String::new()));
-    ends_for_want_of_a_key(&capped, 0).mentions("SPEND_CAP");
+    ends_for_want_of_a_key(&capped, 0).mentions(&ON_HOLD.replace("REASON", "SPEND_CAP"));
 }
 
 #[test]
@@ -85,7 +93,7 @@ fn each_key_useless_in_a_way_of_its_own_ends_the_run_too() {
         [[projects]]\nname = \"b\"\nkeys = [\"SIM-none-b-key-0123456789abcdef0123\"]\ncredit_requests = 0\n\
         [[projects]]\nname = \"c\"\nkeys = [\"SIM-none-c-key-0123456789abcdef0123\"]\nlimits.\"*\" = { rpm = 0 }\ntold.\"*\" = {}\n";
     let ended = ends_for_want_of_a_key(of_its_own, 0);
-    ended.mentions("API_KEY_LEAKED").mentions("CREDIT_DEPLETED").mentions("no quota for gemini-3.8-flash in c");
+    ended.mentions("a/1: API_KEY_LEAKED").mentions("on hold (b: CREDIT_DEPLETED)").mentions("no quota for gemini-3.8-flash in c");
 }
 
 /// The keys are healthy, and serve what they can; the model of the rest has no quota anywhere.

@@ -116,6 +116,7 @@ fn account(mut summary: Summary, engine: &Engine, watch: &Watch, scale: Scale, w
         resume: again::command(std::env::args()),
         unreachable,
         without_quota: watch.without_quota(),
+        parked: watch.parked(),
         exhausted_for: watch.exhausted_for(),
         figures: Figures::default(),
         witness: None,

@@ -36,6 +36,8 @@ pub struct Account {
     pub unreachable: Option<String>,
     /// Projects that have no quota at all for a model, each with the model.
     pub without_quota: BTreeSet<(String, String)>,
+    /// Projects that the API has put on hold as a whole, each with the reason.
+    pub parked: BTreeMap<String, String>,
     /// How long until the day's quota is there again.
     pub exhausted_for: Option<Duration>,
     /// What the embedded simulator saw.
@@ -187,8 +189,11 @@ impl Account {
         let refused = (!reasons.is_empty()).then(|| {
             format!(" ({}); replace the keys and run again, or let `tidegate keys check` ask for them anew", reasons.join(", "))
         });
+        let parked: Vec<String> = self.parked.iter().map(|(project, reason)| format!("{project}: {reason}")).collect();
+        let parked = (!parked.is_empty())
+            .then(|| format!("; projects on hold ({}): settle this with the provider, then run again", parked.join(", ")));
         let barred = self.barred().map(|barred| format!("; {barred}: choose another model with --model, or a tier that has it"));
-        format!("no usable key is left{}{}", refused.unwrap_or_default(), barred.unwrap_or_default())
+        format!("no usable key is left{}", [refused, parked, barred].into_iter().flatten().collect::<String>())
     }
 
     /// Projects whose limit for a model is 0, by the API's word or by the settings.

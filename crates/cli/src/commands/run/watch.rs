@@ -1,6 +1,6 @@
 //! Watches a run for reasons to stop it: an API that cannot be reached at all, a day's quota that is used up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ struct Seen {
     last_fault: Option<String>,
     exhausted_for: Option<Duration>,
     without_quota: BTreeSet<(String, String)>,
+    parked: BTreeMap<String, String>,
 }
 
 impl Watch {
@@ -44,6 +45,11 @@ impl Watch {
     /// Projects that turned out to have no quota at all for a model, each with the model.
     pub fn without_quota(&self) -> BTreeSet<(String, String)> {
         self.seen().without_quota.clone()
+    }
+
+    /// Projects that the API has put on hold as a whole, each with the reason.
+    pub fn parked(&self) -> BTreeMap<String, String> {
+        self.seen().parked.clone()
     }
 
     /// How long the day's quota stays used up, counted from when the run stopped for it.
@@ -95,13 +101,17 @@ impl Observer for Watch {
             EventKind::Held { project, model, until, .. } if until.is_never() => {
                 seen.without_quota.insert((project.to_string(), model.to_string()));
             }
+            EventKind::Parked { projects, reason, .. } => {
+                seen.parked.extend(projects.iter().map(|project| (project.to_string(), reason.to_string())));
+            }
+            EventKind::Unparked { projects } => {
+                seen.parked.retain(|parked, _| !projects.iter().any(|project| **project == **parked))
+            }
             EventKind::Submitted { .. }
             | EventKind::Started { .. }
             | EventKind::Completed { .. }
             | EventKind::Held { .. }
-            | EventKind::KeyDead { .. }
-            | EventKind::Parked { .. }
-            | EventKind::Unparked { .. } => {}
+            | EventKind::KeyDead { .. } => {}
         }
     }
 }
