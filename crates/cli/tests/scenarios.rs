@@ -182,7 +182,7 @@ fn bad_keys_and_poisoned_prompts_touch_no_healthy_key() {
 
 #[test]
 fn answers_that_break_off_are_asked_again_and_never_kept_in_part() {
-    let dir = scene(CUT_ANSWERS, "[retry]\ninitial_backoff = \"10ms\"\n", 300);
+    let dir = scene(CUT_ANSWERS, "[retry]\ninitial_backoff = \"10ms\"\nmax_backoff = \"100ms\"\n", 300);
     let account = run(&dir, &[]).expect(0).json();
     assert_eq!(each_once(&dir, 300)["ok"], 300);
     let errors = &account["sim"]["errors"];
