@@ -58,7 +58,7 @@ fn requests_and_tokens_that_bind_in_turn_are_each_found_with_three_refusals() {
     // Small prompts for a while, then large ones: first the requests bind, then the tokens.
     let sizes = move |rng: &mut rand::rngs::SmallRng| {
         sent += 1;
-        if sent / 3_000 % 2 == 0 { rng.random_range(100..500) } else { rng.random_range(1_500..3_500) }
+        if (sent / 3_000).is_multiple_of(2) { rng.random_range(100..500) } else { rng.random_range(1_500..3_500) }
     };
     let out = World::new(nothing_told(&[both]), sizes).run();
     out.assert_exactly_once();
