@@ -211,7 +211,7 @@ impl Memory {
         self.note(Note::Sent { project: name, model: family.clone(), start, tokens });
         let day_end = scheduler.day_end(now);
         let place = (project, family.clone());
-        if self.blocks.get(&place).is_none_or(|block| block.day_end != day_end) {
+        if self.blocks.get(&place).is_none_or(|block| block.day_end != day_end || block.left == 0) {
             self.take_block(scheduler, now, project, family);
         }
         let Some(block) = self.blocks.get_mut(&place) else { return };

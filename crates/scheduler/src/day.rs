@@ -84,16 +84,17 @@ pub(crate) struct DayCount {
 }
 
 impl DayCount {
-    /// Moves on when the day is over.
-    pub(crate) fn advance(&mut self, now: Timestamp, day: Span) {
+    /// Moves on when the day is over; true when it was.
+    pub(crate) fn advance(&mut self, now: Timestamp, day: Span) -> bool {
         if now < self.end || day.end <= self.end {
-            return;
+            return false;
         }
         let adjacent = self.end == day.start;
         self.before = if adjacent { self.today } else { 0 };
         self.today = if adjacent { self.after } else { 0 };
         self.after = 0;
         self.end = day.end;
+        true
     }
 
     /// Requests counted today.

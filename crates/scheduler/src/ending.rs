@@ -38,7 +38,7 @@ impl Scheduler {
     pub(crate) fn abandon(&mut self, now: Timestamp, id: JobId) {
         if let Some(running) = self.stop_running(now, id) {
             self.probe_lost(now, id);
-            self.quotas[running.bucket as usize].bucket.settle(running.permit, None);
+            self.quotas[running.bucket as usize].bucket.unanswered(running.permit);
             self.relist(running.bucket, now);
         }
     }

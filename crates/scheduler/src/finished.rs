@@ -68,7 +68,7 @@ impl Scheduler {
         actions: &mut Vec<Action>,
     ) {
         let quota = &mut self.quotas[running.bucket as usize];
-        quota.bucket.settle(running.permit, None);
+        quota.bucket.unanswered(running.permit);
         self.relist(running.bucket, now);
         self.count_transient(now, id, running.key, retry_after, actions);
     }

@@ -71,6 +71,13 @@ impl Learned {
         told.into_iter().chain(configured).min()
     }
 
+    /// An earlier run learned the limit that is in force: its way up is open as after a refusal.
+    pub(crate) fn resume(&mut self, now: Timestamp, window: Duration) {
+        self.active = true;
+        self.windows = WINDOWS_AFTER_A_WORD;
+        self.raise_at = now + window.saturating_mul(self.windows);
+    }
+
     /// A request was charged; `used` of `limit` are now in the window.
     pub(crate) fn charged(&mut self, used: u64, limit: u64) {
         self.was_full |= self.active && used as f64 >= limit as f64 * NEARLY_WHOLE;
@@ -87,6 +94,55 @@ impl Learned {
         }
         let higher = limit + (limit / 10).max(1);
         self.ceiling.map_or(higher, |ceiling| higher.min(ceiling))
+    }
+}
+
+/// Longest wait, in days, before a learned limit of the day is tried again.
+const MOST_DAYS: u32 = 8;
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A limit per day that a refusal told. On a later day that uses it up one request tries whether there is more by now; each
+/// try that is refused doubles the days until the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LearnedDay {
+    /// What the settings say: never exceeded.
+    ceiling: Option<u64>,
+    active: bool,
+    days: u32,
+    try_at: Timestamp,
+}
+
+impl LearnedDay {
+    pub(crate) fn new(configured: Option<u64>) -> LearnedDay {
+        LearnedDay { ceiling: configured, active: false, days: 1, try_at: Timestamp::ZERO }
+    }
+
+    /// A refusal for the day arrived that ends at `day_end`, after `today` requests. Returns the limit in force from now on.
+    pub(crate) fn refused(&mut self, limit: Option<u64>, told: Option<u64>, today: u64, day_end: Timestamp) -> Option<u64> {
+        if told.is_none() && !self.active {
+            return limit;
+        }
+        let value = told.unwrap_or(today.max(1));
+        // Others of the same burst tell nothing new.
+        if self.active && day_end > self.try_at {
+            self.days = (self.days * 2).min(MOST_DAYS);
+        }
+        self.active = true;
+        self.try_at = day_end + DAY.saturating_mul(self.days - 1);
+        Some(value.min(self.ceiling.unwrap_or(value)))
+    }
+
+    /// An earlier run learned the limit that is in force.
+    pub(crate) fn resume(&mut self) {
+        self.active = true;
+    }
+
+    /// A tenth more than `limit`, when it is used up and it is time to try.
+    pub(crate) fn raised(&self, now: Timestamp, limit: u64, today: u64) -> Option<u64> {
+        let due = self.active && now >= self.try_at && today >= limit;
+        let higher = limit + (limit / 10).max(1);
+        let higher = self.ceiling.map_or(higher, |ceiling| higher.min(ceiling));
+        Some(higher).filter(|higher| due && *higher > limit)
     }
 }
 
@@ -140,5 +196,22 @@ mod tests {
         learned.refused(NOW, None, None, 100, true, WINDOW);
         learned.refused(NOW + WINDOW * 3, Some(110), None, 100, true, WINDOW);
         assert_eq!(learned.windows, 2 * WINDOWS_AFTER_A_GUESS);
+    }
+
+    #[test]
+    fn a_days_limit_is_tried_again_the_next_day_and_then_ever_more_rarely() {
+        let mut learned = LearnedDay::new(Some(1_000));
+        let midnight = NOW + DAY;
+        assert_eq!(learned.raised(NOW, 1_000, 1_000), None, "nothing was learned");
+        assert_eq!(learned.refused(Some(1_000), Some(500), 500, midnight), Some(500));
+        assert_eq!(learned.raised(NOW, 500, 500), None, "not on the same day");
+        assert_eq!(learned.raised(midnight, 500, 499), None, "not before it is used up");
+        assert_eq!(learned.raised(midnight, 500, 500), Some(550));
+        assert_eq!(learned.raised(midnight, 990, 990), Some(1_000), "never above the settings");
+        assert_eq!(learned.raised(midnight, 1_000, 1_000), None);
+        let second = midnight + DAY;
+        assert_eq!(learned.refused(Some(550), None, 500, second), Some(500));
+        assert_eq!(learned.raised(second, 500, 500), None);
+        assert_eq!(learned.raised(second + DAY, 500, 500), Some(550));
     }
 }

@@ -9,7 +9,7 @@ mod rules;
 use std::time::Duration;
 
 use crate::day::{DayCount, Span};
-use crate::learned::Learned;
+use crate::learned::{Learned, LearnedDay};
 use crate::outcome::{Blocked, Dimension, Reason, Used};
 use crate::pacer::{Pace, Pacer};
 use crate::remember::Remembered;
@@ -97,6 +97,7 @@ pub(crate) struct Bucket {
     pub parked: bool,
     none_by_word: bool,
     learned: [Learned; 2],
+    learned_day: LearnedDay,
     window: Window,
     /// The window's lengths, with the guard that refusals have taught.
     shape: Shape,
@@ -131,6 +132,7 @@ impl Bucket {
             parked: limits.hold_nothing(),
             none_by_word: false,
             learned: [Learned::new(limits.rpm), Learned::new(limits.tpm)],
+            learned_day: LearnedDay::new(limits.rpd),
             window: Window::new(rules.tpm_counts == TpmCounts::Total),
             shape: rules.shape,
             widening: Widening::default(),
@@ -155,7 +157,15 @@ impl Bucket {
     /// Brings windows and days up to `now`; call before any question.
     pub(crate) fn advance(&mut self, now: Timestamp, day: Span, rules: &Rules) {
         self.window.advance(now, self.shape);
-        self.day.advance(now, day);
+        let spent = self.limits.rpd.is_some_and(|limit| self.day.today() >= limit);
+        if self.day.advance(now, day) && spent {
+            // The server's clock may still show yesterday: one request tries.
+            self.probe = Probe::Due;
+        }
+        let higher = self.limits.rpd.and_then(|limit| self.learned_day.raised(now, limit, self.day.today()));
+        if higher.is_some() {
+            (self.limits.rpd, self.probe) = (higher, Probe::Due);
+        }
         if self.hold.is_some_and(|hold| hold.until <= now) {
             self.hold = None;
         }
@@ -188,6 +198,7 @@ impl Bucket {
                 self.pacers[kind] = Pacer::full(now, pace(rules, limit, self.bursts[kind]));
             }
         }
+        self.learned_day = LearnedDay::new(limits.rpd);
         self.parked = self.none_by_word || limits.hold_nothing();
     }
 
@@ -201,6 +212,14 @@ impl Bucket {
         self.limits =
             Limits { rpm: lower(self.limits.rpm, rpm), tpm: lower(self.limits.tpm, tpm), rpd: lower(self.limits.rpd, rpd) };
         self.none_by_word |= remembered.parked;
+        for (learned, told) in self.learned.iter_mut().zip([rpm, tpm]) {
+            if told.is_some() {
+                learned.resume(now, self.shape.span());
+            }
+        }
+        if rpd.is_some() {
+            self.learned_day.resume();
+        }
         self.parked |= remembered.parked;
         self.recall_counting(now, remembered.counting, rules);
         self.advance(now, day, rules);
@@ -367,6 +386,18 @@ impl Bucket {
         }
     }
 
+    /// No answer of the quota came: what it took stays charged. A lone request that was to try is sent again.
+    pub(crate) fn unanswered(&mut self, permit: Permit) {
+        self.settle(permit, None);
+        self.try_again(permit);
+    }
+
+    fn try_again(&mut self, permit: Permit) {
+        if self.probe == Probe::Sent(permit.at) {
+            self.probe = Probe::Due;
+        }
+    }
+
     /// The quota let a request through.
     pub(crate) fn succeeded(&mut self, permit: Permit) {
         self.most_in_flight = self.most_in_flight.saturating_add(1);
@@ -380,6 +411,7 @@ impl Bucket {
 
     /// The server counted nothing: gives a permit back whole.
     pub(crate) fn refund(&mut self, permit: Permit, day: Span) {
+        self.try_again(permit);
         self.in_flight = self.in_flight.saturating_sub(1);
         self.window.refund(permit.slot, permit.weight);
         if permit.day_end == day.end {

@@ -141,6 +141,29 @@ mod tests {
         assert_eq!(scheduler.limits(0, model).rpm, Some(5));
     }
 
+    /// Ten a minute were learned under a hundred: an hour of full minutes later a little more is tried.
+    #[test]
+    fn a_learned_limit_finds_its_way_up_in_the_next_run_too() {
+        let mut scheduler = scheduler(Limits { rpm: Some(100), ..Limits::default() });
+        let learned = Limits { rpm: Some(10), ..Limits::default() };
+        scheduler.restore(NOW, &Remembered { learned, ..remembered() });
+        let model = scheduler.model("m");
+        let (mut now, mut last) = (NOW, 0);
+        while now < NOW + Duration::from_secs(2 * 3_600) {
+            let mut actions = Vec::new();
+            last += 1;
+            let (job, tokens) = (JobId(last), 1);
+            let submission = Submission { job, model, tokens, least: 1, spread: 0, output: 0, priority: 0, deadline: None };
+            scheduler.handle(now, Event::Submitted(submission), &mut actions);
+            while !actions.iter().any(|action| matches!(action, Action::Start { .. })) {
+                now = scheduler.next_wake().unwrap_or(Timestamp::NEVER);
+                scheduler.handle(now, Event::Woke, &mut actions);
+            }
+            scheduler.handle(now, Event::Finished { job, outcome: crate::Outcome::Done { used: None } }, &mut actions);
+        }
+        assert!(scheduler.limits(0, model).rpm > Some(10), "{:?}", scheduler.limits(0, model));
+    }
+
     #[test]
     fn a_pause_goes_on_and_a_dead_key_stays_dead() {
         let mut paused = scheduler(Limits::default());

@@ -487,7 +487,8 @@ fn a_refusal_that_speaks_of_yesterday_does_not_cost_today() {
     bench.now = midnight + Duration::from_millis(100);
     bench.finish(1, day_full());
     let next = bench.scheduler.next_wake().unwrap();
-    assert_eq!(next, midnight + Duration::from_secs(1));
+    // The server's clock may be some seconds behind; ten are waited, once.
+    assert_eq!(next, midnight + Duration::from_secs(10));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Bucket, Hold, Permit, Probe, REQUESTS, Rules, TOKENS};
+use super::{Bucket, Hold, Limits, Permit, Probe, REQUESTS, Rules, TOKENS};
 use crate::day::Span;
 use crate::outcome::{Denied, Dimension};
 use crate::settings::WindowKind;
@@ -17,12 +17,13 @@ impl Bucket {
     /// A refusal of a request that was under way when an earlier refusal arrived tells nothing new; it may only lengthen the pause.
     pub(crate) fn refused(&mut self, now: Timestamp, permit: Permit, denied: Denied, day: Span, rules: &Rules) -> Hold {
         self.refund(permit, day);
+        let denied = Denied { dimension: denied.dimension.or_else(|| self.named_by_value(denied.limit?)), ..denied };
         if denied.limit == Some(0) {
             (self.parked, self.none_by_word) = (true, true);
             return Hold { until: Timestamp::NEVER, dimension: denied.dimension, fully: true };
         }
         let news = permit.at >= self.refused_at;
-        self.learn(now, denied, news);
+        self.learn(now, denied, news, day);
         let explained = self.explain_by_totals(permit, denied, rules);
         if news {
             self.strikes += 1;
@@ -43,7 +44,15 @@ impl Bucket {
         hold
     }
 
-    fn learn(&mut self, now: Timestamp, denied: Denied, news: bool) {
+    /// The one limit that has this value: a refusal that lost its details tells its dimension so.
+    fn named_by_value(&self, value: u64) -> Option<Dimension> {
+        let Limits { rpm, tpm, rpd } = self.limits;
+        let known = [(Dimension::Rpm, rpm), (Dimension::Tpm, tpm), (Dimension::Rpd, rpd)];
+        let mut same = known.into_iter().filter(|(_, limit)| *limit == Some(value)).map(|(dimension, _)| dimension);
+        same.next().filter(|_| same.next().is_none())
+    }
+
+    fn learn(&mut self, now: Timestamp, denied: Denied, news: bool, day: Span) {
         let span = self.shape.span();
         let (requests, tokens) = (self.window.requests(), self.window.tokens());
         match denied.dimension {
@@ -55,7 +64,9 @@ impl Bucket {
                 let known = self.limits.tpm;
                 self.limits.tpm = self.learned[TOKENS].refused(now, known, denied.limit, tokens, news, span);
             }
-            Some(Dimension::Rpd) => self.limits.rpd = self.limits.rpd.into_iter().chain(denied.limit).min(),
+            Some(Dimension::Rpd) => {
+                self.limits.rpd = self.learned_day.refused(self.limits.rpd, denied.limit, self.day.today(), day.end);
+            }
             Some(Dimension::Tpd) | None => {}
         }
     }
@@ -93,7 +104,7 @@ impl Bucket {
         let fully = keys.fully_exhausted_wait.map_or(day.end + rules.guard, |wait| now + wait);
         let long = denied.retry_after.is_some_and(|pause| pause > rules.minute.saturating_mul(5));
         if long || denied.dimension.is_some_and(Dimension::is_daily) {
-            let settled = day.start + rules.guard.saturating_mul(2);
+            let settled = day.start + rules.midnight_doubt();
             if permit.day_end != day.end || now < settled {
                 // It may speak of the day that has just ended: one more question right after tells.
                 return (settled.max(now + rules.guard), true);
@@ -118,7 +129,6 @@ impl Bucket {
 mod tests {
     use super::*;
     use crate::outcome::{Blocked, Reason};
-    use crate::quota::Limits;
     use crate::settings::{KeyRules, QuotaRules};
     use crate::window::Weight;
 
@@ -156,6 +166,21 @@ mod tests {
         bucket.settle(probe, None);
         bucket.succeeded(probe);
         assert_eq!(bucket.blocked(soon, DAY, &rules), None);
+    }
+
+    #[test]
+    fn a_refusal_without_details_is_known_by_its_value() {
+        let rules = rules(WindowKind::Sliding);
+        let limits = Limits { rpm: Some(5), tpm: None, rpd: Some(20) };
+        let denied = |value| Denied { dimension: None, retry_after: Some(Duration::from_secs(17)), limit: Some(value) };
+        let until = |value| {
+            let mut bucket = bucket(limits, &rules);
+            let permit = bucket.take(NOW, ONE, DAY, &rules);
+            bucket.refused(NOW, permit, denied(value), DAY, &rules).until
+        };
+        assert_eq!(until(20), DAY.end + rules.guard, "the day's");
+        assert_eq!(until(5), NOW + Duration::from_secs(17), "the minute's");
+        assert_eq!(until(7), NOW + Duration::from_secs(17), "nobody's");
     }
 
     #[test]

@@ -37,6 +37,11 @@ impl Rules {
         self.minute / 30
     }
 
+    /// How long after midnight a refusal may still speak of the day before: the server's clock may be some seconds behind.
+    pub(super) fn midnight_doubt(&self) -> Duration {
+        (self.minute / 6).max(self.guard.saturating_mul(2))
+    }
+
     /// How long a large prompt may be passed by smaller ones.
     pub(crate) fn bypass(&self) -> Duration {
         self.minute / 6
