@@ -7,6 +7,9 @@ use tidegate_engine::{Blame, ErrorClass};
 
 use crate::stage::{Answer, LATENCY, START, Seen, play};
 
+/// How long a parked project waits for its first probe.
+const PARKED: Duration = Duration::from_secs(600);
+
 /// Whose an answer is; the words of the documented table.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Whose {
@@ -60,9 +63,8 @@ impl Whose {
         let first = match self {
             Whose::Nobody | Whose::Prompt | Whose::PromptAgain | Whose::Upstream | Whose::Host => GOOD,
             Whose::Key => return ["FAILED_INIT", GOOD, GOOD],
-            Whose::Project => "FAILED_INIT",
             Whose::Quota(_) => "TEMPORARILY_EXHAUSTED",
-            Whose::Day | Whose::NoQuota => "FULLY_EXHAUSTED",
+            Whose::Project | Whose::Day | Whose::NoQuota => "FULLY_EXHAUSTED",
         };
         [first, first, GOOD]
     }
@@ -149,6 +151,7 @@ fn pauses(seen: &Seen, whose: Whose) {
     let until = seen.keys[0].until;
     let answered = START + LATENCY;
     match whose {
+        Whose::Project => assert_eq!(until.expect("an end").since(answered), PARKED),
         Whose::Quota(pause) => {
             let off = until.expect("an end").since(answered).as_millis().abs_diff(pause.as_millis());
             assert!(off <= 1, "until {until:?}, not {pause:?} after {answered:?}");
