@@ -89,7 +89,7 @@ pub fn layer(scenario: &Scenario, base_url: &str) -> Layer {
     let mut projects: Vec<ProjectEntry> = scenario.client_projects().into_iter().map(project).collect();
     if projects.is_empty() {
         let keys = vec![KeySource::Literal(SecretString::from(ANY_KEY))];
-        projects.push(ProjectEntry { name: "sim".to_string(), tier: None, keys, limits: BTreeMap::new() });
+        projects.push(ProjectEntry { name: "sim".to_string(), tier: None, account: None, keys, limits: BTreeMap::new() });
     }
     Layer {
         model: Some(scenario.default_model.clone()),
@@ -110,6 +110,7 @@ fn project(told: ClientProject) -> ProjectEntry {
     let limits = told.limits.into_iter().map(|(model, l)| (model, LimitsLayer { rpm: l.rpm, tpm: l.tpm, rpd: l.rpd }));
     ProjectEntry {
         name: told.name,
+        account: None,
         tier: None,
         keys: told.keys.into_iter().map(|key| KeySource::Literal(SecretString::from(key))).collect(),
         limits: limits.collect(),

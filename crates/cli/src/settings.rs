@@ -424,6 +424,18 @@ mod tests {
     }
 
     #[test]
+    fn profiles_are_those_of_the_library() {
+        for profile in tidegate_engine::Profile::ALL {
+            let settings = load(&format!("profile = \"{}\"", profile.name()), &[], Given::default()).unwrap();
+            let theirs = profile.settings();
+            assert_eq!(settings.scheduler.pacing, theirs.pacing, "{profile:?}");
+            assert_eq!(settings.scheduler.retry, theirs.retry, "{profile:?}");
+            assert_eq!(settings.scheduler.keys, theirs.keys, "{profile:?}");
+            assert_eq!(settings.scheduler.quota, theirs.quota, "{profile:?}");
+        }
+    }
+
+    #[test]
     fn every_setting_in_force_is_told_defaults_included() {
         let settings = load("", &[("TIDEGATE_RPM", "7")], Given::default()).unwrap();
         let told: Vec<String> = settings.origins.iter().map(ToString::to_string).collect();

@@ -17,14 +17,17 @@ use secrecy::SecretString;
 use tidegate_gemini::models;
 use tidegate_gemini::response::Usage;
 use tidegate_gemini::tokens::{self, Calibration};
-use tidegate_scheduler::{Action, Event as Stimulus, JobId, KeyId, Outcome, Scheduler, Scope, Submission, Timestamp, Verdict};
+use tidegate_scheduler::{
+    Action, Event as Stimulus, JobId, KeyId, Outcome, Reconfiguration, Scheduler, Scope, Submission, Timestamp, Verdict,
+};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, broadcast, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::backend::{Backend, Call, Method, Reply, TransportError};
-use crate::classify::{FaultWords, Reading, classify};
+use crate::classify::{Reading, classify};
 use crate::clock::Clock;
+use crate::consequences::{Consequences, consequences, told};
 use crate::counting;
 use crate::ending::{Last, cancelled, conclude};
 use crate::event::{Attempt, AttemptFault, Blame, Event, EventKind, Observer, Seat};
@@ -214,8 +217,10 @@ impl Driver {
     pub(crate) fn close_memory(&self) {
         let memory = {
             let mut state = self.state.lock();
-            if let Some(memory) = &state.memory {
-                memory.keep_calibration(&state.calibration);
+            let State { memory, scheduler, calibration, .. } = &mut *state;
+            if let Some(memory) = memory {
+                memory.keep_calibration(calibration);
+                memory.keep_counting(scheduler, self.clock.now());
             }
             state.memory.take()
         };
@@ -225,6 +230,18 @@ impl Driver {
     /// Prompts taken in and not yet ended.
     pub(crate) fn outstanding(&self) -> usize {
         self.state.lock().tickets.len()
+    }
+
+    /// Lets new settings take effect at once.
+    pub(crate) fn reconfigure(self: &Arc<Driver>, change: Reconfiguration) {
+        let now = self.clock.now();
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        self.emit(state, now, EventKind::Reconfigured);
+        self.decide(state, now, Stimulus::Reconfigured(Box::new(change)));
+        if let Some(memory) = &mut state.memory {
+            memory.reconfigured(&mut state.scheduler);
+        }
     }
 
     fn withdraw(self: &Arc<Driver>, job: JobId) {
@@ -347,6 +364,9 @@ impl Driver {
             let (outcome, fault, dead, parked, body) = (&outcome, fault.as_ref(), &dead, &parked, &body);
             let answered = Answered { now, sent, key, card, family, outcome, held, dead, parked, fault, body };
             memory.answered(&mut state.scheduler, &answered);
+            if actions.iter().any(|action| matches!(action, Action::Learned { .. })) {
+                memory.keep_counting(&mut state.scheduler, now);
+            }
         }
         if let Some(seat) = seat {
             let dead = matches!(&outcome, Outcome::KeyRejected(fault) if fault.scope == Scope::Key);
@@ -473,45 +493,6 @@ fn learn(calibration: &mut Calibration, ticket: &Ticket, usage: &Usage) {
         None => calibration.observe(&ticket.family, estimate, usage.input_tokens),
     }
     calibration.observe_output(&ticket.family, usage.total_tokens.saturating_sub(usage.input_tokens));
-}
-
-/// What followed from an answer: a pause and whether it is a long one, dead keys, projects parked until or let go again.
-#[derive(Default)]
-struct Consequences {
-    held: Option<(Timestamp, bool)>,
-    dead: Vec<KeyId>,
-    parked: Vec<(u32, Option<Timestamp>)>,
-}
-
-fn consequences(actions: &[Action]) -> Consequences {
-    let mut all = Consequences::default();
-    for action in actions {
-        match action {
-            Action::Held { until, fully, .. } => all.held = all.held.or(Some((*until, *fully))),
-            Action::KeyDead { key, .. } => all.dead.push(*key),
-            Action::Parked { projects, until, .. } => all.parked.extend(projects.iter().map(|&project| (project, Some(*until)))),
-            Action::Unparked { projects } => all.parked.extend(projects.iter().map(|&project| (project, None))),
-            Action::Start { .. } | Action::Complete { .. } | Action::Retry { .. } | Action::Learned { .. } => {}
-        }
-    }
-    all
-}
-
-/// A fault in words, with what the scheduler made of it.
-fn told(words: FaultWords, now: Timestamp, job: JobId, dead: bool, actions: &[Action]) -> AttemptFault {
-    let mut retry_in = None;
-    let mut permanent = dead;
-    for action in actions {
-        match action {
-            Action::Retry { job: paused, until } if *paused == job => retry_in = Some(*until - now),
-            Action::Held { until, .. } if until.is_never() => permanent = true,
-            Action::Held { until, .. } | Action::Parked { until, .. } => retry_in = Some(*until - now),
-            Action::Complete { job: ended, .. } if *ended == job => permanent = true,
-            _ => {}
-        }
-    }
-    let FaultWords { blame, http_status, status, code, message, quota_id } = words;
-    AttemptFault { blame, http_status, status, code, message, quota_id, retry_in, permanent }
 }
 
 /// Withdraws a prompt when dropped before its end.

@@ -8,11 +8,12 @@ use parking_lot::Mutex;
 use secrecy::SecretString;
 use tidegate_gemini::models::{self, Limits};
 use tidegate_gemini::tokens::Calibration;
-use tidegate_scheduler::{Day, KeyState, Limiting, ProjectSpec, QuotaRules, Scheduler, Settings, Timestamp};
+use tidegate_scheduler::{KeyState, Limiting, ParkView, ProjectSpec, QuotaRules, Scheduler, Settings, Timestamp};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use crate::backend::Backend;
+use crate::change::{Change, UnknownProject};
 use crate::clock::Clock;
 use crate::counting;
 use crate::driver::{Driver, KeyCard, Parts};
@@ -35,7 +36,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(600);
 const LONGEST_GRACE: Duration = Duration::from_secs(86_400);
 
 /// A project and its keys: the owner of quotas.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Project {
     /// Its name in displays and settings.
     pub name: String,
@@ -43,6 +44,9 @@ pub struct Project {
     pub keys: Vec<(Option<String>, SecretString)>,
     /// Limits by model id or `*`, later entries win; a missing dimension is unlimited.
     pub limits: Vec<(String, Limits)>,
+    /// Name of the billing account that pays for it: an unpaid bill parks all projects of one account. `None` is an account
+    /// of its own.
+    pub account: Option<String>,
 }
 
 /// Why an engine could not be built.
@@ -166,7 +170,7 @@ impl Builder {
         let base_url = self.base_url.as_deref().unwrap_or(GOOGLE);
         let cards = cards(&self.projects);
         let names: Vec<Arc<str>> = self.projects.iter().map(|project| project.name.as_str().into()).collect();
-        let specs = self.projects.iter().map(spec).collect();
+        let specs = specs(&self.projects);
         let mut scheduler = Scheduler::new(specs, self.settings.clone());
         let mut calibration = Calibration::default();
         let memory = self.state_dir.and_then(|folder| {
@@ -205,19 +209,30 @@ fn recall(
     calibration: &mut Calibration,
 ) -> Result<Memory, StoreError> {
     let mut memory = Memory::open(folder, base_url, quota.minute, names.to_vec(), cards)?;
-    let window = quota.minute + quota.guard_in_force();
-    let scaled = matches!(quota.day, Day::Every(_));
-    memory.recall(scheduler, calibration, clock.now(), window, scaled)?;
+    memory.recall(scheduler, calibration, clock.now(), quota)?;
     Ok(memory)
 }
 
-pub(crate) fn spec(project: &Project) -> ProjectSpec {
-    let limits = project.limits.iter().map(|(model, limits)| {
-        let family = if model == "*" { model } else { models::family(model) };
-        let Limits { rpm, tpm, rpd } = *limits;
-        (family.to_string(), tidegate_scheduler::Limits { rpm, tpm, rpd })
-    });
-    ProjectSpec { keys: u32::try_from(project.keys.len()).unwrap_or(u32::MAX), limits: limits.collect(), account: None }
+/// Projects as the scheduler knows them: by number, and so are their accounts.
+pub(crate) fn specs(projects: &[Project]) -> Vec<ProjectSpec> {
+    let mut accounts: Vec<&str> = projects.iter().filter_map(|project| project.account.as_deref()).collect();
+    accounts.sort_unstable();
+    let number = |name: &str| u32::try_from(accounts.partition_point(|known| *known < name)).ok();
+    let spec = |project: &Project| ProjectSpec {
+        keys: u32::try_from(project.keys.len()).unwrap_or(u32::MAX),
+        limits: project.limits.iter().map(|(model, limits)| (family(model), scheduler_limits(*limits))).collect(),
+        account: project.account.as_deref().and_then(number),
+    };
+    projects.iter().map(spec).collect()
+}
+
+/// The quota family of a model; `*` stands for itself.
+pub(crate) fn family(model: &str) -> String {
+    if model == "*" { model.to_string() } else { models::family(model).to_string() }
+}
+
+pub(crate) fn scheduler_limits(Limits { rpm, tpm, rpd }: Limits) -> tidegate_scheduler::Limits {
+    tidegate_scheduler::Limits { rpm, tpm, rpd }
 }
 
 fn cards(projects: &[Project]) -> Vec<KeyCard> {
@@ -240,7 +255,7 @@ fn cards(projects: &[Project]) -> Vec<KeyCard> {
 /// use tidegate_gemini::{prompt::Prompt, request};
 ///
 /// let engine = Engine::builder()
-///     .project(Project { name: "main".into(), keys: vec![(None, "my-key".to_string().into())], limits: vec![] })
+///     .project(Project { name: "main".into(), keys: vec![(None, "my-key".to_string().into())], ..Project::default() })
 ///     .build()?;
 /// let defaults = request::Defaults { model: Some("gemini-3.8-flash".into()), ..Default::default() };
 /// let built = request::build(&Prompt::text("Name three wading birds."), &defaults)?;
@@ -314,6 +329,7 @@ impl Engine {
         let mut state = driver.state.lock();
         let keys = state.scheduler.keys(now);
         let quotas = state.scheduler.quotas(now);
+        let parks = state.scheduler.parks();
         let (active, max_active) = state.scheduler.active();
         Status {
             at: now,
@@ -322,13 +338,13 @@ impl Engine {
             active: u64::from(active),
             max_active: u64::from(max_active),
             stats: state.stats.clone(),
-            keys: keys.into_iter().map(|view| self.key_status(view)).collect(),
+            keys: keys.into_iter().map(|view| self.key_status(view, &parks)).collect(),
             quotas: quotas.into_iter().map(|view| self.quota_status(view)).collect(),
             waiting: state.scheduler.limiting(now).map(|limiting| self.waiting(&limiting)),
         }
     }
 
-    fn key_status(&self, view: tidegate_scheduler::KeyView) -> KeyStatus {
+    fn key_status(&self, view: tidegate_scheduler::KeyView, parks: &[ParkView]) -> KeyStatus {
         let driver = &self.inner.driver;
         let (until, reason) = match &view.state {
             KeyState::Available => (None, None),
@@ -337,12 +353,13 @@ impl Engine {
             }
             KeyState::FailedInit { reason } => (None, Some(reason.to_string())),
         };
+        let parked = || parks.iter().find(|park| park.project == view.project).map(|park| park.reason.to_string());
         KeyStatus {
             project: driver.projects[view.project as usize].clone(),
             name: driver.keys[view.key.0 as usize].name.clone(),
             state: view.state.name(),
             until,
-            reason,
+            reason: reason.or_else(parked),
             active: view.active,
         }
     }
@@ -365,6 +382,35 @@ impl Engine {
             project: limiting.project.map(|project| self.inner.driver.projects[project as usize].clone()),
             until: Some(limiting.blocked.until).filter(|until| !until.is_never()),
         }
+    }
+
+    /// Changes settings while it runs, at once: nothing sent or waiting is lost, and nothing counted is forgotten.
+    /// [`EventKind::Reconfigured`](crate::EventKind::Reconfigured) tells who watches.
+    ///
+    /// ```
+    /// # async fn example(engine: tidegate_engine::Engine) -> Result<(), tidegate_engine::UnknownProject> {
+    /// use tidegate_engine::{Change, Profile, scheduler::Pacing};
+    /// use tidegate_gemini::models::Limits;
+    ///
+    /// // Half the calls at once from now on, and the higher quota that was bought for "main".
+    /// let pacing = Pacing { max_concurrency: 32, ..Pacing::default() };
+    /// let limits = Limits { rpm: Some(300), tpm: Some(2_000_000), rpd: None };
+    /// engine.reconfigure(Change {
+    ///     pacing: Some(pacing),
+    ///     limits: vec![("main".into(), "gemini-3.8-flash".into(), limits)],
+    ///     ..Change::default()
+    /// })?;
+    /// // Or a whole profile, as the program's `--profile` knows them.
+    /// engine.reconfigure(Profile::Classic.into())?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`UnknownProject`] when limits name a project that the engine was not built with; nothing is changed then.
+    pub fn reconfigure(&self, change: Change) -> Result<(), UnknownProject> {
+        let driver = &self.inner.driver;
+        driver.reconfigure(change.numbered(&driver.projects)?);
+        Ok(())
     }
 
     /// The engine's clock.

@@ -76,6 +76,8 @@ pub enum EventKind {
         /// When one request asks again, if anything else still serves the rest.
         until: Timestamp,
     },
+    /// Settings were changed while it runs ([`crate::Engine::reconfigure`]).
+    Reconfigured,
     /// Parked projects answered again.
     Unparked {
         /// Their names.

@@ -5,8 +5,10 @@
 
 mod backend;
 mod cache;
+mod change;
 mod classify;
 mod clock;
+mod consequences;
 mod counting;
 mod driver;
 mod ending;
@@ -17,6 +19,7 @@ mod key_check;
 mod memory;
 mod outlier;
 mod packing;
+mod recollection;
 mod redact;
 pub mod rehearsal;
 mod request;
@@ -28,11 +31,13 @@ mod transport;
 
 pub use backend::{Backend, Call, Method, Reply, TransportError};
 pub use cache::{AnswerCache, CacheBounds, CacheKey};
+pub use change::{Change, Profile, UnknownProject};
 pub use engine::{BuildError, Builder, Engine, GOOGLE, Project};
 pub use event::{Attempt, AttemptFault, Blame, Event, EventKind, Observer, Seat};
 pub use in_flight::{InFlight, Origin};
 pub use key_check::{KeyCheck, KeyStanding, KeyVerdict};
 pub use outlier::CountTokens;
+pub use recollection::{Owner, Recollection};
 pub use redact::public_url;
 pub use request::{Error, ErrorClass, Request, Response, Trace};
 pub use retry_on::RetryOn;

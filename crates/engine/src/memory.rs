@@ -13,11 +13,14 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use tidegate_gemini::tokens::Calibration;
-use tidegate_scheduler::{Dimension, KeyId, Limits, Outcome, Remembered, Scheduler, Timestamp};
+use tidegate_scheduler::{Counting, Day, Dimension, KeyId, Limits, Outcome, QuotaRules, Scheduler, Timestamp};
 
 use crate::classify::FaultWords;
 use crate::driver::KeyCard;
-use crate::store::{CalibrationSums, Fingerprint, KeyEvent, KeyRecord, LearnedLimit, LimitSource, Redacted, Store, StoreError};
+use crate::recollection::{Owner, Recollection};
+use crate::store::{
+    CalibrationSums, Fingerprint, KeyEvent, KeyRecord, LearnedLimit, LearnedWindow, LimitSource, Redacted, Store, StoreError,
+};
 
 /// A block is this part of the day's limit: at most that much is lost to a crash.
 const BLOCKS_A_DAY: u64 = 500;
@@ -40,6 +43,7 @@ pub(crate) struct Memory {
     families: HashSet<Arc<str>>,
     blocks: HashMap<(u32, Arc<str>), Block>,
     learned: HashMap<(u32, Arc<str>), Limits>,
+    counting: HashMap<(u32, Arc<str>), Counting>,
     /// What is against each key, by model, and since when.
     states: HashMap<(KeyId, Arc<str>), (&'static str, Timestamp)>,
 }
@@ -57,6 +61,7 @@ struct Block {
 enum Note {
     Sent { project: Arc<str>, model: Arc<str>, start: Timestamp, tokens: u64 },
     Limit(LearnedLimit),
+    Window(LearnedWindow),
     State(KeyRecord),
     Clear(Fingerprint, Arc<str>),
     Event(Box<KeyEvent>),
@@ -111,6 +116,7 @@ impl Memory {
             families: HashSet::new(),
             blocks: HashMap::new(),
             learned: HashMap::new(),
+            counting: HashMap::new(),
             states: HashMap::new(),
         })
     }
@@ -121,19 +127,16 @@ impl Memory {
         scheduler: &mut Scheduler,
         calibration: &mut Calibration,
         now: Timestamp,
-        window: Duration,
-        scaled_days: bool,
+        rules: &QuotaRules,
     ) -> Result<(), StoreError> {
-        if scaled_days {
+        if matches!(rules.day, Day::Every(_)) {
             scheduler.anchor_days(self.store.day_anchor(now)?);
         }
-        for sums in self.store.load_calibration()? {
-            calibration.restore(&sums.model, &sums.modality, sums.estimated, sums.actual);
-        }
-        for remembered in self.remembered(scheduler, now, window)? {
+        let past = Recollection::read(&self.store, rules, now)?;
+        for remembered in past.remembered(&self.owners()) {
             scheduler.restore(now, &remembered);
         }
-        for state in self.store.key_states()? {
+        for state in &past.states {
             let Some(name) = [FAILED_INIT, FULLY_EXHAUSTED, TEMPORARILY_EXHAUSTED].into_iter().find(|name| *name == state.state)
             else {
                 continue;
@@ -145,43 +148,17 @@ impl Memory {
                 self.states.insert((key, Arc::from(state.model.as_str())), (name, state.since));
             }
         }
+        *calibration = past.calibration;
         Ok(())
     }
 
-    fn remembered(&self, scheduler: &mut Scheduler, now: Timestamp, window: Duration) -> Result<Vec<Remembered>, StoreError> {
-        let mut all: HashMap<(u32, String), Remembered> = HashMap::new();
-        let number =
-            |name: &str| self.projects.iter().position(|project| **project == *name).and_then(|at| u32::try_from(at).ok());
-        for row in self.store.recent_slots(now.before(window))? {
-            if let Some(project) = number(&row.project) {
-                entry(&mut all, project, row.model).slots.push((row.start, row.requests, row.tokens));
-            }
-        }
-        let end = scheduler.day_end(now);
-        for row in self.store.open_days(now)?.into_iter().filter(|row| row.day_end == end) {
-            if let Some(project) = number(&row.project) {
-                entry(&mut all, project, row.model).today = row.requests;
-            }
-        }
-        for limit in self.store.learned_limits()? {
-            let Some(project) = number(&limit.project) else { continue };
-            let remembered = entry(&mut all, project, limit.model);
-            match (limit.value, limit.dimension) {
-                (0, _) => remembered.parked = true,
-                (value, Dimension::Rpm) => remembered.learned.rpm = Some(value),
-                (value, Dimension::Tpm) => remembered.learned.tpm = Some(value),
-                (value, Dimension::Rpd) => remembered.learned.rpd = Some(value),
-                (_, Dimension::Tpd) => {}
-            }
-        }
-        for state in self.store.key_states()?.into_iter().filter(|state| !state.model.is_empty()) {
-            let Some(until) = state.until.filter(|until| *until > now) else { continue };
-            for key in self.keys_of(state.key) {
-                let Some(&project) = self.owners.get(key.0 as usize) else { continue };
-                entry(&mut all, project, state.model.clone()).held = Some((until, state.state == FULLY_EXHAUSTED));
-            }
-        }
-        Ok(all.into_values().collect())
+    fn owners(&self) -> Vec<Owner> {
+        let owned = |number| self.owners.iter().zip(&self.fingerprints).filter(move |(owner, _)| **owner == number);
+        let owner = |(name, number): (&Arc<str>, u32)| Owner {
+            name: name.to_string(),
+            keys: owned(number).map(|(_, key)| *key).collect(),
+        };
+        self.projects.iter().zip(0..).map(owner).collect()
     }
 
     fn keys_of(&self, fingerprint: Fingerprint) -> Vec<KeyId> {
@@ -199,6 +176,7 @@ impl Memory {
         let model = scheduler.model(family);
         for project in 0..u32::try_from(self.projects.len()).unwrap_or(u32::MAX) {
             self.learned.insert((project, family.clone()), scheduler.limits(project, model));
+            self.counting.insert((project, family.clone()), scheduler.counting(project, model));
             self.take_block(scheduler, now, project, family);
             self.tell(scheduler, now, project, family);
         }
@@ -308,6 +286,34 @@ impl Memory {
         }
     }
 
+    /// Limits were changed by hand: they are no lesson.
+    pub(crate) fn reconfigured(&mut self, scheduler: &mut Scheduler) {
+        for ((project, family), limits) in &mut self.learned {
+            let model = scheduler.model(family);
+            *limits = scheduler.limits(*project, model);
+        }
+    }
+
+    /// More may be known of how the server counts: what has changed is written.
+    pub(crate) fn keep_counting(&mut self, scheduler: &mut Scheduler, now: Timestamp) {
+        let mut changed = Vec::new();
+        for ((project, family), known) in &mut self.counting {
+            let model = scheduler.model(family);
+            let counting = scheduler.counting(*project, model);
+            if std::mem::replace(known, counting) != counting {
+                changed.push((*project, family.clone(), counting));
+            }
+        }
+        for (project, family, Counting { kind, request_burst, token_burst, guard, counts_total }) in changed {
+            for (dimension, burst) in [(Dimension::Rpm, request_burst), (Dimension::Tpm, token_burst)] {
+                let project = self.projects[project as usize].to_string();
+                let (model, learned_at) = (family.to_string(), now);
+                let window = LearnedWindow { project, model, dimension, kind, burst, guard, counts_total, learned_at };
+                self.note(Note::Window(window));
+            }
+        }
+    }
+
     /// Keeps a state and writes the change into the key's journal.
     fn change(&mut self, answered: &Answered<'_>, key: KeyId, model: Arc<str>, to: &'static str, until: Option<Timestamp>) {
         let Some(&fingerprint) = self.fingerprints.get(key.0 as usize) else { return };
@@ -374,11 +380,6 @@ fn redacted(body: &[u8], key: &SecretString) -> Redacted {
     Redacted::new(&String::from_utf8_lossy(body), [key])
 }
 
-fn entry(all: &mut HashMap<(u32, String), Remembered>, project: u32, model: String) -> &mut Remembered {
-    let fresh = Remembered { project, model: model.clone(), ..Remembered::default() };
-    all.entry((project, model)).or_insert(fresh)
-}
-
 // === the writing thread ===
 
 fn write(store: &Store, incoming: &Receiver<Note>) {
@@ -417,6 +418,7 @@ fn put(store: &Store, batch: Vec<Note>) -> Result<(), StoreError> {
                 slot.1 = slot.1.saturating_add(i64::try_from(tokens).unwrap_or(i64::MAX));
             }
             Note::Limit(limit) => store.learn_limit(&limit)?,
+            Note::Window(window) => store.learn_window(&window)?,
             Note::State(state) => store.set_key_state(&state)?,
             Note::Clear(key, model) => store.clear_key_state(key, &model)?,
             Note::Event(event) => store.append_key_event(&event)?,

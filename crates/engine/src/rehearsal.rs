@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tidegate_gemini::tokens::{Calibration, Modality};
 use tidegate_scheduler::{
-    Action, Event, JobId, ModelId, Outcome, ProjectSpec, Remembered, Scheduler, Settings, Submission, Timestamp, Used, Verdict,
+    Action, Event, JobId, ModelId, Outcome, Remembered, Scheduler, Settings, Submission, Timestamp, Used, Verdict,
 };
 
-use crate::engine::{Project, spec};
+use crate::engine::{Project, specs};
 
 /// What a rehearsal takes for granted.
 ///
@@ -23,10 +23,11 @@ use crate::engine::{Project, spec};
 /// let limits = Limits { rpm: Some(10), ..Limits::default() };
 /// let keys = vec![(None, "any".to_string().into())];
 /// let stage = Stage {
-///     projects: &[Project { name: "main".into(), keys, limits: vec![("*".into(), limits)] }],
+///     projects: &[Project { name: "main".into(), keys, limits: vec![("*".into(), limits)], account: None }],
 ///     settings: &Settings::default(),
 ///     start: Timestamp::from_secs(1_795_000_000),
 ///     latency: Duration::from_secs(2),
+///     day_anchor: None,
 ///     remembered: &[],
 ///     calibration: &Calibration::default(),
 /// };
@@ -46,6 +47,8 @@ pub struct Stage<'a> {
     pub start: Timestamp,
     /// How long each call takes.
     pub latency: Duration,
+    /// The instant that days of a fixed length are counted from, where it is known.
+    pub day_anchor: Option<Timestamp>,
     /// What earlier runs left: requests of the day, learned limits.
     pub remembered: &'a [Remembered],
     /// What is known of each model's tokens; answers are taken to confirm it, so that its margin shrinks as in a run.
@@ -90,8 +93,8 @@ impl Forecast {
 impl Stage<'_> {
     /// Runs `prompts` to their end, in their order and from a window as wide as a real run's.
     pub fn rehearse(&self, families: &[&str], prompts: impl IntoIterator<Item = Part>) -> Forecast {
-        let specs: Vec<ProjectSpec> = self.projects.iter().map(spec).collect();
-        let mut scheduler = Scheduler::new(specs, self.settings.clone());
+        let mut scheduler = Scheduler::new(specs(self.projects), self.settings.clone());
+        self.day_anchor.into_iter().for_each(|anchor| scheduler.anchor_days(anchor));
         for remembered in self.remembered {
             scheduler.restore(self.start, remembered);
         }
@@ -244,14 +247,27 @@ mod tests {
     const MODEL: &str = "gemini-3.8-flash";
 
     fn project(limits: Limits) -> Project {
-        Project { name: "main".into(), keys: vec![(None, "any".to_string().into())], limits: vec![("*".into(), limits)] }
+        Project {
+            name: "main".into(),
+            keys: vec![(None, "any".to_string().into())],
+            limits: vec![("*".into(), limits)],
+            account: None,
+        }
     }
 
     fn rehearse(limits: Limits, pacing: Pacing, count: usize, tokens: u32) -> Forecast {
         let settings = Settings { pacing, ..Settings::default() };
         let (projects, latency) = ([project(limits)], Duration::from_secs(2));
         let calibration = &Calibration::default();
-        let stage = Stage { projects: &projects, settings: &settings, start: START, latency, remembered: &[], calibration };
+        let stage = Stage {
+            projects: &projects,
+            settings: &settings,
+            start: START,
+            latency,
+            day_anchor: None,
+            remembered: &[],
+            calibration,
+        };
         stage.rehearse(&[MODEL], std::iter::repeat_n(Part { model: 0, tokens, priority: 0 }, count))
     }
 
@@ -280,7 +296,8 @@ mod tests {
         assert_eq!((forecast.done, forecast.too_large, forecast.duration), (0, 3, Duration::ZERO));
         let settings = Settings::default();
         let (calibration, latency) = (&Calibration::default(), Duration::from_secs(1));
-        let stage = Stage { projects: &[], settings: &settings, start: START, latency, remembered: &[], calibration };
+        let stage =
+            Stage { projects: &[], settings: &settings, start: START, latency, day_anchor: None, remembered: &[], calibration };
         assert_eq!(stage.rehearse(&[MODEL], [Part { model: 0, tokens: 1, priority: 0 }]).unserved, 1);
     }
 

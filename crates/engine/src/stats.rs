@@ -67,7 +67,7 @@ impl Stats {
                 *self.failed.entry(*class).or_default() += 1;
             }
             EventKind::Held { .. } | EventKind::KeyDead { .. } => {}
-            EventKind::Parked { .. } | EventKind::Unparked { .. } => {}
+            EventKind::Parked { .. } | EventKind::Unparked { .. } | EventKind::Reconfigured => {}
         }
     }
 

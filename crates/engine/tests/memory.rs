@@ -6,8 +6,8 @@ mod common;
 use std::time::Duration;
 
 use common::{Script, project, reply, request};
-use tidegate_engine::scheduler::{Settings, Timestamp};
-use tidegate_engine::store::Store;
+use tidegate_engine::scheduler::{Dimension, Settings, Timestamp, WindowKind};
+use tidegate_engine::store::{LearnedWindow, Store};
 use tidegate_engine::{Engine, ErrorClass, GOOGLE};
 use tidegate_gemini::models::Limits;
 
@@ -159,4 +159,62 @@ async fn an_answer_to_a_call_from_before_the_refusal_is_no_recovery() {
     let states: Vec<String> = store.key_journal("main/1", 10).unwrap().into_iter().map(|event| event.to).collect();
     assert_eq!(states, ["FULLY_EXHAUSTED"]);
     assert_eq!(store.key_states().unwrap()[0].state, "FULLY_EXHAUSTED");
+}
+
+const TOKENS_FULL: &str = r#"{"error":{"code":429,"message":"Quota exceeded.","status":"RESOURCE_EXHAUSTED","details":[
+ {"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{"quotaId":"GenerateContentInputTokensPerModelPerMinute-FreeTier","quotaValue":"1000"}]},
+ {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"1s"}]}}"#;
+/// A short prompt and a long answer.
+const LONG_ANSWER: &str = r#"{"candidates":[{"content":{"parts":[{"text":"Knot"}],"role":"model"},"finishReason":"STOP"}],
+ "usageMetadata":{"promptTokenCount":10,"candidatesTokenCount":470,"totalTokenCount":480}}"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_turned_out_to_count_answers_too_is_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let tpm = Limits { tpm: Some(1_000), ..Limits::default() };
+    let long = || reply(200, LONG_ANSWER);
+    let script = Script::new([long(), long(), reply(429, TOKENS_FULL), long()]);
+    let first = engine(folder.path(), &script, 1, tpm, START);
+    for _ in 0..3 {
+        assert!(answered_within(&first, 200).await);
+    }
+    first.shutdown(Duration::from_secs(1)).await;
+    drop(first);
+    let known = Store::open(folder.path(), GOOGLE).unwrap().learned_windows().unwrap();
+    assert!(known.iter().any(|window| window.counts_total), "{known:?}");
+    // Two answers fill the minute for the next run, too.
+    let script = Script::new((0..4).map(|_| long()));
+    let second = engine(folder.path(), &script, 1, tpm, START + Duration::from_secs(600));
+    let begin = tokio::time::Instant::now();
+    for _ in 0..3 {
+        assert!(answered_within(&second, 200).await);
+    }
+    assert!(begin.elapsed() > Duration::from_secs(55), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_burst_a_server_takes_is_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let learned_at = START;
+    let (project, model) = ("main".to_string(), common::MODEL.to_string());
+    let window = LearnedWindow {
+        project,
+        model,
+        dimension: Dimension::Rpm,
+        kind: WindowKind::Bucket,
+        burst: 0.25,
+        guard: Duration::from_millis(500),
+        counts_total: false,
+        learned_at,
+    };
+    Store::open(folder.path(), GOOGLE).unwrap().learn_window(&window).unwrap();
+    let script = Script::default();
+    let rpm = Limits { rpm: Some(60), ..Limits::default() };
+    let engine = engine(folder.path(), &script, 1, rpm, START);
+    for _ in 0..30 {
+        let engine = engine.clone();
+        tokio::spawn(async move { engine.submit(request("x")).await });
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!((14..=18).contains(&script.calls()), "a quarter of the minute at once, then a steady flow: {}", script.calls());
 }

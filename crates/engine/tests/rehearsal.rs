@@ -51,8 +51,15 @@ async fn both(scenario: Scenario, latency: Duration, count: usize, text: impl Fn
     let calibration = learned(&scenario, &settings, &projects, &sample).await;
     let (run, tokens) = run(&scenario, &settings, &projects, &requests).await;
     let part = |request: &Request| Part { model: 0, tokens: calibration.apply(MODEL, request.estimate) as u32, priority: 0 };
-    let stage =
-        Stage { projects: &projects, settings: &settings, start: START, latency, remembered: &[], calibration: &calibration };
+    let stage = Stage {
+        projects: &projects,
+        settings: &settings,
+        start: START,
+        latency,
+        day_anchor: None,
+        remembered: &[],
+        calibration: &calibration,
+    };
     let forecast = stage.rehearse(&[MODEL], requests.iter().map(part));
     assert_eq!(forecast.done, count as u64);
     let estimated = calibration.apply(MODEL, requests.iter().map(|request| request.estimate).sum::<Estimate>());
@@ -98,6 +105,7 @@ fn projects(scenario: &Scenario) -> Vec<Project> {
         name: project.name,
         keys: project.keys.into_iter().map(|key| (None, key.into())).collect(),
         limits: project.limits.into_iter().map(|(model, told)| (model, limits(told))).collect(),
+        account: None,
     };
     scenario.client_projects().into_iter().map(project).collect()
 }

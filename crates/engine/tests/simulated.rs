@@ -19,6 +19,7 @@ fn projects(scenario: &Scenario) -> Vec<Project> {
         name: project.name,
         keys: project.keys.into_iter().map(|key| (None, key.into())).collect(),
         limits: project.limits.into_iter().map(|(model, told)| (model, limits(told))).collect(),
+        account: None,
     };
     scenario.client_projects().into_iter().map(project).collect()
 }

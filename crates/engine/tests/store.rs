@@ -106,7 +106,7 @@ fn limit() -> LearnedLimit {
 fn window() -> LearnedWindow {
     let guard = std::time::Duration::from_millis(350);
     let (project, model, kind) = ("p".into(), "m".into(), WindowKind::Bucket);
-    LearnedWindow { project, model, dimension: Dimension::Rpm, kind, burst: 0.25, guard, learned_at: DAY }
+    LearnedWindow { project, model, dimension: Dimension::Rpm, kind, burst: 0.25, guard, counts_total: true, learned_at: DAY }
 }
 
 fn sums() -> CalibrationSums {

@@ -1,13 +1,12 @@
 //! What earlier runs left in the local store, for commands that send nothing themselves.
 
-use std::collections::HashMap;
+use std::ops::Deref;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use secrecy::SecretString;
-use tidegate_engine::Project;
-use tidegate_engine::scheduler::{Dimension, Limits, Remembered, Timestamp};
-use tidegate_engine::store::{DayRow, Fingerprint, KeyEvent, KeyRecord, LearnedLimit, Store, StoreError};
-use tidegate_gemini::tokens::Calibration;
+use tidegate_engine::scheduler::{Remembered, Timestamp};
+use tidegate_engine::store::{Fingerprint, KeyEvent, Store, StoreError};
+use tidegate_engine::{Owner, Project, Recollection};
 
 use crate::screen::Screen;
 use crate::settings::Settings;
@@ -19,39 +18,26 @@ const DEAD: &str = "FAILED_INIT";
 
 /// Everything the store tells about now.
 #[derive(Debug, Default)]
-pub struct Past {
-    /// Limits that the server told.
-    pub limits: Vec<LearnedLimit>,
-    /// Requests of the quota days that are not over.
-    pub days: Vec<DayRow>,
-    /// States of keys that are not over.
-    pub states: Vec<KeyRecord>,
-    /// How far estimates of each model were off.
-    pub calibration: Calibration,
+pub struct Past(Recollection);
+
+impl Deref for Past {
+    type Target = Recollection;
+
+    fn deref(&self) -> &Recollection {
+        &self.0
+    }
 }
 
 impl Past {
     /// Reads the store, if there is one; nothing is made where there is none. What cannot be read is a warning.
     pub fn read(settings: &Settings, simulated: bool, screen: &Screen) -> Past {
-        let past = open(settings, simulated).and_then(|store| store.map_or(Ok(Past::default()), |store| Past::of(&store)));
-        past.unwrap_or_else(|error| {
+        let rules = &settings.scheduler.quota;
+        let read = |store: Option<Store>| store.map(|store| Recollection::read(&store, rules, now())).transpose();
+        let past = open(settings, simulated).and_then(read).unwrap_or_else(|error| {
             screen.warn(error);
-            Past::default()
-        })
-    }
-
-    fn of(store: &Store) -> Result<Past, StoreError> {
-        let now = now();
-        let mut calibration = Calibration::default();
-        for sums in store.load_calibration()? {
-            calibration.restore(&sums.model, &sums.modality, sums.estimated, sums.actual);
-        }
-        let mut days = store.open_days(now)?;
-        days.sort_by(|a, b| (&a.project, &a.model, a.day_end).cmp(&(&b.project, &b.model, b.day_end)));
-        // Where the length of a day was changed, the older one ends first and is the one still counted.
-        days.dedup_by(|later, first| later.project == first.project && later.model == first.model);
-        let states = store.key_states()?.into_iter().filter(|record| record.until.is_none_or(|until| until > now));
-        Ok(Past { limits: store.learned_limits()?, days, states: states.collect(), calibration })
+            None
+        });
+        Past(past.unwrap_or_default())
     }
 
     /// Whether a key was put aside for good.
@@ -62,21 +48,7 @@ impl Past {
 
     /// What of it shapes a run over these projects.
     pub fn remembered(&self, projects: &[Project]) -> Vec<Remembered> {
-        let mut all: HashMap<(u32, &str), Remembered> = HashMap::new();
-        let number = |name: &str| projects.iter().position(|project| project.name == name).and_then(|at| u32::try_from(at).ok());
-        for day in &self.days {
-            if let Some(project) = number(&day.project) {
-                entry(&mut all, project, &day.model).today = day.requests;
-            }
-        }
-        for limit in &self.limits {
-            if let Some(project) = number(&limit.project) {
-                let remembered = entry(&mut all, project, &limit.model);
-                learned(&mut remembered.learned, limit);
-                remembered.parked |= limit.value == 0;
-            }
-        }
-        all.into_values().collect()
+        self.0.remembered(&projects.iter().map(Owner::from).collect::<Vec<_>>())
     }
 }
 
@@ -125,20 +97,6 @@ pub fn revive<'a>(
 fn open(settings: &Settings, simulated: bool) -> Result<Option<Store>, StoreError> {
     let folder = settings.state_dir.as_ref().filter(|folder| !simulated && folder.join(FILE).is_file());
     folder.map(|folder| Store::open(folder, &settings.base_url)).transpose()
-}
-
-fn entry<'a, 'm>(all: &'m mut HashMap<(u32, &'a str), Remembered>, project: u32, model: &'a str) -> &'m mut Remembered {
-    let fresh = || Remembered { project, model: model.to_string(), ..Remembered::default() };
-    all.entry((project, model)).or_insert_with(fresh)
-}
-
-fn learned(limits: &mut Limits, told: &LearnedLimit) {
-    match told.dimension {
-        Dimension::Rpm => limits.rpm = Some(told.value),
-        Dimension::Tpm => limits.tpm = Some(told.value),
-        Dimension::Rpd => limits.rpd = Some(told.value),
-        Dimension::Tpd => {}
-    }
 }
 
 fn now() -> Timestamp {

@@ -87,5 +87,5 @@ fn projects(wanted: &PlanArgs, settings: &Settings, past: &Past, context: &Conte
     }
     context.screen.warn("no key was found: planned for one project of these limits");
     let keys = vec![(None, "none".to_string().into())];
-    Ok(vec![Project { name: "assumed".to_string(), keys, limits: vec![("*".to_string(), limits)] }])
+    Ok(vec![Project { name: "assumed".to_string(), keys, limits: vec![("*".to_string(), limits)], account: None }])
 }

@@ -152,6 +152,9 @@ pub struct ProjectEntry {
     /// Preset limits to start from.
     #[serde(default)]
     pub tier: Option<String>,
+    /// Its billing account: an unpaid bill parks all projects of one account.
+    #[serde(default)]
+    pub account: Option<String>,
     /// Its keys.
     #[serde(deserialize_with = "key_list")]
     pub keys: Vec<KeySource>,

@@ -32,7 +32,8 @@ pub fn resolve(
             same_name(entries)?;
             let read = |entry: &ProjectEntry| -> Result<Project, SettingsError> {
                 let keys = entry.keys.iter().flat_map(|source| source.keys(environment, &layer.folder, warnings)).collect();
-                Ok(project(entry.name.clone(), keys, limits(entry, model, forced)?))
+                let account = entry.account.clone();
+                Ok(Project { account, ..project(entry.name.clone(), keys, limits(entry, model, forced)?) })
             };
             entries.iter().map(read).collect::<Result<Vec<_>, _>>()?
         }
@@ -78,7 +79,7 @@ pub fn in_words(rpm: Option<u64>, tpm: Option<u64>, rpd: Option<u64>) -> String 
 }
 
 fn project(name: String, keys: Vec<Key>, limits: Vec<(String, Limits)>) -> Project {
-    Project { name, keys: keys.into_iter().map(|key| (key.name, key.secret)).collect(), limits }
+    Project { name, keys: keys.into_iter().map(|key| (key.name, key.secret)).collect(), limits, account: None }
 }
 
 /// What flags and variables say for every project and model.
@@ -221,6 +222,16 @@ mod tests {
         assert_eq!(told(project, "gemini-x"), "project main: ONE, main/2; gemini-x: no limit is known");
         assert_eq!(in_words(None, Some(9), Some(20)), "9 tokens a minute, 20 requests a day");
         assert_eq!(in_words(Some(0), None, None), "no quota");
+    }
+
+    #[test]
+    fn projects_name_the_account_that_pays_for_them() {
+        let (projects, _) = resolved(
+            "[[projects]]\nname = \"a\"\naccount = \"team\"\nkeys = [\"k\"]\n[[projects]]\nname = \"b\"\nkeys = [\"l\"]",
+            &[],
+        );
+        let accounts: Vec<_> = projects.unwrap().into_iter().map(|project| project.account).collect();
+        assert_eq!(accounts, [Some("team".to_string()), None]);
     }
 
     #[test]

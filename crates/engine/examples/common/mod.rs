@@ -16,6 +16,7 @@ pub async fn simulated(scenario: Scenario) -> std::io::Result<(String, Vec<Proje
             .into_iter()
             .map(|(model, limits)| (model, Limits { rpm: limits.rpm, tpm: limits.tpm, rpd: limits.rpd }))
             .collect(),
+        account: None,
     });
     let projects = projects.collect();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;

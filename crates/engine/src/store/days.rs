@@ -82,6 +82,16 @@ impl Store {
         Ok(anchors.first().copied().unwrap_or(first))
     }
 
+    /// The same instant where somebody has set it; a look sets nothing.
+    pub fn known_day_anchor(&self) -> Result<Option<Timestamp>, StoreError> {
+        let anchors = self.rows(
+            "SELECT day_anchor_us FROM scopes WHERE id = ?1 AND day_anchor_us IS NOT NULL",
+            params![self.scope],
+            |row| instant(row, 0),
+        )?;
+        Ok(anchors.first().copied())
+    }
+
     fn drop_old_days(&self, project: &str, model: &str) -> Result<(), StoreError> {
         self.write(
             "DELETE FROM days WHERE scope = ?1 AND project = ?2 AND model = ?3 AND day_end_us <=

@@ -62,6 +62,8 @@ pub struct LearnedWindow {
     pub burst: f64,
     /// How late a request may be counted after we sent it.
     pub guard: Duration,
+    /// The tokens of answers count too.
+    pub counts_total: bool,
     /// When this was learned.
     pub learned_at: Timestamp,
 }
@@ -108,8 +110,8 @@ impl Store {
     /// Keeps how a server counts; it takes the place of what was learned before.
     pub fn learn_window(&self, window: &LearnedWindow) -> Result<(), StoreError> {
         self.write(
-            "INSERT OR REPLACE INTO windows (scope, project, model, dimension, kind, burst, guard_us, learned_at_us)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT OR REPLACE INTO windows (scope, project, model, dimension, kind, burst, guard_us, learned_at_us, counts_total)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             params![
                 self.scope,
                 window.project,
@@ -118,7 +120,8 @@ impl Store {
                 kind_name(window.kind),
                 if window.burst.is_finite() { window.burst } else { 1.0 },
                 micros(Timestamp::ZERO + window.guard),
-                micros(window.learned_at)
+                micros(window.learned_at),
+                window.counts_total
             ],
         )?;
         Ok(())
@@ -127,7 +130,7 @@ impl Store {
     /// All that was learned of windows, by project and model.
     pub fn learned_windows(&self) -> Result<Vec<LearnedWindow>, StoreError> {
         let rows = self.rows(
-            "SELECT project, model, dimension, kind, burst, guard_us, learned_at_us FROM windows WHERE scope = ?1
+            "SELECT project, model, dimension, kind, burst, guard_us, learned_at_us, counts_total FROM windows WHERE scope = ?1
              ORDER BY project, model, dimension",
             params![self.scope],
             window,
@@ -169,6 +172,7 @@ fn window(row: &Row<'_>) -> rusqlite::Result<Option<LearnedWindow>> {
         burst: row.get(4)?,
         guard: Duration::from_micros(count(row, 5)?),
         learned_at: instant(row, 6)?,
+        counts_total: row.get(7)?,
     }))
 }
 
@@ -208,7 +212,16 @@ mod tests {
     fn counted(kind: WindowKind, dimension: Dimension) -> LearnedWindow {
         let guard = Duration::from_millis(350);
         let learned_at = Timestamp::from_secs(9);
-        LearnedWindow { project: "p".into(), model: "m".into(), dimension, kind, burst: 0.125, guard, learned_at }
+        LearnedWindow {
+            project: "p".into(),
+            model: "m".into(),
+            dimension,
+            kind,
+            burst: 0.125,
+            guard,
+            counts_total: true,
+            learned_at,
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(super) struct SchemaVersion(i64);
 ///
 /// A step that was once released is never edited, and only adds (a table, a column with a default): a program of the
 /// format before may still have the file open while a newer one takes the step.
-pub(super) const STEPS: [&str; 1] = [FIRST];
+pub(super) const STEPS: [&str; 2] = [FIRST, SECOND];
 
 /// Times are microseconds since the epoch; the greatest integer means "never".
 const FIRST: &str = "
@@ -105,6 +105,18 @@ CREATE TABLE calibration (
 ) STRICT, WITHOUT ROWID;
 ";
 
+const SECOND: &str = "
+ALTER TABLE windows ADD COLUMN counts_total INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE kin (
+    scope      INTEGER NOT NULL,
+    one        TEXT NOT NULL,
+    other      TEXT NOT NULL,
+    seen_at_us INTEGER NOT NULL,
+    PRIMARY KEY (scope, one, other)
+) STRICT, WITHOUT ROWID;
+";
+
 /// Takes the steps that the file at `path` still lacks, all in one transaction.
 ///
 /// # Errors
@@ -137,7 +149,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
-    const SECOND: &str = "ALTER TABLE days ADD COLUMN tokens INTEGER NOT NULL DEFAULT 7";
+    const LATER: &str = "ALTER TABLE days ADD COLUMN tokens INTEGER NOT NULL DEFAULT 7";
 
     fn path() -> &'static Path {
         Path::new("s.db")
@@ -148,7 +160,7 @@ mod tests {
         let mut file = Connection::open_in_memory().unwrap();
         migrate(&mut file, path(), &[FIRST]).unwrap();
         file.execute("INSERT INTO days VALUES (1, 'p', 'm', 5, 3)", []).unwrap();
-        migrate(&mut file, path(), &[FIRST, SECOND]).unwrap();
+        migrate(&mut file, path(), &[FIRST, LATER]).unwrap();
         let row = file.query_row("SELECT requests, tokens FROM days", [], |row| Ok((row.get(0)?, row.get(1)?)));
         assert_eq!(row, Ok((3, 7)));
         assert_eq!(version(&file), Ok(SchemaVersion(2)));
@@ -157,7 +169,7 @@ mod tests {
     #[test]
     fn a_file_of_a_later_format_is_refused_and_left_as_it_is() {
         let mut file = Connection::open_in_memory().unwrap();
-        migrate(&mut file, path(), &[FIRST, SECOND]).unwrap();
+        migrate(&mut file, path(), &[FIRST, LATER]).unwrap();
         let refusal = migrate(&mut file, path(), &[FIRST]).unwrap_err();
         assert_eq!(refusal, StoreError::Newer { path: path().into(), found: 2, known: 1 });
         assert_eq!(version(&file), Ok(SchemaVersion(2)));
@@ -167,9 +179,9 @@ mod tests {
     fn a_step_that_fails_leaves_no_half_of_itself() {
         let mut file = Connection::open_in_memory().unwrap();
         migrate(&mut file, path(), &[FIRST]).unwrap();
-        let torn = format!("{SECOND}; CREATE TABLE days (a INTEGER)");
+        let torn = format!("{LATER}; CREATE TABLE days (a INTEGER)");
         assert!(migrate(&mut file, path(), &[FIRST, &torn]).is_err());
         assert_eq!(version(&file), Ok(SchemaVersion(1)));
-        migrate(&mut file, path(), &[FIRST, SECOND]).unwrap();
+        migrate(&mut file, path(), &[FIRST, LATER]).unwrap();
     }
 }

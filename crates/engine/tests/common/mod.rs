@@ -64,7 +64,7 @@ impl Backend for Script {
 
 pub fn project(name: &str, keys: usize, limits: Limits) -> Project {
     let keys = (1..=keys).map(|n| (None, format!("{name}-key-{n}-of-the-test").into())).collect();
-    Project { name: name.into(), keys, limits: vec![("*".into(), limits)] }
+    Project { name: name.into(), keys, limits: vec![("*".into(), limits)], account: None }
 }
 
 pub fn request(text: &str) -> Request {

@@ -166,7 +166,7 @@ impl Desk {
 
 fn prompt(id: u64) -> Request {
     let body = format!(r#"{{"contents":[{{"parts":[{{"text":"{id}"}}]}}]}}"#).into();
-    Request { model: MODEL.into(), body, estimate: 1.into(), priority: 0, deadline: None, label: None }
+    Request { model: MODEL.into(), method: Default::default(), body, estimate: 1.into(), priority: 0, deadline: None, label: None }
 }
 
 fn projects() -> Vec<Project> {
@@ -179,6 +179,7 @@ fn projects() -> Vec<Project> {
         name: project.name.clone(),
         keys: project.keys.iter().map(|key| (None, key.as_str().to_string().into())).collect(),
         limits: limits(&project.limits),
+        account: None,
     });
     projects.collect()
 }

@@ -47,9 +47,15 @@ fn as_text(card: &Card, states: &[&KeyRecord], journal: &[KeyEvent]) -> String {
 
 fn in_words(state: &KeyRecord) -> String {
     let model = if state.model.is_empty() { String::new() } else { format!(" for {}", state.model) };
-    let until = state.until.map_or(", for good".to_string(), |until| format!(", until {}", local(until)));
+    let word = if is_parked(state) { "next probe" } else { "until" };
+    let until = state.until.map_or(", for good".to_string(), |until| format!(", {word} {}", local(until)));
     let reason = if state.reason.is_empty() { String::new() } else { format!(": {}", state.reason) };
     format!("{}{model} since {}{until}{reason}", state.state, local(state.since))
+}
+
+/// A bill or a cap stops the whole project or account; one request asks now and then whether that is over.
+fn is_parked(state: &KeyRecord) -> bool {
+    state.model.is_empty() && state.state == "FULLY_EXHAUSTED"
 }
 
 fn changed(event: &KeyEvent) -> String {

@@ -51,7 +51,8 @@ impl Outlook {
         let families: Vec<&str> = load.families.iter().map(String::as_str).collect();
         let rehearse = |projects: &[Project], settings: &Settings| {
             let (calibration, remembered) = (&past.calibration, &past.remembered(projects));
-            let stage = Stage { projects, settings, start, latency, remembered, calibration };
+            let day_anchor = past.day_anchor;
+            let stage = Stage { projects, settings, start, latency, day_anchor, remembered, calibration };
             stage.rehearse(&families, load.parts.iter().copied())
         };
         let forecast = rehearse(projects, settings);

@@ -30,6 +30,7 @@ impl Observer for Chronicle {
             EventKind::Parked { projects, reason, .. } => {
                 tracing::warn!(projects = projects.join(", "), reason = &**reason, "projects parked until a probe is answered");
             }
+            EventKind::Reconfigured => tracing::info!("settings changed"),
             EventKind::Unparked { projects } => tracing::info!(projects = projects.join(", "), "projects answer again"),
         }
     }

@@ -111,7 +111,8 @@ impl Observer for Watch {
             | EventKind::Started { .. }
             | EventKind::Completed { .. }
             | EventKind::Held { .. }
-            | EventKind::KeyDead { .. } => {}
+            | EventKind::KeyDead { .. }
+            | EventKind::Reconfigured => {}
         }
     }
 }
