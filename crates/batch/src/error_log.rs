@@ -198,6 +198,7 @@ mod tests {
             code: "RESOURCE_EXHAUSTED".to_owned(),
             message: "slow down".to_owned(),
             quota_id: Some("PerMinute".to_owned()),
+            refused: None,
             retry_in: Some(Duration::from_millis(59_400)),
             permanent: false,
         }
@@ -209,6 +210,7 @@ mod tests {
             status: Some("PERMISSION_DENIED".to_owned()),
             code: "CONSUMER_SUSPENDED".to_owned(),
             quota_id: None,
+            refused: None,
             retry_in: None,
             permanent: true,
             ..limited()

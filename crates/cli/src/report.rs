@@ -240,6 +240,7 @@ mod tests {
             code: HOSTILE.into(),
             message: HOSTILE.into(),
             quota_id: None,
+            refused: None,
             retry_in: None,
             permanent: true,
         });

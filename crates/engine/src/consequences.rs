@@ -1,9 +1,11 @@
 //! What followed from one answer, for the memory and for those who watch.
 
-use tidegate_scheduler::{Action, JobId, KeyId, Timestamp};
+use tidegate_gemini::response::Usage;
+use tidegate_gemini::tokens::{self, Calibration, Estimate};
+use tidegate_scheduler::{Action, Dimension, JobId, KeyId, Limits, Outcome, Timestamp};
 
 use crate::classify::FaultWords;
-use crate::event::AttemptFault;
+use crate::event::{AttemptFault, Refused};
 
 /// What followed from an answer: a pause and whether it is a long one, dead keys, projects parked until or let go again.
 #[derive(Default)]
@@ -29,7 +31,14 @@ pub(crate) fn consequences(actions: &[Action]) -> Consequences {
 }
 
 /// A fault in words, with what the scheduler made of it.
-pub(crate) fn told(words: FaultWords, now: Timestamp, job: JobId, dead: bool, actions: &[Action]) -> AttemptFault {
+pub(crate) fn told(
+    words: FaultWords,
+    now: Timestamp,
+    job: JobId,
+    dead: bool,
+    refused: Option<Refused>,
+    actions: &[Action],
+) -> AttemptFault {
     let mut retry_in = None;
     let mut permanent = dead;
     for action in actions {
@@ -42,5 +51,32 @@ pub(crate) fn told(words: FaultWords, now: Timestamp, job: JobId, dead: bool, ac
         }
     }
     let FaultWords { blame, http_status, status, code, message, quota_id } = words;
-    AttemptFault { blame, http_status, status, code, message, quota_id, retry_in, permanent }
+    AttemptFault { blame, http_status, status, code, message, quota_id, refused, retry_in, permanent }
+}
+
+/// The limit that an attempt ran into, `known` being those in force before.
+pub(crate) fn refused(outcome: &Outcome, known: Limits) -> Option<Refused> {
+    let Outcome::KeyLimited(denied) = outcome else { return None };
+    let dimension = denied.dimension?;
+    let before = match dimension {
+        Dimension::Rpm => known.rpm,
+        Dimension::Tpm => known.tpm,
+        Dimension::Rpd => known.rpd,
+        Dimension::Tpd => None,
+    };
+    Some(Refused { dimension, limit: denied.limit.or(before) })
+}
+
+/// What an answer taught about its model's tokens.
+pub(crate) fn learn(calibration: &mut Calibration, family: &str, estimate: Estimate, usage: &Usage, body: Option<&[u8]>) {
+    if usage.input_tokens == 0 {
+        return;
+    }
+    // Of a text alone the sum says everything.
+    let by_kind = body.filter(|_| estimate.text < estimate.total()).and_then(tokens::input_by_kind);
+    match by_kind.filter(|counted| counted.total() == usage.input_tokens) {
+        Some(counted) => calibration.observe_parts(family, estimate, &counted),
+        None => calibration.observe(family, estimate, usage.input_tokens),
+    }
+    calibration.observe_output(family, usage.total_tokens.saturating_sub(usage.input_tokens));
 }

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use secrecy::SecretString;
 use tidegate_gemini::models;
 use tidegate_gemini::response::Usage;
-use tidegate_gemini::tokens::{self, Calibration};
+use tidegate_gemini::tokens::Calibration;
 use tidegate_scheduler::{
     Action, Event as Stimulus, JobId, KeyId, Outcome, Reconfiguration, Scheduler, Scope, Submission, Timestamp, Verdict,
 };
@@ -27,10 +27,11 @@ use tokio::task::AbortHandle;
 use crate::backend::{Backend, Call, Method, Reply, TransportError};
 use crate::classify::{Reading, classify};
 use crate::clock::Clock;
-use crate::consequences::{Consequences, consequences, told};
+use crate::consequences::{Consequences, consequences, learn, refused, told};
 use crate::counting;
-use crate::ending::{Last, cancelled, conclude};
-use crate::event::{Attempt, AttemptFault, Blame, Event, EventKind, Observer, Seat};
+use crate::ending::{Last, abandoned, cancelled, conclude};
+use crate::event::{Attempt, Event, EventKind, Observer, Seat};
+use crate::kinship::Kinship;
 use crate::memory::{Answered, Memory};
 use crate::outlier::{CountTokens, Sizes};
 use crate::redact;
@@ -75,6 +76,7 @@ pub(crate) struct State {
     tickets: HashMap<JobId, Ticket>,
     pub calibration: Calibration,
     pub sizes: Sizes,
+    pub kinship: Kinship,
     pub memory: Option<Memory>,
     last: u64,
 }
@@ -107,6 +109,7 @@ pub(crate) struct Parts {
     pub attempt_timeout: Duration,
     pub retry_on: RetryOn,
     pub calibration: Calibration,
+    pub minute: Duration,
     pub memory: Option<Memory>,
 }
 
@@ -119,6 +122,7 @@ impl Driver {
             tickets: HashMap::new(),
             calibration: parts.calibration,
             sizes: Sizes::default(),
+            kinship: Kinship::new(parts.minute),
             memory: parts.memory,
             last: 0,
         };
@@ -355,7 +359,9 @@ impl Driver {
         let (label, latency) = (ticket.request.label.clone(), ticket.trace.latency);
         let (seat, sent) = (ticket.seat.clone(), ticket.started);
         let (key, family, body) = (ticket.key, ticket.family.clone(), ticket.last.body.clone().unwrap_or_default());
-        learn(&mut state.calibration, ticket, &usage);
+        learn(&mut state.calibration, &ticket.family, ticket.request.estimate, &usage, ticket.last.body.as_deref());
+        let model = state.scheduler.model(&family);
+        let refused = refused(&outcome, state.scheduler.limits(self.keys[key.0 as usize].project, model));
         let mut actions = Vec::new();
         state.scheduler.handle(now, Stimulus::Finished { job, outcome: outcome.clone() }, &mut actions);
         if let Some(memory) = &mut state.memory {
@@ -370,9 +376,12 @@ impl Driver {
         }
         if let Some(seat) = seat {
             let dead = matches!(&outcome, Outcome::KeyRejected(fault) if fault.scope == Scope::Key);
-            let fault = fault.map(|words| told(words, now, job, dead, &actions));
+            let fault = fault.map(|words| told(words, now, job, dead, refused, &actions));
             let ended = Attempt { job, label, number: attempt, seat, latency, usage, fault };
             self.emit(state, now, EventKind::Attempted(Box::new(ended)));
+            if let Some(memory) = state.memory.as_mut().filter(|_| refused.is_some()) {
+                memory.keep_kin(state.kinship.kin(), now);
+            }
         }
         let ended = actions.iter().any(|action| matches!(action, Action::Complete { job: done, .. } if *done == job));
         self.act(state, now, actions);
@@ -420,24 +429,15 @@ impl Driver {
         label: Option<Arc<str>>,
     ) {
         let Some(seat) = seat else { return };
-        let fault = AttemptFault {
-            blame: Blame::Upstream,
-            http_status: None,
-            status: None,
-            code: "cancelled".to_string(),
-            message: "dropped before an answer came".to_string(),
-            quota_id: None,
-            retry_in: None,
-            permanent: true,
-        };
         let usage = Usage::default();
-        let ended = Attempt { job, label, number, seat, latency: Duration::ZERO, usage, fault: Some(fault) };
+        let ended = Attempt { job, label, number, seat, latency: Duration::ZERO, usage, fault: Some(abandoned()) };
         self.emit(state, now, EventKind::Attempted(Box::new(ended)));
     }
 
     fn emit(&self, state: &mut State, at: Timestamp, kind: EventKind) {
         let event = Event { at, kind };
         state.stats.fold(&event);
+        state.kinship.fold(&event);
         for observer in &self.observers {
             observer.observe(&event);
         }
@@ -478,21 +478,6 @@ fn judged(
         }
         None => (result.ok().map(|reply| reply.body), reading),
     }
-}
-
-/// What the answer taught about this model's tokens.
-fn learn(calibration: &mut Calibration, ticket: &Ticket, usage: &Usage) {
-    if usage.input_tokens == 0 {
-        return;
-    }
-    let estimate = ticket.request.estimate;
-    // Of a text alone the sum says everything.
-    let by_kind = (estimate.text < estimate.total()).then_some(ticket.last.body.as_deref()).flatten();
-    match by_kind.and_then(tokens::input_by_kind).filter(|counted| counted.total() == usage.input_tokens) {
-        Some(counted) => calibration.observe_parts(&ticket.family, estimate, &counted),
-        None => calibration.observe(&ticket.family, estimate, usage.input_tokens),
-    }
-    calibration.observe_output(&ticket.family, usage.total_tokens.saturating_sub(usage.input_tokens));
 }
 
 /// Withdraws a prompt when dropped before its end.

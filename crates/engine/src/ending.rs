@@ -5,7 +5,7 @@ use tidegate_gemini::response::Answer;
 use tidegate_scheduler::Verdict;
 
 use crate::classify::FaultWords;
-use crate::event::Blame;
+use crate::event::{AttemptFault, Blame};
 use crate::request::{Error, ErrorClass, Response, Trace};
 
 /// The last answer of a prompt, kept until it is known to be the final one.
@@ -64,5 +64,20 @@ pub(crate) fn cancelled(message: &str) -> Error {
         answer: None,
         body: None,
         trace: Trace::default(),
+    }
+}
+
+/// The fault of an attempt that nobody waits for any longer.
+pub(crate) fn abandoned() -> AttemptFault {
+    AttemptFault {
+        blame: Blame::Upstream,
+        http_status: None,
+        status: None,
+        code: "cancelled".to_string(),
+        message: "dropped before an answer came".to_string(),
+        quota_id: None,
+        refused: None,
+        retry_in: None,
+        permanent: true,
     }
 }

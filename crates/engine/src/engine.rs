@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::counting;
 use crate::driver::{Driver, KeyCard, Parts};
 use crate::event::{Event, Observer};
+use crate::kinship::Kin;
 use crate::memory::Memory;
 use crate::outlier::CountTokens;
 use crate::packing::Packing;
@@ -189,6 +190,7 @@ impl Builder {
             attempt_timeout,
             retry_on: self.retry_on,
             calibration,
+            minute: self.settings.quota.minute,
             memory,
         });
         let timer = tokio::spawn(driver.clone().keep_time());
@@ -411,6 +413,12 @@ impl Engine {
         let driver = &self.inner.driver;
         driver.reconfigure(change.numbered(&driver.projects)?);
         Ok(())
+    }
+
+    /// Projects that were refused together far below their limits, again and again: probably one project, whose keys belong
+    /// under one name.
+    pub fn kin(&self) -> Vec<Kin> {
+        self.inner.driver.state.lock().kinship.kin()
     }
 
     /// The engine's clock.

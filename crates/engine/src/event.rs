@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_gemini::response::Usage;
-use tidegate_scheduler::{JobId, Timestamp};
+use tidegate_scheduler::{Dimension, JobId, Timestamp};
 
 use crate::request::ErrorClass;
 
@@ -143,10 +143,21 @@ pub struct AttemptFault {
     pub message: String,
     /// The quota that was violated, as the API names it.
     pub quota_id: Option<String>,
+    /// The limit of (project, model) that was violated, when the refusal names one.
+    pub refused: Option<Refused>,
     /// How long until this prompt, key or quota is asked again, when that is known.
     pub retry_in: Option<Duration>,
     /// True when the key (for [`Blame::Key`]) or the prompt will not be asked again.
     pub permanent: bool,
+}
+
+/// A limit that a request ran into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// What is limited.
+    pub dimension: Dimension,
+    /// How much, as the API told it, else as it was known before; `None` where nobody knows.
+    pub limit: Option<u64>,
 }
 
 /// Sees every event in order, on the thread that caused it: be quick, never block.

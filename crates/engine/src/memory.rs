@@ -17,6 +17,7 @@ use tidegate_scheduler::{Counting, Day, Dimension, KeyId, Limits, Outcome, Quota
 
 use crate::classify::FaultWords;
 use crate::driver::KeyCard;
+use crate::kinship::Kin;
 use crate::recollection::{Owner, Recollection};
 use crate::store::{
     CalibrationSums, Fingerprint, KeyEvent, KeyRecord, LearnedLimit, LearnedWindow, LimitSource, Redacted, Store, StoreError,
@@ -44,6 +45,7 @@ pub(crate) struct Memory {
     blocks: HashMap<(u32, Arc<str>), Block>,
     learned: HashMap<(u32, Arc<str>), Limits>,
     counting: HashMap<(u32, Arc<str>), Counting>,
+    kin: HashSet<Kin>,
     /// What is against each key, by model, and since when.
     states: HashMap<(KeyId, Arc<str>), (&'static str, Timestamp)>,
 }
@@ -62,6 +64,7 @@ enum Note {
     Sent { project: Arc<str>, model: Arc<str>, start: Timestamp, tokens: u64 },
     Limit(LearnedLimit),
     Window(LearnedWindow),
+    Kin(Kin, Timestamp),
     State(KeyRecord),
     Clear(Fingerprint, Arc<str>),
     Event(Box<KeyEvent>),
@@ -117,6 +120,7 @@ impl Memory {
             blocks: HashMap::new(),
             learned: HashMap::new(),
             counting: HashMap::new(),
+            kin: HashSet::new(),
             states: HashMap::new(),
         })
     }
@@ -314,6 +318,15 @@ impl Memory {
         }
     }
 
+    /// Projects that are probably one: those not yet written are.
+    pub(crate) fn keep_kin(&mut self, kin: Vec<Kin>, now: Timestamp) {
+        for kin in kin {
+            if self.kin.insert(kin.clone()) {
+                self.note(Note::Kin(kin, now));
+            }
+        }
+    }
+
     /// Keeps a state and writes the change into the key's journal.
     fn change(&mut self, answered: &Answered<'_>, key: KeyId, model: Arc<str>, to: &'static str, until: Option<Timestamp>) {
         let Some(&fingerprint) = self.fingerprints.get(key.0 as usize) else { return };
@@ -418,6 +431,7 @@ fn put(store: &Store, batch: Vec<Note>) -> Result<(), StoreError> {
                 slot.1 = slot.1.saturating_add(i64::try_from(tokens).unwrap_or(i64::MAX));
             }
             Note::Limit(limit) => store.learn_limit(&limit)?,
+            Note::Kin(kin, at) => store.add_kin(&kin, at)?,
             Note::Window(window) => store.learn_window(&window)?,
             Note::State(state) => store.set_key_state(&state)?,
             Note::Clear(key, model) => store.clear_key_state(key, &model)?,

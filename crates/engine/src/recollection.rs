@@ -7,7 +7,11 @@ use tidegate_gemini::tokens::Calibration;
 use tidegate_scheduler::{Counting, Day, Dimension, QuotaRules, Remembered, Scheduler, Settings, Timestamp};
 
 use crate::engine::Project;
+use crate::kinship::Kin;
 use crate::store::{DayRow, Fingerprint, KeyRecord, LearnedLimit, LearnedWindow, SlotRow, Store, StoreError};
+
+/// Who was probably one project longer ago has been told.
+const A_MONTH: Duration = Duration::from_secs(30 * 86_400);
 
 /// A project as the store knows it: by its name and the fingerprints of its keys.
 #[derive(Debug, Clone)]
@@ -38,6 +42,8 @@ pub struct Recollection {
     pub limits: Vec<LearnedLimit>,
     /// How the server turned out to count.
     pub windows: Vec<LearnedWindow>,
+    /// Projects that were probably one within the last month.
+    pub kin: Vec<Kin>,
     /// States of keys that are not over.
     pub states: Vec<KeyRecord>,
     /// How far estimates of each model were off.
@@ -63,7 +69,8 @@ impl Recollection {
         let states = store.key_states()?.into_iter().filter(|state| state.until.is_none_or(|until| until > now)).collect();
         let slots = store.recent_slots(now.before(longest_window(rules)))?;
         let (limits, windows) = (store.learned_limits()?, store.learned_windows()?);
-        Ok(Recollection { day_anchor, slots, days, limits, windows, states, calibration })
+        let kin = store.kin(now.before(A_MONTH))?;
+        Ok(Recollection { day_anchor, slots, days, limits, windows, kin, states, calibration })
     }
 
     /// What of it shapes a run over these projects, numbered in their order.

@@ -35,6 +35,7 @@ mod error;
 mod fingerprint;
 mod journal;
 mod keys;
+mod kin;
 mod limits;
 pub(crate) mod place;
 mod redacted;

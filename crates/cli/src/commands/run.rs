@@ -26,6 +26,7 @@ use crate::signals;
 pub(super) use prepare::system_instruction;
 use records::Records;
 use summary::Account;
+pub(super) use summary::kin_in_words;
 use watch::Watch;
 
 /// Runs a batch to its end, or until something stops it.
@@ -118,6 +119,7 @@ fn account(mut summary: Summary, engine: &Engine, watch: &Watch, scale: Scale, w
         without_quota: watch.without_quota(),
         parked: watch.parked(),
         exhausted_for: watch.exhausted_for(),
+        kin: engine.kin(),
         figures: Figures::default(),
         witness: None,
     }

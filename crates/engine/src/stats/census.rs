@@ -249,6 +249,7 @@ mod tests {
             code: code.into(),
             message: format!("{code} happened"),
             quota_id: None,
+            refused: None,
             retry_in: None,
             permanent: false,
         });

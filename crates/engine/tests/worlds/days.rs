@@ -166,7 +166,15 @@ impl Desk {
 
 fn prompt(id: u64) -> Request {
     let body = format!(r#"{{"contents":[{{"parts":[{{"text":"{id}"}}]}}]}}"#).into();
-    Request { model: MODEL.into(), method: Default::default(), body, estimate: 1.into(), priority: 0, deadline: None, label: None }
+    Request {
+        model: MODEL.into(),
+        method: Default::default(),
+        body,
+        estimate: 1.into(),
+        priority: 0,
+        deadline: None,
+        label: None,
+    }
 }
 
 fn projects() -> Vec<Project> {

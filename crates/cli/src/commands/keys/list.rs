@@ -1,6 +1,7 @@
 //! `keys list`: the pool, masked, with limits, what is used of them and what is known of each key.
 
 use serde_json::{Value, json};
+use tidegate_engine::Kin;
 use tidegate_engine::store::{KeyRecord, LearnedLimit};
 use tidegate_gemini::models::{Limits, family};
 
@@ -9,6 +10,7 @@ use super::table::table;
 use crate::args::ListingArgs;
 use crate::commands::Context;
 use crate::commands::past::{Past, local, utc};
+use crate::commands::run::kin_in_words;
 use crate::exit_code::{ExitCode, Failure};
 use crate::monitor::format::grouped;
 use crate::screen;
@@ -29,8 +31,15 @@ pub fn list(wanted: &ListingArgs, context: &Context) -> Result<ExitCode, Failure
         let rows: Vec<_> = cards.iter().map(|card| row(card, &past, family(&settings.model))).collect();
         screen::data(table(titles, &rows));
         context.screen.say(format!("limits and use are those of {}", settings.model));
+        kin_in_words(&kin(&cards, &past)).iter().for_each(|line| context.screen.say(line));
     }
     Ok(ExitCode::AllOk)
+}
+
+/// Projects of the pool that earlier runs took for one.
+fn kin(cards: &[Card], past: &Past) -> Vec<Kin> {
+    let is_here = |name: &str| cards.iter().any(|card| card.project == name);
+    past.kin.iter().filter(|kin| is_here(&kin.one) && is_here(&kin.other)).cloned().collect()
 }
 
 fn row(card: &Card, past: &Past, model: &str) -> [String; 9] {
@@ -89,8 +98,18 @@ fn as_json(card: &Card, past: &Past) -> Value {
         "limits": limits,
         "learned": learned.collect::<Value>(),
         "today": today.collect::<Value>(),
+        "probably_one_project_with": kin_of(card, past),
         "states": states(card, past).map(state_json).collect::<Value>(),
     })
+}
+
+fn kin_of<'a>(card: &Card, past: &'a Past) -> Vec<&'a str> {
+    let others = past.kin.iter().filter_map(|kin| match (&*kin.one, &*kin.other) {
+        (one, other) if one == card.project => Some(other),
+        (one, other) if other == card.project => Some(one),
+        _ => None,
+    });
+    others.collect()
 }
 
 /// A state for programs.

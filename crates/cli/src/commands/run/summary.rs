@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_batch::{Counts, End, StopReason, Summary};
-use tidegate_engine::{Figures, QuotaStatus, Status};
+use tidegate_engine::{Figures, Kin, QuotaStatus, Status};
 use tidegate_simulator::Report;
 
 use super::statistics;
@@ -38,6 +38,8 @@ pub struct Account {
     pub without_quota: BTreeSet<(String, String)>,
     /// Projects that the API has put on hold as a whole, each with the reason.
     pub parked: BTreeMap<String, String>,
+    /// Projects that are probably one.
+    pub kin: Vec<Kin>,
     /// How long until the day's quota is there again.
     pub exhausted_for: Option<Duration>,
     /// What the embedded simulator saw.
@@ -71,6 +73,7 @@ impl Account {
         lines.push(self.tokens());
         lines.extend(statistics::cost(&self.figures));
         lines.extend(self.days());
+        lines.extend(kin_in_words(&self.kin));
         if self.output != "-" {
             lines.push(format!("answers: {}", self.output));
         }
@@ -114,6 +117,7 @@ impl Account {
             "resume": (summary.outstanding > 0).then_some(&self.resume),
             "run_again_in_ms": self.exhausted_for.map(|wait| wait.as_millis() as u64),
             "warnings": summary.warnings,
+            "probably_one_project": Kin::groups(&self.kin).iter().map(|group| group.iter().map(|name| &**name).collect()).collect::<Vec<Vec<&str>>>(),
             "sim": self.witness,
         })
     }
@@ -235,6 +239,15 @@ impl Account {
         let permitted = self.permitted_rpm.filter(|most| *most > 0.0)? / 60.0 * self.minute.as_secs_f64() * windows;
         Some(self.status.stats.attempts as f64 / permitted)
     }
+}
+
+/// A line for each group of projects that are probably one, with the remedy.
+pub fn kin_in_words(kin: &[Kin]) -> Vec<String> {
+    let line = |group: &Vec<std::sync::Arc<str>>| {
+        let names = group.join(", ");
+        format!("probably one project: {names} run into limits together; put their keys into one [[projects]] of tidegate.toml")
+    };
+    Kin::groups(kin).iter().map(line).collect()
 }
 
 fn counts_json(counts: &Counts, left: u64) -> Value {

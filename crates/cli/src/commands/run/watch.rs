@@ -145,6 +145,7 @@ mod tests {
             code: code.into(),
             message: format!("{code} failed"),
             quota_id: None,
+            refused: None,
             retry_in: None,
             permanent: false,
         });
