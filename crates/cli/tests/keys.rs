@@ -6,7 +6,7 @@ mod common;
 use std::process::Command;
 
 use secrecy::SecretString;
-use tidegate_engine::scheduler::{Dimension, Timestamp};
+use tidegate_engine::scheduler::{Dimension, Scheduler, Settings, Timestamp};
 use tidegate_engine::store::{Fingerprint, KeyEvent, KeyRecord, LearnedLimit, LimitSource, Redacted, Store};
 
 use common::{Ended, KEY, QUICK, Simulator, TestDir, always_answering, end, end_with_input};
@@ -255,7 +255,9 @@ fn what_earlier_runs_learned_is_listed_and_explained() {
     store.set_key_state(&record(&two, "gemini-2.5-pro", "TEMPORARILY_EXHAUSTED", Some(since), "over long ago")).unwrap();
     let (project, dimension, source) = ("GEMINI_API_KEY_2".to_string(), Dimension::Rpd, LimitSource::QuotaValue);
     store.learn_limit(&LearnedLimit { project, model: model.into(), dimension, value: 20, learned_at: since, source }).unwrap();
-    store.reserve_day("GEMINI_API_KEY_2", model, later, 17).unwrap();
+    let now = Timestamp::ZERO + std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let day_end = Scheduler::new(Vec::new(), Settings::default()).day_end(now);
+    store.reserve_day("GEMINI_API_KEY_2", model, day_end, 17).unwrap();
     store
         .append_key_event(&KeyEvent {
             at: since,
@@ -327,4 +329,22 @@ fn a_key_that_works_again_is_used_again_after_a_check() {
     let checked = end(dir.command(words).env("GEMINI_API_KEY", KEY).env("TIDEGATE_STATE_DIR", dir.path("state")));
     checked.expect(0).mentions("1 that had been put aside will be used again");
     run().expect(0);
+}
+
+#[test]
+fn projects_that_are_probably_one_are_listed_with_the_remedy() {
+    let dir = TestDir::new();
+    let store = Store::open(&dir.path("state"), "https://generativelanguage.googleapis.com").unwrap();
+    let now = Timestamp::ZERO + std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let kin = |one: &str, other: &str| tidegate_engine::Kin { one: one.into(), other: other.into() };
+    store.add_kin(&kin("GEMINI_API_KEY_1", "GEMINI_API_KEY_2"), now).unwrap();
+    store.add_kin(&kin("GEMINI_API_KEY_1", "gone"), now).unwrap();
+    let list = |words: &[&str]| {
+        let mut command = dir.command(["keys", "list"].iter().chain(words));
+        command.env("TIDEGATE_STATE_DIR", dir.path("state"));
+        end(command.env("GEMINI_API_KEY_1", "first-secret-key").env("GEMINI_API_KEY_2", "second-secret-key")).expect(0)
+    };
+    let remedy = "probably one project: GEMINI_API_KEY_1, GEMINI_API_KEY_2 run into limits together; put their keys into one";
+    list(&[]).mentions(remedy);
+    assert_eq!(list(&["--json"]).json()[1]["probably_one_project_with"], serde_json::json!(["GEMINI_API_KEY_1"]));
 }

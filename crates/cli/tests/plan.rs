@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use secrecy::SecretString;
 use tidegate_engine::scheduler::{Scheduler, Settings, Timestamp};
 use tidegate_engine::store::{CalibrationSums, Fingerprint, KeyRecord, Store};
@@ -148,4 +150,33 @@ fn keys_that_were_put_aside_are_not_planned_with() {
     plan(&["--rpm", "5", "--json"]).expect(0).mentions("1 keys were put aside for good");
     store.set_key_state(&state("second-secret-key")).unwrap();
     plan(&[]).expect(3).mentions("No valid API keys found");
+}
+
+#[test]
+fn pauses_and_scaled_days_that_a_run_would_see_are_planned_with() {
+    let dir = TestDir::new();
+    let input = dir.prompts(10);
+    let now = Timestamp::ZERO + std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let store = Store::open(&dir.path("state"), "https://generativelanguage.googleapis.com").unwrap();
+    let seconds = |words: &[&str]| {
+        let mut command = dir.command(["plan", input, "--json"].iter().chain(words));
+        command.env("TIDEGATE_STATE_DIR", dir.path("state")).env("TIDEGATE_DAY", "1h");
+        end(command.env("GEMINI_API_KEY", "any-key")).expect(0).json()["duration_s"].as_f64().unwrap()
+    };
+    // Days of an hour that began 50 minutes ago, used up: ten minutes are left to wait.
+    store.day_anchor(now.before(Duration::from_secs(3_000))).unwrap();
+    store.reserve_day("GEMINI_API_KEY", "gemini-3.8-flash", now + Duration::from_secs(600), 20).unwrap();
+    let until_next_day = seconds(&["--rpd", "20"]);
+    assert!((500.0..=620.0).contains(&until_next_day), "{until_next_day}");
+    let state = KeyRecord {
+        key: Fingerprint::of(&SecretString::from("any-key")),
+        model: "gemini-3.8-flash".into(),
+        state: "TEMPORARILY_EXHAUSTED".into(),
+        until: Some(now + Duration::from_secs(300)),
+        reason: "RESOURCE_EXHAUSTED".into(),
+        since: now,
+    };
+    store.set_key_state(&state).unwrap();
+    let until_the_pause_ends = seconds(&["--rpm", "600"]);
+    assert!((250.0..=330.0).contains(&until_the_pause_ends), "{until_the_pause_ends}");
 }
