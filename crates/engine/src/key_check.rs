@@ -99,8 +99,13 @@ impl KeyCheck {
     pub async fn check(&self, key: &SecretString) -> KeyVerdict {
         let asked = tokio::time::timeout(self.timeout, self.backend.list_models(key)).await;
         let answer = asked.unwrap_or(Err(TransportError::Timeout { seconds: self.timeout.as_secs() }));
-        // A server may repeat what it was sent; keys are opaque, so no pattern finds each of them.
-        judge(&answer.map(|reply| redact::hidden(&reply, key).unwrap_or(reply)))
+        let verdict = judge(&answer);
+        // A server may repeat what it was sent; keys are opaque, so no pattern finds each of them. A key may share a word
+        // with the message, too: the standing is read before that is taken out.
+        match answer.ok().and_then(|reply| redact::hidden(&reply, key)) {
+            Some(clean) => KeyVerdict { standing: verdict.standing, ..judge(&Ok(clean)) },
+            None => verdict,
+        }
     }
 }
 
