@@ -146,7 +146,6 @@ fn keys_of_two_hidden_projects_lose_nothing() {
     let account = run(&dir, &[]).expect(0).json();
     all_answered(&dir, &account, 200);
     assert!(account["sim"]["refused"].as_u64().unwrap() < 100, "{account}");
-    println!("{} refusals in {} s", account["sim"]["refused"], account["sim"]["seconds"]);
 }
 
 #[test]
