@@ -124,6 +124,7 @@ impl Drive<'_> {
         while self.rows.is_some() || self.in_flight > 0 {
             let has_room = self.in_flight < self.options.admit.max(1) as u64;
             let was_stopped = self.stop.is_some();
+            let turned_away = self.turned_away;
             let end = self.stop.map_or(far, |(_, end)| end);
             tokio::select! {
                 biased;
@@ -151,7 +152,9 @@ impl Drive<'_> {
                     }
                 }
             }
-            self.give_up(ask);
+            if self.turned_away > turned_away {
+                self.give_up(ask);
+            }
             if let (false, Some((_, end))) = (was_stopped, self.stop) {
                 stopping.push(Box::pin(ask.stop(end.saturating_duration_since(Instant::now()))));
             }
@@ -171,7 +174,8 @@ impl Drive<'_> {
     /// Stops once no row can be served any more. A model without quota anywhere is no reason while other rows are served;
     /// a whole admission of nothing else is.
     fn give_up<A: Ask>(&mut self, ask: &A) {
-        if self.turned_away > 0 && self.in_flight == 0 && (self.turned_away >= self.options.admit || !ask.has_keys()) {
+        let nothing_else = self.in_flight == 0 && self.turned_away >= self.options.admit;
+        if nothing_else || !ask.has_keys() {
             self.stop(StopReason::NoKey, NO_HURRY);
         }
     }
