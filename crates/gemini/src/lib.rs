@@ -14,6 +14,7 @@
 pub mod embedding;
 pub mod error;
 mod fields;
+pub mod json_repair;
 pub mod media;
 pub mod models;
 mod openai;
