@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use tidegate_engine::{Structured, Wishes};
 use tidegate_gemini::embedding;
 use tidegate_gemini::prompt::Prompt;
 use tidegate_gemini::request::{self, Request};
@@ -20,6 +21,7 @@ pub(crate) struct Compiler {
     task: Task,
     template: Option<Arc<Template>>,
     defaults: Arc<request::Defaults>,
+    wishes: Arc<Wishes>,
 }
 
 /// A row that can be asked.
@@ -27,6 +29,8 @@ pub(crate) struct Compiler {
 pub(crate) struct Compiled {
     pub(crate) prompt: Prompt,
     pub(crate) request: Request,
+    /// How its answer is to look, where it is wanted as JSON.
+    pub(crate) structured: Option<Arc<Structured>>,
     fingerprint: OnceCell<Fingerprint>,
 }
 
@@ -50,9 +54,11 @@ impl Compiler {
     /// Checks the template and the settings for every row, so that no row is blamed for them.
     pub(crate) fn new(options: &Options) -> Result<Compiler, RunError> {
         let named = Some(options.defaults.model.clone().unwrap_or_else(|| "any".to_owned()));
-        request::build(&Prompt::text("any"), &request::Defaults { model: named, ..options.defaults.clone() })?;
+        let any = request::build(&Prompt::text("any"), &request::Defaults { model: named, ..options.defaults.clone() })?;
+        let wishes = Arc::new(Wishes::new(options.max_json_tokens));
+        any.json.as_ref().map(|wish| wishes.get(wish)).transpose()?;
         let template = options.template.as_deref().map(Template::new).transpose()?.map(Arc::new);
-        Ok(Compiler { task: options.task, template, defaults: Arc::new(options.defaults.clone()) })
+        Ok(Compiler { task: options.task, template, defaults: Arc::new(options.defaults.clone()), wishes })
     }
 
     pub(crate) fn compile(&self, row: &Row) -> Result<Compiled, BadRow> {
@@ -66,7 +72,9 @@ impl Compiler {
         if !request.media.is_empty() {
             return Err(bad(row, None, &"media prompts are not supported by this version; give \"contents\""));
         }
-        Ok(Compiled { prompt, request, fingerprint: OnceCell::new() })
+        let structured = request.json.as_ref().map(|wish| self.wishes.get(wish)).transpose();
+        let structured = structured.map_err(|error| bad(row, None, &format!("the schema for the answer: {error}")))?;
+        Ok(Compiled { prompt, request, structured, fingerprint: OnceCell::new() })
     }
 
     fn prompt(&self, row: &Row) -> Result<Prompt, BadRow> {
@@ -187,6 +195,20 @@ mod tests {
         options.defaults.temperature = Some(f64::NAN);
         let error = Compiler::new(&options).unwrap_err().to_string();
         assert_eq!(error, "the settings of this run: the temperature NaN is not a number");
+    }
+
+    #[test]
+    fn a_row_with_a_bad_schema_is_refused_and_schemas_are_shared() {
+        let compiler = compiler(None);
+        let row = |schema: &str| {
+            let config = format!(r#"{{"response_mime_type":"application/json","response_schema":{schema}}}"#);
+            json_row(&format!(r#"{{"prompt":"a","generation_config":{config}}}"#))
+        };
+        let bad = compiler.compile(&row(r#"{"type":"WORD"}"#)).unwrap_err();
+        assert!(bad.reason.starts_with("the schema for the answer: /type: "), "{}", bad.reason);
+        let structured = || compiler.compile(&row(r#"{"type":"OBJECT"}"#)).unwrap().structured.unwrap();
+        assert!(Arc::ptr_eq(&structured(), &structured()));
+        assert!(compiler.compile(&json_row("\"a\"")).unwrap().structured.is_none());
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Feed {
 
     fn ask(&self, id: String, at: &Located, compiled: Compiled) -> Fed {
         let fingerprint = compiled.fingerprint().to_string();
-        let Compiled { prompt, request, .. } = compiled;
+        let Compiled { prompt, request, structured, .. } = compiled;
         let asked = Asked {
             index: at.index,
             fingerprint,
@@ -128,6 +128,7 @@ impl Feed {
         };
         let mut request = request.labelled(asked.id.as_str());
         request.priority = prompt.priority;
+        request.structured = structured;
         Fed::Ask(Box::new(asked), request)
     }
 }

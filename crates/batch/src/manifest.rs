@@ -75,6 +75,8 @@ impl Manifest {
             ("system_instruction", text(&defaults.system_instruction)),
             ("temperature", defaults.temperature.map(Value::from)),
             ("max_output_tokens", defaults.max_output_tokens.map(Value::from)),
+            ("expect_json", defaults.expect_json.then_some(Value::Bool(true))),
+            ("json_schema", defaults.json_schema.clone()),
             ("prompt", text(&options.template)),
             ("task", embed.map(|_| Value::from("embed"))),
             ("task_type", embed.and_then(|settings| settings.task_type).map(|task| Value::from(task.name()))),

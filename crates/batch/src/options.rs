@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use tidegate_engine::Structured;
 use tidegate_gemini::embedding::EmbedSettings;
 use tidegate_gemini::request::Defaults;
 
@@ -26,6 +27,8 @@ pub struct Options {
     pub retry_failed: bool,
     /// Start over; what the output held is moved to `superseded.jsonl`.
     pub fresh: bool,
+    /// Ask again for better JSON only while all attempts of a row use no more than so many tokens; 0 = no bound.
+    pub max_json_tokens: u64,
     /// Take records out of the output whose row is gone from the input.
     pub prune: bool,
     /// Go on although the model or another setting differs from the one the output was begun with.
@@ -66,6 +69,7 @@ impl Default for Options {
             limit: None,
             retry_failed: false,
             fresh: false,
+            max_json_tokens: Structured::MAX_TOKENS,
             prune: false,
             accept_changes: false,
             ordered: false,

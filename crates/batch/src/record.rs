@@ -1,5 +1,6 @@
 //! The output record: one JSON line a row, its fields in a fixed order.
 
+use std::ops::Not;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -75,6 +76,10 @@ struct Record<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    json: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Not::not")]
+    json_repaired: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     embedding: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response: Option<Box<RawValue>>,
@@ -146,6 +151,8 @@ fn answered(asked: &Asked, response: &Response, style: &Style, now: Timestamp) -
     let whole = style.full || !shown;
     let record = Record {
         text: response.answer.text.as_deref(),
+        json: json_of(Some(&response.answer)),
+        json_repaired: is_repaired(Some(&response.answer)),
         response: if whole { embedded(&response.body) } else { None },
         embedding: embedding.map(|embedding| packed_in(&embedding.values)),
         beside,
@@ -161,6 +168,8 @@ fn failed(asked: &Asked, error: &Error, style: &Style, now: Timestamp) -> Done {
     let (beside, files) = beside(asked, body, style);
     let record = Record {
         text: answer.and_then(|answer| answer.text.as_deref()),
+        json: json_of(answer),
+        json_repaired: is_repaired(answer),
         response: error.body.as_ref().filter(|_| style.full).and_then(|body| embedded(body)),
         beside,
         error: Some(ErrorPart {
@@ -200,6 +209,16 @@ pub(crate) fn skipped(id: &str, index: u64, fingerprint: &str, message: &str, no
     line(&Record { error: Some(error), ..blank(&asked, Status::Skipped, None, now) }, &Usage::default())
 }
 
+/// The JSON of an answer, on one line.
+fn json_of(answer: Option<&Answer>) -> Option<Box<RawValue>> {
+    let json = RawValue::from_string(answer?.json.as_ref()?.text.clone()).ok()?;
+    Some(on_one_line(&json))
+}
+
+fn is_repaired(answer: Option<&Answer>) -> bool {
+    answer.and_then(|answer| answer.json.as_ref()).is_some_and(|json| json.repaired)
+}
+
 fn status_of(answer: Option<&Answer>) -> Status {
     match answer.map(|answer| answer.status) {
         Some(AnswerStatus::Truncated) => Status::Truncated,
@@ -220,6 +239,8 @@ fn blank<'a>(asked: &'a Asked, status: Status, trace: Option<&'a Trace>, now: Ti
         fingerprint: &asked.fingerprint,
         text: None,
         embedding: None,
+        json: None,
+        json_repaired: false,
         response: None,
         beside: Beside::default(),
         error: None,
@@ -285,6 +306,7 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
+    use tidegate_gemini::json_repair::Json;
 
     use super::*;
 
@@ -321,6 +343,7 @@ mod tests {
             usage: Usage::default(),
             model_version: None,
             response_id: None,
+            json: None,
         }
     }
 
@@ -391,6 +414,15 @@ mod tests {
         for class in [ErrorClass::TooLarge, ErrorClass::Deadline, ErrorClass::Upstream, ErrorClass::Task] {
             assert!(ended(&asked(), &Err(error(class, None)), &Style::default(), Timestamp::UNIX_EPOCH).is_some());
         }
+    }
+
+    #[test]
+    fn json_stands_beside_the_text_it_was_taken_from_with_every_digit() {
+        let json = |repaired| Json { text: "{\"n\":\n 1.50}".into(), values: 1, repaired, truncated: false, lossy: false };
+        let given = |repaired| Answer { json: Some(json(repaired)), ..answer(AnswerStatus::Ok, Some("x")) };
+        let response = |repaired| Response { answer: given(repaired), body: Bytes::new(), trace: trace() };
+        assert!(line_of(Ok(response(false)), false).contains(r#""text":"x","json":{"n":  1.50},"finish_reason""#));
+        assert!(line_of(Ok(response(true)), false).contains(r#""json":{"n":  1.50},"json_repaired":true,"finish_reason""#));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_engine::{Engine, Error, Request, Response};
+use tidegate_engine::{Engine, Error, Request, Response, SchemaError};
 use tidegate_gemini::request::RequestError;
 
 use crate::compile::Compiler;
@@ -62,6 +62,9 @@ pub enum RunError {
     /// The settings for every row cannot be used.
     #[error("the settings of this run: {0}")]
     Settings(#[from] RequestError),
+    /// The JSON Schema for every answer cannot be used.
+    #[error("the JSON schema of this run: {0}")]
+    Schema(#[from] SchemaError),
     /// The output cannot be used.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -96,7 +99,11 @@ impl RunError {
             RunError::Input(error) => error.is_unreachable(),
             RunError::Output(error) => error.is_unreachable(),
             RunError::Journal(error) => matches!(error, JournalError::Unreadable { .. }),
-            RunError::Template(_) | RunError::Settings(_) | RunError::SettingsChanged { .. } | RunError::Locked { .. } => false,
+            RunError::Template(_)
+            | RunError::Settings(_)
+            | RunError::Schema(_)
+            | RunError::SettingsChanged { .. }
+            | RunError::Locked { .. } => false,
             RunError::Broken(_) => true,
         }
     }

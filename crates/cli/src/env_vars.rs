@@ -41,6 +41,8 @@ pub const MAX_TASK_ATTEMPTS: &str = "TIDEGATE_MAX_TASK_ATTEMPTS";
 pub const MAX_TRANSIENT_ATTEMPTS: &str = "TIDEGATE_MAX_TRANSIENT_ATTEMPTS";
 /// Attempts of any outcome.
 pub const MAX_ATTEMPTS: &str = "TIDEGATE_MAX_ATTEMPTS";
+/// Tokens all attempts of a prompt may use before it is asked again for better JSON.
+pub const MAX_JSON_TOKENS: &str = "TIDEGATE_MAX_JSON_TOKENS";
 /// The longest one attempt may take.
 pub const ATTEMPT_TIMEOUT: &str = "TIDEGATE_ATTEMPT_TIMEOUT";
 /// HTTP statuses that are worth another try, with commas between them.
@@ -113,6 +115,7 @@ const OWN: &[&str] = &[
     MAX_TASK_ATTEMPTS,
     MAX_TRANSIENT_ATTEMPTS,
     MAX_ATTEMPTS,
+    MAX_JSON_TOKENS,
     ATTEMPT_TIMEOUT,
     RETRY_ON,
     COUNT_TOKENS,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tidegate_engine::scheduler::{self, KeyRules, Pacing, QuotaRules, Retry};
 use tidegate_engine::store::default_state_dir;
-use tidegate_engine::{CountTokens, Project, RetryOn};
+use tidegate_engine::{CountTokens, Project, RetryOn, Structured};
 use tidegate_gemini::prices::Prices;
 
 use crate::env_vars::Environment;
@@ -48,6 +48,8 @@ pub struct Settings {
     pub retry_on: RetryOn,
     /// Whose tokens are counted by the API before they are sent.
     pub count_tokens: CountTokens,
+    /// Tokens all attempts of a prompt may use before it is asked again for better JSON; 0 = no bound.
+    pub max_json_tokens: u64,
     /// Projects with keys and limits; empty when no key was found.
     pub projects: Vec<Project>,
     /// Tier of each project that has one.
@@ -167,6 +169,7 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
     let model = no_key("model", resolver.text("model", MODEL, |layer| layer.model.clone()))?;
     let base_url = base_url(&mut resolver)?;
     let state_dir = state_dir(&mut resolver, environment);
+    let max_json_tokens = resolver.value("retry.max_json_tokens", Structured::MAX_TOKENS, |layer| layer.retry.max_json_tokens);
     let attempt_timeout = resolver.value("retry.attempt_timeout", ATTEMPT_TIMEOUT, |layer| layer.retry.attempt_timeout);
     let retry_on = resolver.value("retry.retry_on", Statuses(RetryOn::default()), |layer| layer.retry.retry_on.clone()).0;
     let count_tokens = resolver.value("quota.count_tokens", CountTokens::default(), |layer| layer.quota.count_tokens);
@@ -193,6 +196,7 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
         attempt_timeout,
         retry_on,
         count_tokens,
+        max_json_tokens,
         projects,
         tiers,
         projects_are_listed,

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use secrecy::SecretString;
 use tidegate_gemini::models;
 use tidegate_gemini::response::Usage;
-use tidegate_gemini::tokens::Calibration;
+use tidegate_gemini::tokens::{Calibration, Estimate};
 use tidegate_scheduler::{
     Action, Event as Stimulus, JobId, KeyId, Outcome, Reconfiguration, Scheduler, Scope, Submission, Timestamp, Verdict,
 };
@@ -38,6 +38,7 @@ use crate::redact;
 use crate::request::{Error, Request, Response, Trace};
 use crate::retry_on::RetryOn;
 use crate::stats::Stats;
+use crate::structured::{Judge, Next};
 
 /// A key as the driver holds it.
 pub(crate) struct KeyCard {
@@ -90,11 +91,22 @@ struct Ticket {
     submitted: Timestamp,
     started: Timestamp,
     tokens: u64,
+    /// What the next attempt asks instead of the request's body, and what it adds to the request's tokens.
+    again: Option<(Bytes, u64)>,
     seat: Option<Seat>,
     key: KeyId,
     trace: Trace,
     last: Last,
     abort: Option<AbortHandle>,
+}
+
+impl Ticket {
+    /// Input tokens of what is asked now, before calibration.
+    fn estimate(&self) -> Estimate {
+        let mut estimate = self.request.estimate;
+        estimate.text += self.again.as_ref().map_or(0, |(_, added)| *added);
+        estimate
+    }
 }
 
 /// What the driver is made of, beside the scheduler.
@@ -188,6 +200,7 @@ impl Driver {
             submitted: now,
             started: now,
             tokens,
+            again: None,
             seat: None,
             key: KeyId(0),
             trace,
@@ -334,19 +347,25 @@ impl Driver {
         ticket.trace.project = project;
         ticket.trace.key = card.name.clone();
         ticket.trace.queued = now - ticket.submitted;
-        let request = &ticket.request;
-        let call =
-            Call { model: ticket.model.clone(), method: request.method, body: request.body.clone(), key: card.secret.clone() };
+        let body = ticket.again.as_ref().map_or_else(|| ticket.request.body.clone(), |(body, _)| body.clone());
+        let method = ticket.request.method;
+        let call = Call { model: ticket.model.clone(), method, body, key: card.secret.clone() };
+        let judge = ticket.request.structured.clone().map(|structured| Judge {
+            structured,
+            question: ticket.request.body.clone(),
+            model: ticket.model.clone(),
+            spent: ticket.trace.usage.total_tokens,
+        });
         let tokens = ticket.tokens;
         if let Some(memory) = &mut state.memory {
             memory.started(&mut state.scheduler, now, card.project, &ticket.family, tokens);
         }
-        ticket.abort = Some(self.runtime.spawn(attempt_once(self.clone(), job, attempt, call)).abort_handle());
+        ticket.abort = Some(self.runtime.spawn(attempt_once(self.clone(), job, attempt, call, judge)).abort_handle());
         self.emit(state, now, EventKind::Started { job, seat, tokens });
     }
 
     /// An attempt came back: judge it, let the scheduler decide, tell the world, act.
-    fn finish(self: &Arc<Driver>, job: JobId, attempt: u32, body: Option<Bytes>, reading: Reading) {
+    fn finish(self: &Arc<Driver>, job: JobId, attempt: u32, body: Option<Bytes>, reading: Reading, next: Option<Next>) {
         let Reading { outcome, answer, usage, fault } = reading;
         let now = self.clock.now();
         let mut state = self.state.lock();
@@ -359,9 +378,12 @@ impl Driver {
         let (label, latency) = (ticket.request.label.clone(), ticket.trace.latency);
         let (seat, sent) = (ticket.seat.clone(), ticket.started);
         let (key, family, body) = (ticket.key, ticket.family.clone(), ticket.last.body.clone().unwrap_or_default());
-        learn(&mut state.calibration, &ticket.family, ticket.request.estimate, &usage, ticket.last.body.as_deref());
+        learn(&mut state.calibration, &ticket.family, ticket.estimate(), &usage, ticket.last.body.as_deref());
         let model = state.scheduler.model(&family);
         let refused = refused(&outcome, state.scheduler.limits(self.keys[key.0 as usize].project, model));
+        if let Some(next) = next {
+            reweigh(&mut state.scheduler, &state.calibration, now, job, ticket, next);
+        }
         let mut actions = Vec::new();
         state.scheduler.handle(now, Stimulus::Finished { job, outcome: outcome.clone() }, &mut actions);
         if let Some(memory) = &mut state.memory {
@@ -447,7 +469,7 @@ impl Driver {
     }
 }
 
-async fn attempt_once(driver: Arc<Driver>, job: JobId, attempt: u32, call: Call) {
+async fn attempt_once(driver: Arc<Driver>, job: JobId, attempt: u32, call: Call, judge: Option<Judge>) {
     let bound = driver.attempt_timeout;
     let (key, method) = (call.key.clone(), call.method);
     let called = AssertUnwindSafe(driver.backend.call(call)).catch_unwind();
@@ -457,7 +479,11 @@ async fn attempt_once(driver: Arc<Driver>, job: JobId, attempt: u32, call: Call)
         result.map(|called| called.unwrap_or_else(|_| Err(TransportError::Cut { reason: "the backend panicked".to_string() })));
     let result = result.unwrap_or(Err(TransportError::Timeout { seconds: bound.as_secs() }));
     let (body, reading) = judged(method, result, &driver.retry_on, &key);
-    driver.finish(job, attempt, body, reading);
+    let (reading, next) = match judge {
+        Some(judge) => judge.judge(reading),
+        None => (reading, None),
+    };
+    driver.finish(job, attempt, body, reading, next);
 }
 
 /// What came back and what it means, with the key taken out of both. What a model said never saw the key and passes untouched.
@@ -480,6 +506,21 @@ fn judged(
     }
 }
 
+/// What the next attempt asks weighs something else; the scheduler is told before it decides.
+fn reweigh(scheduler: &mut Scheduler, calibration: &Calibration, now: Timestamp, job: JobId, ticket: &mut Ticket, next: Next) {
+    ticket.again = match next {
+        Next::Roomier(body) => {
+            ticket.request.body = body;
+            None
+        }
+        Next::Corrected(body, added) => Some((body, added)),
+    };
+    let estimate = ticket.estimate();
+    ticket.tokens = calibration.apply(&ticket.family, estimate);
+    let spread = calibration.spread(&ticket.family, ticket.tokens);
+    let stimulus = Stimulus::Reweighed { job, tokens: ticket.tokens, least: estimate.total(), spread };
+    scheduler.handle(now, stimulus, &mut Vec::new());
+}
 /// Withdraws a prompt when dropped before its end.
 pub(crate) struct Withdraw {
     driver: Arc<Driver>,

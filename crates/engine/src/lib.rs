@@ -28,6 +28,7 @@ mod retry_after;
 mod retry_on;
 mod stats;
 pub mod store;
+mod structured;
 mod transport;
 
 pub use backend::{Backend, Call, Method, Reply, TransportError};
@@ -44,5 +45,6 @@ pub use redact::public_url;
 pub use request::{Error, ErrorClass, Request, Response, Trace};
 pub use retry_on::RetryOn;
 pub use stats::{Census, FaultKind, Figures, Histogram, KeyStatus, QuotaStatus, QuotaUse, Row, Share, Stats, Status, Waiting};
+pub use structured::{Schema, SchemaError, Structured, Wishes};
 pub use tidegate_scheduler as scheduler;
 pub use transport::HttpVersion;

@@ -8,6 +8,7 @@ use tidegate_gemini::response::{Answer, Usage};
 use tidegate_gemini::tokens::Estimate;
 
 use crate::backend::Method;
+use crate::structured::Structured;
 
 /// One prompt ready to be sent, with what the scheduler needs to know of it.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct Request {
     pub deadline: Option<Duration>,
     /// The caller's name for this prompt (a row's id): it stands in events and logs, nowhere else.
     pub label: Option<Arc<str>>,
+    /// How the answer is to look, where it is wanted as JSON.
+    pub structured: Option<Arc<Structured>>,
 }
 
 impl Request {
@@ -39,6 +42,7 @@ impl Request {
             priority: 0,
             deadline: None,
             label: None,
+            structured: None,
         }
     }
 
@@ -46,6 +50,12 @@ impl Request {
     /// `embedContent`, to be read by [`tidegate_gemini::embedding::read`]; on the wire up to 100 texts share a call.
     pub fn embedding(built: tidegate_gemini::request::Request) -> Request {
         Request { method: Method::Embed, ..Request::new(built) }
+    }
+
+    /// The same request whose answer is held against a wish for JSON.
+    pub fn structured(mut self, structured: Arc<Structured>) -> Request {
+        self.structured = Some(structured);
+        self
     }
 
     /// The same request under the caller's own name.

@@ -23,6 +23,7 @@ pub mod prompt;
 mod redact;
 pub mod request;
 pub mod response;
+pub mod schema;
 pub mod stream;
 pub mod tokens;
 mod wait;

@@ -22,9 +22,13 @@ pub struct Limits {
 struct Catalogue {
     dated: String,
     known: Vec<String>,
+    output_tokens: BTreeMap<String, u64>,
     families: BTreeMap<String, String>,
     tiers: BTreeMap<String, BTreeMap<String, Limits>>,
 }
+
+/// `outputTokenLimit` of the models that `models.list` tells today.
+const USUAL_OUTPUT: u64 = 65_536;
 
 // The text is compiled in and a test parses it, so the fallback is never taken in a build that passed its tests.
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| toml::from_str(include_str!("../models.toml")).unwrap_or_default());
@@ -47,6 +51,17 @@ pub fn family(model: &str) -> &str {
 pub fn preset(tier: &str, model: &str) -> Option<Limits> {
     let rows = CATALOGUE.tiers.get(tier)?;
     rows.get(family(model)).or_else(|| rows.get("*")).copied()
+}
+
+/// The most tokens an answer of `model` may have, thinking included: the row of the longest id it begins with.
+///
+/// ```
+/// assert_eq!(tidegate_gemini::models::output_limit("gemini-3.8-flash"), 65_536);
+/// ```
+pub fn output_limit(model: &str) -> u64 {
+    let bare = model.strip_prefix("models/").unwrap_or(model);
+    let rows = CATALOGUE.output_tokens.iter().filter(|(id, _)| bare.starts_with(id.as_str()));
+    rows.max_by_key(|(id, _)| id.len()).map_or(USUAL_OUTPUT, |(_, most)| *most)
 }
 
 /// The tier names that [`preset`] knows, in alphabetical order.

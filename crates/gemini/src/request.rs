@@ -10,11 +10,14 @@ use crate::prompt::{ConfigFault, Content, Prompt, check_config};
 use crate::tokens::{self, Estimate};
 use skeleton::{NO_MEDIA, Writer};
 
+pub mod again;
 mod canonical;
 mod estimate;
+mod json_wish;
 mod skeleton;
 
 pub(crate) use canonical::camel;
+pub use json_wish::JsonWish;
 pub use skeleton::{Piece, Skeleton};
 
 /// Settings for every prompt that does not bring its own.
@@ -28,6 +31,10 @@ pub struct Defaults {
     pub temperature: Option<f64>,
     /// The most tokens an answer may have, thinking included.
     pub max_output_tokens: Option<u32>,
+    /// Whether answers are to be JSON.
+    pub expect_json: bool,
+    /// The JSON Schema that answers are to follow; it makes them JSON, too.
+    pub json_schema: Option<Value>,
 }
 
 impl Defaults {
@@ -49,6 +56,8 @@ pub struct Request {
     /// Input tokens by kind of content, estimated before any calibration; those of `media` come on top, once it is known what
     /// they are.
     pub estimate: Estimate,
+    /// Whether the answer is wanted as JSON.
+    pub json: Option<JsonWish>,
     /// How closely media are to be looked at, where the settings say so.
     resolution: Option<Resolution>,
 }
@@ -103,17 +112,29 @@ pub enum RequestError {
 /// ```
 pub fn build(prompt: &Prompt, defaults: &Defaults) -> Result<Request, RequestError> {
     let model = model(prompt, defaults)?;
-    let body = match &prompt.content {
-        Content::Request(_) if !prompt.media.is_empty() => return Err(MediaFault::BesideContents { other: "request" }.into()),
-        Content::Request(raw) => Skeleton::whole(completed(raw, defaults)?),
-        content => assembled(prompt, content, defaults)?,
+    if !prompt.media.is_empty() && matches!(prompt.content, Content::Request(_)) {
+        return Err(MediaFault::BesideContents { other: "request" }.into());
+    }
+    let (body, json) = match &prompt.content {
+        Content::Request(raw) => {
+            let body = completed(raw, defaults)?;
+            let json = JsonWish::in_request(&body);
+            (Skeleton::whole(body), json)
+        }
+        content => {
+            let config = config(prompt, defaults)?;
+            let json = JsonWish::in_map(&config);
+            (assembled(prompt, content, config, defaults)?, json)
+        }
     };
     let resolution = prompt.generation_config.as_ref().and_then(Resolution::of_config);
     let estimate = match &prompt.content {
-        Content::Text(texts) if is_plain(prompt) => estimate::texts(texts, prompt.system_text().or(defaults.system())),
+        Content::Text(texts) if is_plain(prompt) && defaults.json_schema.is_none() => {
+            estimate::texts(texts, prompt.system_text().or(defaults.system()))
+        }
         _ => estimate::tokens(&String::from_utf8_lossy(&body.without_media()), &model),
     };
-    Ok(Request { model, body, media: prompt.media.clone(), estimate, resolution })
+    Ok(Request { model, body, media: prompt.media.clone(), estimate, json, resolution })
 }
 
 /// Nothing but texts: most prompts are, and need no second reading of their body.
@@ -129,7 +150,7 @@ fn is_plain(prompt: &Prompt) -> bool {
 impl Request {
     /// A body that is whole as it is.
     pub(crate) fn of_text(model: String, body: Vec<u8>, estimate: Estimate) -> Request {
-        Request { model, body: Skeleton::whole(body), media: Vec::new(), estimate, resolution: None }
+        Request { model, body: Skeleton::whole(body), media: Vec::new(), estimate, json: None, resolution: None }
     }
 
     /// The estimate with that of the media, once `facts` tell what each of them is, in the order of [`Request::media`].
@@ -200,14 +221,23 @@ struct Part<'a> {
     text: &'a str,
 }
 
-fn assembled(prompt: &Prompt, content: &Content, defaults: &Defaults) -> Result<Skeleton, RequestError> {
+/// The prompt's generation settings with the defaults they lack.
+fn config(prompt: &Prompt, defaults: &Defaults) -> Result<Map<String, Value>, RequestError> {
     let mut config = prompt.generation_config.clone().unwrap_or_default();
-    for (names, value) in config_defaults(defaults)? {
-        if !names.iter().any(|name| config.contains_key(*name)) {
-            config.insert(names[0].to_owned(), value);
-        }
+    let own = |names: &[&str]| names.iter().find_map(|name| config.get(*name)).map(Value::to_string);
+    for (name, value) in config_defaults(defaults, own)? {
+        config.insert(name.to_owned(), value);
     }
     check_config(&config)?;
+    Ok(config)
+}
+
+fn assembled(
+    prompt: &Prompt,
+    content: &Content,
+    config: Map<String, Value>,
+    defaults: &Defaults,
+) -> Result<Skeleton, RequestError> {
     let own = prompt.system_instruction.as_ref().map(as_content);
     let with_media = !prompt.media.is_empty();
     let body = Body {
@@ -292,25 +322,34 @@ fn completed(raw: &RawValue, defaults: &Defaults) -> Result<String, RequestError
 fn with_config(text: &str, defaults: &Defaults) -> Result<Option<String>, RequestError> {
     let Ok(members) = Fields::read(text) else { return Ok(None) };
     let mut out = None;
-    for (names, value) in config_defaults(defaults)? {
-        if members.get(&names).is_none() {
-            let before = out.as_deref().unwrap_or(text);
-            out = Some(fields::with_member(before, names[0], &value.to_string()));
-        }
+    for (name, value) in config_defaults(defaults, |names| members.get(names).map(|raw| raw.get().to_owned()))? {
+        let before = out.as_deref().unwrap_or(text);
+        out = Some(fields::with_member(before, name, &value.to_string()));
     }
     Ok(out)
 }
 
-/// Each default of the generation settings with the two names it may have been given under.
-fn config_defaults(defaults: &Defaults) -> Result<Vec<([&'static str; 2], Value)>, RequestError> {
+/// The defaults that generation settings lack; `own` gives the JSON of the first of some names that stands in them.
+fn config_defaults(
+    defaults: &Defaults,
+    own: impl Fn(&[&str]) -> Option<String>,
+) -> Result<Vec<(&'static str, Value)>, RequestError> {
     let mut out = Vec::new();
-    if let Some(temperature) = defaults.temperature {
+    if let Some(temperature) = defaults.temperature.filter(|_| own(&["temperature"]).is_none()) {
         let number = Number::from_f64(temperature);
         let number = number.ok_or_else(|| RequestError::BadTemperature(temperature.to_string()))?;
-        out.push((["temperature", "temperature"], Value::Number(number)));
+        out.push(("temperature", Value::Number(number)));
     }
-    if let Some(most) = defaults.max_output_tokens {
-        out.push((["maxOutputTokens", "max_output_tokens"], json!(most)));
+    if let Some(most) = defaults.max_output_tokens.filter(|_| own(&["maxOutputTokens", "max_output_tokens"]).is_none()) {
+        out.push(("maxOutputTokens", json!(most)));
+    }
+    let mime = own(json_wish::MIME);
+    let wants_text = mime.as_deref().is_some_and(|mime| mime.trim_matches('"') != json_wish::JSON);
+    if (defaults.expect_json || defaults.json_schema.is_some()) && mime.is_none() {
+        out.push((json_wish::MIME[0], json!(json_wish::JSON)));
+    }
+    if let Some(schema) = defaults.json_schema.as_ref().filter(|_| !wants_text && own(json_wish::ANY_SCHEMA).is_none()) {
+        out.push((json_wish::ANY_SCHEMA[0], schema.clone()));
     }
     Ok(out)
 }
@@ -428,6 +467,30 @@ mod tests {
         let line = r#"{"request":{"contents":[]}}"#;
         let body = text(&of(line, &defaults).unwrap());
         assert_eq!(body, r#"{"contents":[],"generationConfig":{"temperature":0.5,"maxOutputTokens":9}}"#);
+    }
+
+    #[test]
+    fn json_is_asked_for_unless_the_record_knows_better() {
+        let defaults = Defaults { json_schema: Some(json!({"type": "object"})), ..defaults() };
+        let asked = |line: &str| of(line, &defaults).unwrap();
+        let config = |line: &str| {
+            let body: Value = serde_json::from_slice(asked(line).body.text()).unwrap();
+            body["generationConfig"].to_string()
+        };
+        let both = r#"{"responseMimeType":"application/json","responseJsonSchema":{"type":"object"}}"#;
+        for line in ["\"a\"", r#"{"request":{"contents":[]}}"#] {
+            assert_eq!(config(line), both);
+            assert_eq!(asked(line).json, Some(JsonWish::JsonSchema(r#"{"type":"object"}"#.to_owned())));
+        }
+        let own =
+            r#"{"prompt":"a","generation_config":{"response_mime_type":"application/json","response_schema":{"type":"ARRAY"}}}"#;
+        assert_eq!(config(own), r#"{"response_mime_type":"application/json","response_schema":{"type":"ARRAY"}}"#);
+        assert_eq!(asked(own).json, Some(JsonWish::OpenApi(r#"{"type":"ARRAY"}"#.to_owned())));
+        let text = r#"{"prompt":"a","generation_config":{"response_mime_type":"text/plain"}}"#;
+        assert_eq!(config(text), r#"{"response_mime_type":"text/plain"}"#);
+        assert_eq!(asked(text).json, None);
+        let any = Defaults { expect_json: true, json_schema: None, ..defaults.clone() };
+        assert_eq!(of("\"a\"", &any).unwrap().json, Some(JsonWish::Any));
     }
 
     #[test]

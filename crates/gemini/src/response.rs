@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{self, Fault};
+use crate::json_repair::Json;
 use crate::redact;
 
 mod extras;
@@ -72,6 +73,8 @@ pub struct Answer {
     pub model_version: Option<String>,
     /// The API's id of this answer.
     pub response_id: Option<String>,
+    /// The JSON in the text, where it was asked for and is usable; put there by whoever checks it against the wish.
+    pub json: Option<Json>,
 }
 
 impl Answer {
@@ -79,7 +82,8 @@ impl Answer {
     /// malformed call; false for blocks, which follow from the prompt, and for want of output tokens, which needs a larger limit.
     pub fn retry_may_help(&self) -> bool {
         match self.status {
-            AnswerStatus::Ok => false,
+            // An answer that is fine in itself and yet not what was asked for.
+            AnswerStatus::Ok => self.reason.is_some(),
             AnswerStatus::Blocked => self.reason.as_deref() == Some("OTHER"),
             AnswerStatus::Truncated | AnswerStatus::Empty => self.reason.as_deref() != Some("MAX_TOKENS"),
         }

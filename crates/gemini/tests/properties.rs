@@ -108,6 +108,7 @@ fn defaults() -> Defaults {
         system_instruction: Some("Be brief.".to_owned()),
         temperature: Some(0.5),
         max_output_tokens: Some(9),
+        ..Defaults::default()
     }
 }
 

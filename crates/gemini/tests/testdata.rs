@@ -142,6 +142,9 @@ struct DefaultsCase {
     system_instruction: Option<String>,
     temperature: Option<f64>,
     max_output_tokens: Option<u32>,
+    #[serde(default)]
+    expect_json: bool,
+    json_schema: Option<serde_json::Value>,
 }
 
 fn usual_model() -> Option<String> {
@@ -152,12 +155,14 @@ fn usual_model() -> Option<String> {
 fn built(case: &RequestCase<'_>) -> Result<(Prompt, Request), String> {
     let prompt = Prompt::from_json(case.line.get())
         .map_err(|error| format!("line {:?}, column {:?}: {error}", error.line(), error.column()))?;
-    let DefaultsCase { model, system_instruction, temperature, max_output_tokens } = &case.defaults;
+    let DefaultsCase { model, system_instruction, temperature, max_output_tokens, expect_json, json_schema } = &case.defaults;
     let defaults = Defaults {
         model: model.clone(),
         system_instruction: system_instruction.clone(),
         temperature: *temperature,
         max_output_tokens: *max_output_tokens,
+        expect_json: *expect_json,
+        json_schema: json_schema.clone(),
     };
     let request = request::build(&prompt, &defaults).map_err(|error| error.to_string())?;
     Ok((prompt, request))

@@ -48,6 +48,18 @@ pub enum Event {
         /// What came of it.
         outcome: Outcome,
     },
+    /// A prompt will ask something longer or shorter from its next attempt on. Comes before the `Finished` of the attempt
+    /// that taught it; what that attempt took is settled by what it used.
+    Reweighed {
+        /// The prompt.
+        job: JobId,
+        /// Input tokens, estimated as well as can be.
+        tokens: u64,
+        /// Input tokens it needs at least.
+        least: u64,
+        /// How far such an estimate is usually off.
+        spread: u64,
+    },
     /// Its caller went away: forgotten without a word.
     Cancelled(JobId),
     /// Their caller went away, all at once: none of them is started while others are forgotten.

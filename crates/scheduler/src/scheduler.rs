@@ -166,6 +166,8 @@ impl Scheduler {
         match event {
             Event::Submitted(submission) => self.submitted(now, submission, actions),
             Event::Finished { job, outcome } => self.finished(now, job, outcome, actions),
+            // It changes nothing of what may start now.
+            Event::Reweighed { job, tokens, least, spread } => return self.reweighed(job, tokens, least, spread),
             Event::Cancelled(job) => self.cancelled(now, job),
             Event::CancelledMany(jobs) => jobs.into_iter().for_each(|job| self.cancelled(now, job)),
             Event::Reconfigured(change) => self.reconfigured(now, *change, actions),
@@ -226,6 +228,14 @@ impl Scheduler {
         let (number, weight) = (job.model.0 as usize, job.weight);
         if in_reach {
             self.look_again(number, now, weight);
+        }
+    }
+
+    /// Only a running prompt has no entry in a queue that would tell its old weight.
+    fn reweighed(&mut self, id: JobId, tokens: u64, least: u64, spread: u64) {
+        if let Some(job) = self.jobs.get_mut(&id).filter(|job| matches!(job.state, State::Running(_))) {
+            job.weight = Weight::new(tokens, spread, job.weight.output);
+            job.least = u32::try_from(least.min(tokens)).unwrap_or(u32::MAX);
         }
     }
 

@@ -130,6 +130,22 @@ fn a_key_error_is_not_counted_and_a_task_error_is() {
 }
 
 #[test]
+fn a_prompt_that_asks_more_from_now_on_is_weighed_anew() {
+    let tpm = |tpm| Limits { tpm: Some(tpm), ..Limits::default() };
+    let again = Outcome::TaskFailed(TaskFault { retry: true, used: Some(Used::input(10)) });
+    let mut bench = Bench::new(&[(1, tpm(100))], settings(Pacing::default()));
+    bench.submit(1, 10, 0);
+    let more = Event::Reweighed { job: JobId(1), tokens: 60, least: 60, spread: 0 };
+    assert_eq!(bench.event(more), []);
+    bench.finish(1, again.clone());
+    assert_eq!(jobs(&bench.wake()), [1]);
+    assert_eq!(jobs(&bench.submit(2, 40, 0)), [], "70 of the 100 tokens are taken");
+    bench.event(Event::Reweighed { job: JobId(1), tokens: 200, least: 200, spread: 0 });
+    bench.finish(1, again);
+    assert_eq!(ended(&bench.wake()), [(1, Verdict::TooLarge { tokens: 200, limit: 100 })]);
+}
+
+#[test]
 fn a_task_error_is_tried_again_with_another_key() {
     let mut bench = Bench::new(&[(2, Limits::default())], settings(Pacing::default()));
     let first = started(&bench.submit(1, 1, 0))[0].1;

@@ -114,6 +114,7 @@ fn answer(status: AnswerStatus, text: Option<String>) -> Answer {
         usage: Usage::default(),
         model_version: None,
         response_id: None,
+        json: None,
     }
 }
 

@@ -40,6 +40,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", help_heading = "Prompts")]
     pub max_output_tokens: Option<u32>,
 
+    /// Ask for JSON, and repair it or ask again until it can be read
+    #[arg(long, help_heading = "Prompts")]
+    pub expect_json: bool,
+    /// Ask for JSON that follows the JSON Schema in this file, and ask again until it does
+    #[arg(long, value_name = "FILE", help_heading = "Prompts")]
+    pub json_schema: Option<PathBuf>,
+
     /// Limits and pacing.
     #[command(flatten)]
     pub pacing: PacingArgs,

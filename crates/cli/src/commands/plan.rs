@@ -57,6 +57,7 @@ fn options(wanted: &PlanArgs, settings: &Settings) -> Result<Options, Failure> {
             system_instruction: wanted.system.as_deref().map(run::system_instruction).transpose()?,
             temperature: None,
             max_output_tokens: wanted.max_output_tokens,
+            ..Defaults::default()
         },
         template: wanted.prompt.clone(),
         limit: wanted.limit,

@@ -103,6 +103,9 @@ pub struct RetryLayer {
     /// Attempts of any outcome; 0 = no bound.
     #[serde(deserialize_with = "written")]
     pub max_attempts: Option<u32>,
+    /// Tokens all attempts of a prompt may use before it is asked again for better JSON; 0 = no bound.
+    #[serde(deserialize_with = "written")]
+    pub max_json_tokens: Option<u64>,
     /// The longest one attempt may take.
     #[serde(deserialize_with = "written")]
     pub attempt_timeout: Option<Duration>,
@@ -255,6 +258,7 @@ impl Layer {
                 max_task_attempts: env.read(env_vars::MAX_TASK_ATTEMPTS)?,
                 max_transient_attempts: env.read(env_vars::MAX_TRANSIENT_ATTEMPTS)?,
                 max_attempts: env.read(env_vars::MAX_ATTEMPTS)?,
+                max_json_tokens: env.read(env_vars::MAX_JSON_TOKENS)?,
                 attempt_timeout: env.read(env_vars::ATTEMPT_TIMEOUT)?,
                 retry_on: env.read(env_vars::RETRY_ON)?,
                 initial_backoff: env.read(env_vars::INITIAL_BACKOFF)?,

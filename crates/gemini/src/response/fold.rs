@@ -75,6 +75,7 @@ impl Fold {
             usage: self.usage,
             model_version: self.model_version,
             response_id: self.response_id,
+            json: None,
         }
     }
 }

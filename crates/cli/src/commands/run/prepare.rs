@@ -4,8 +4,9 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::Value;
 use tidegate_batch::{Budget, ErrorLog, ErrorLogFormat, Input, Options};
-use tidegate_engine::{BuildError, Engine, Observer};
+use tidegate_engine::{BuildError, Engine, Observer, Schema};
 use tidegate_gemini::prices::{Date, Usd};
 use tidegate_gemini::request::Defaults;
 
@@ -37,10 +38,13 @@ pub fn options(wanted: &RunArgs, settings: &Settings) -> Result<Options, Failure
             system_instruction: wanted.system.as_deref().map(system_instruction).transpose()?,
             temperature: wanted.temperature,
             max_output_tokens: wanted.max_output_tokens,
+            expect_json: wanted.expect_json,
+            json_schema: wanted.json_schema.as_deref().map(json_schema).transpose()?,
         },
         template: wanted.prompt.clone(),
         limit: wanted.limit,
         retry_failed: wanted.retry_failed,
+        max_json_tokens: settings.max_json_tokens,
         fresh: wanted.fresh,
         prune: wanted.prune,
         accept_changes: wanted.accept_changes,
@@ -84,6 +88,15 @@ pub fn system_instruction(written: &str) -> Result<String, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::new(ExitCode::Unreachable, format!("system instruction {path}: cannot be read: {error}")))?;
     Ok(text.trim_end().to_string())
+}
+
+/// The schema of a file, checked.
+fn json_schema(path: &Path) -> Result<Value, Failure> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::new(ExitCode::Unreachable, format!("--json-schema {name}: cannot be read: {error}")))?;
+    let read = Schema::read(&text).map_err(|error| Failure::usage(format!("--json-schema {name}: {error}")))?;
+    Ok(read.0)
 }
 
 /// Refuses flags that exclude each other.
