@@ -4,10 +4,12 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use tidegate_engine::media::{MediaSettings, Resolved, Resolver};
 use tidegate_engine::{Structured, Wishes};
-use tidegate_gemini::embedding;
-use tidegate_gemini::prompt::Prompt;
-use tidegate_gemini::request::{self, Request};
+use tidegate_gemini::embedding::{self, EmbeddingError};
+use tidegate_gemini::media::{Kind, MediaFault};
+use tidegate_gemini::prompt::{Content, Prompt, PromptError};
+use tidegate_gemini::request::{self, Request, RequestError};
 
 use crate::identity::Fingerprint;
 use crate::input::{Body, Row};
@@ -22,6 +24,7 @@ pub(crate) struct Compiler {
     template: Option<Arc<Template>>,
     defaults: Arc<request::Defaults>,
     wishes: Arc<Wishes>,
+    media: Arc<Resolver>,
 }
 
 /// A row that can be asked.
@@ -31,6 +34,9 @@ pub(crate) struct Compiled {
     pub(crate) request: Request,
     /// How its answer is to look, where it is wanted as JSON.
     pub(crate) structured: Option<Arc<Structured>>,
+    /// Its media, where it has any: looked at, or what is wrong with them. Such a row is asked nothing, others go on.
+    pub(crate) media: Option<Result<Resolved, String>>,
+    resolver: Arc<Resolver>,
     fingerprint: OnceCell<Fingerprint>,
 }
 
@@ -46,7 +52,19 @@ pub(crate) struct BadRow {
 impl Compiled {
     /// What is asked, in short. Worked out when first needed: a check of new rows with ids of their own never does.
     pub(crate) fn fingerprint(&self) -> &Fingerprint {
-        self.fingerprint.get_or_init(|| Fingerprint::of(&self.request.canonical()))
+        self.fingerprint.get_or_init(|| match &self.media {
+            Some(Ok(media)) => match self.resolver.names(&self.request, media) {
+                Ok(names) => Fingerprint::of(&self.request.canonical_with(|at, _| names[at].clone())),
+                Err(error) => Fingerprint::of(&format!("{} {error}", self.request.canonical())),
+            },
+            Some(Err(_)) | None => Fingerprint::of(&self.request.canonical()),
+        })
+    }
+
+    /// Its media as they are sent, or what is wrong with them.
+    pub(crate) fn placed(&mut self) -> Result<Option<Resolved>, String> {
+        let Some(looked) = self.media.take().transpose()? else { return Ok(None) };
+        self.resolver.place(&self.request, looked).map(Some).map_err(|error| error.to_string())
     }
 }
 
@@ -58,48 +76,78 @@ impl Compiler {
         let wishes = Arc::new(Wishes::new(options.max_json_tokens));
         any.json.as_ref().map(|wish| wishes.get(wish)).transpose()?;
         let template = options.template.as_deref().map(Template::new).transpose()?.map(Arc::new);
-        Ok(Compiler { task: options.task, template, defaults: Arc::new(options.defaults.clone()), wishes })
+        let by_default = || Resolver::new(MediaSettings::default(), None).map(Arc::new);
+        let media = options.media.clone().map_or_else(by_default, Ok).map_err(|fault| RunError::Broken(fault.to_string()))?;
+        Ok(Compiler { task: options.task, template, defaults: Arc::new(options.defaults.clone()), wishes, media })
     }
 
     pub(crate) fn compile(&self, row: &Row) -> Result<Compiled, BadRow> {
-        let prompt = self.prompt(row)?;
-        let request = match &self.task {
-            Task::Answer => request::build(&prompt, &self.defaults).map_err(|error| bad(row, None, &error))?,
-            Task::Embed(settings) => {
-                embedding::build(&prompt, &self.defaults, settings).map_err(|error| bad(row, None, &error))?
-            }
+        let prompt = match self.prompt(row) {
+            Err(Fault::Media(field, fault)) => return self.without_media(row, field, &fault),
+            Err(Fault::Row(bad)) => return Err(bad),
+            Ok(prompt) => prompt,
         };
-        if !request.media.is_empty() {
-            return Err(bad(row, None, &"media prompts are not supported by this version; give \"contents\""));
+        let built = match &self.task {
+            Task::Answer => request::build(&prompt, &self.defaults).map_err(EmbeddingError::from),
+            Task::Embed(settings) => embedding::build(&prompt, &self.defaults, settings),
+        };
+        match built {
+            Ok(request) => self.compiled(row, prompt, request),
+            Err(EmbeddingError::Request(RequestError::Media(fault))) => {
+                self.broken(row, Prompt { media: Vec::new(), ..prompt }, fault.to_string())
+            }
+            Err(error) => Err(bad(row, None, &error)),
         }
-        let structured = request.json.as_ref().map(|wish| self.wishes.get(wish)).transpose();
-        let structured = structured.map_err(|error| bad(row, None, &format!("the schema for the answer: {error}")))?;
-        Ok(Compiled { prompt, request, structured, fingerprint: OnceCell::new() })
     }
 
-    fn prompt(&self, row: &Row) -> Result<Prompt, BadRow> {
+    fn compiled(&self, row: &Row, prompt: Prompt, request: Request) -> Result<Compiled, BadRow> {
+        let structured = request.json.as_ref().map(|wish| self.wishes.get(wish)).transpose();
+        let structured = structured.map_err(|error| bad(row, None, &format!("the schema for the answer: {error}")))?;
+        let media = (!request.media.is_empty()).then(|| self.media.look(&request).map_err(|error| error.to_string()));
+        let fingerprint = match &media {
+            Some(Err(_)) => OnceCell::from(Fingerprint::of(&row.original())),
+            Some(Ok(_)) | None => OnceCell::new(),
+        };
+        Ok(Compiled { prompt, request, structured, media, resolver: self.media.clone(), fingerprint })
+    }
+
+    /// A row whose media fields make no sense: what else it says is read without them.
+    fn without_media(&self, row: &Row, field: &str, fault: &MediaFault) -> Result<Compiled, BadRow> {
+        let mut fields: Map<String, Value> = serde_json::from_str(&row.original()).unwrap_or_default();
+        fields.retain(|name, _| !is_media_field(name));
+        let prompt = Prompt::from_fields(fields).unwrap_or_else(|_| Prompt::text(""));
+        self.broken(row, prompt, format!("\"{field}\": {fault}"))
+    }
+
+    /// A row that is known by its line and asked nothing.
+    fn broken(&self, row: &Row, mut prompt: Prompt, reason: String) -> Result<Compiled, BadRow> {
+        prompt.content = Content::Text(vec!["media".to_owned()]);
+        let request = request::build(&prompt, &self.defaults).map_err(|error| bad(row, None, &error))?;
+        let fingerprint = OnceCell::from(Fingerprint::of(&row.original()));
+        Ok(Compiled { prompt, request, structured: None, media: Some(Err(reason)), resolver: self.media.clone(), fingerprint })
+    }
+
+    fn prompt(&self, row: &Row) -> Result<Prompt, Fault> {
         match (&row.body, &self.template) {
-            (Body::Bad { column, reason, .. }, _) => Err(bad(row, *column, reason)),
-            (Body::Json { text, .. }, None) => {
-                Prompt::from_json(text).map_err(|error| bad_at(row, error.line(), error.column(), &error))
-            }
-            (Body::Fields(fields), None) => Prompt::from_fields(fields.clone()).map_err(|error| bad(row, None, &error)),
+            (Body::Bad { column, reason, .. }, _) => Err(bad(row, *column, reason).into()),
+            (Body::Json { text, .. }, None) => Prompt::from_json(text).map_err(|error| faulty(row, error)),
+            (Body::Fields(fields), None) => Prompt::from_fields(fields.clone()).map_err(|error| faulty(row, error)),
             (Body::Text(text), None) => Ok(Prompt::text(text.as_str())),
             (_, Some(template)) => self.filled(row, template),
         }
     }
 
-    fn filled(&self, row: &Row, template: &Template) -> Result<Prompt, BadRow> {
+    fn filled(&self, row: &Row, template: &Template) -> Result<Prompt, Fault> {
         let (mut fields, is_bare) = match &row.body {
             Body::Fields(fields) => (fields.clone(), false),
             Body::Json { text, .. } => match serde_json::from_str(text) {
                 Ok(Value::Object(fields)) => (fields, false),
                 Ok(Value::String(text)) => (bare(&text), true),
-                Ok(_) => return Err(bad(row, None, &"expected a JSON string or object")),
+                Ok(_) => return Err(bad(row, None, &"expected a JSON string or object").into()),
                 Err(_) => {
                     return Err(Prompt::from_json(text).map_or_else(
-                        |error| bad_at(row, error.line(), error.column(), &error),
-                        |_| bad(row, None, &"expected a JSON string or object"),
+                        |error| faulty(row, error),
+                        |_| bad(row, None, &"expected a JSON string or object").into(),
                     ));
                 }
             },
@@ -110,8 +158,36 @@ impl Compiler {
             fields.clear();
         }
         fields.insert("prompt".to_owned(), Value::from(prompt));
-        Prompt::from_fields(fields).map_err(|error| bad(row, None, &error))
+        Prompt::from_fields(fields).map_err(|error| faulty(row, error))
     }
+}
+
+/// Why no prompt can be made of a row.
+enum Fault {
+    /// The line itself.
+    Row(BadRow),
+    /// Only what it says of its media: the field, and what is wrong.
+    Media(&'static str, MediaFault),
+}
+
+impl From<BadRow> for Fault {
+    fn from(bad: BadRow) -> Fault {
+        Fault::Row(bad)
+    }
+}
+
+fn faulty(row: &Row, error: PromptError) -> Fault {
+    match error {
+        PromptError::Media { field, fault, .. } => Fault::Media(field, fault),
+        error => Fault::Row(bad_at(row, error.line(), error.column(), &error)),
+    }
+}
+
+/// `image_path`, `imagePath`, `video_metadata`, ...
+fn is_media_field(name: &str) -> bool {
+    let rest = Kind::ALL.into_iter().find_map(|kind| name.strip_prefix(kind.name())).unwrap_or("");
+    let plain: String = rest.chars().filter(|c| *c != '_').collect::<String>().to_ascii_lowercase();
+    matches!(plain.as_str(), "path" | "bytes" | "url" | "mimetype" | "metadata")
 }
 
 /// The fields of a row that is nothing but a text: a template may call it by either name.

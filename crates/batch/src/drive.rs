@@ -187,6 +187,10 @@ impl Drive<'_> {
                 self.admit();
                 return Some((asked, request));
             }
+            Some(Fed::Broken(asked, error)) => {
+                self.admit();
+                self.answered(*asked, &Err(error));
+            }
             Some(Fed::Skipped(skipped)) => {
                 self.admit();
                 let (id, done) = *skipped;

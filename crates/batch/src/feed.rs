@@ -4,7 +4,7 @@ use std::io;
 use std::thread;
 
 use jiff::Timestamp;
-use tidegate_engine::Request;
+use tidegate_engine::{Error, Request};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::compile::{BadRow, Compiled, Compiler};
@@ -20,6 +20,8 @@ const AHEAD: usize = 64;
 /// What comes out of the inputs.
 pub(crate) enum Fed {
     Ask(Box<Asked>, Request),
+    /// A row that names media which cannot be had: it ends here, others go on.
+    Broken(Box<Asked>, Error),
     /// A bad line's record.
     Skipped(Box<(String, Done)>),
     /// A bad line or a broken input: nothing follows.
@@ -110,8 +112,9 @@ impl Feed {
         }
     }
 
-    fn ask(&self, id: String, at: &Located, compiled: Compiled) -> Fed {
+    fn ask(&self, id: String, at: &Located, mut compiled: Compiled) -> Fed {
         let fingerprint = compiled.fingerprint().to_string();
+        let media = compiled.placed();
         let Compiled { prompt, request, structured, .. } = compiled;
         let asked = Asked {
             index: at.index,
@@ -122,11 +125,18 @@ impl Feed {
             line: self.keep_lines.then(|| at.row.original()),
             id,
         };
+        let media = match media {
+            Ok(media) => media,
+            Err(reason) => return Fed::Broken(Box::new(asked), Error::input("media", reason, false)),
+        };
         let request = match self.task {
             Task::Answer => Request::new(request),
             Task::Embed(_) => Request::embedding(request),
         };
         let mut request = request.labelled(asked.id.as_str());
+        if let Some(media) = media {
+            request = request.with_media(media);
+        }
         request.priority = prompt.priority;
         request.structured = structured;
         Fed::Ask(Box::new(asked), request)

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_engine::Structured;
+use tidegate_engine::media::Resolver;
 use tidegate_gemini::embedding::EmbedSettings;
 use tidegate_gemini::request::Defaults;
 
@@ -57,6 +59,8 @@ pub struct Options {
     pub deadline: Option<Duration>,
     /// How long what is in flight may go on once the deadline has passed.
     pub grace: Duration,
+    /// Looks at the media of rows: that of the engine the run asks. Without one, media are sent as an engine would by default.
+    pub media: Option<Arc<Resolver>>,
 }
 
 impl Default for Options {
@@ -84,6 +88,7 @@ impl Default for Options {
             fail_on_error: None,
             deadline: None,
             grace: Duration::from_secs(10),
+            media: None,
         }
     }
 }

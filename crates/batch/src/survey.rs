@@ -55,10 +55,15 @@ pub fn survey(inputs: Vec<Input>, options: &Options, mut each: impl FnMut(Prospe
                     walk.identify(&compiled, &located, &mut ids)?;
                 }
                 left -= 1;
+                let media = match compiled.media.transpose() {
+                    Ok(media) => media.map(|media| media.estimate).unwrap_or_default(),
+                    // It ends without a call.
+                    Err(_) => continue,
+                };
                 each(Prospect {
                     max_output_tokens: max_output(&compiled.request.body.without_media()),
                     model: compiled.request.model,
-                    estimate: compiled.request.estimate,
+                    estimate: [compiled.request.estimate, media].into_iter().sum(),
                     priority: compiled.prompt.priority,
                 });
             }

@@ -2,6 +2,7 @@
 
 pub mod file;
 pub mod layers;
+pub mod media;
 pub mod profile;
 pub mod projects;
 pub mod values;
@@ -11,6 +12,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tidegate_engine::media::MediaSettings;
 use tidegate_engine::scheduler::{self, KeyRules, Pacing, QuotaRules, Retry};
 use tidegate_engine::store::default_state_dir;
 use tidegate_engine::{CountTokens, Project, RetryOn, Structured};
@@ -50,6 +52,8 @@ pub struct Settings {
     pub count_tokens: CountTokens,
     /// Tokens all attempts of a prompt may use before it is asked again for better JSON; 0 = no bound.
     pub max_json_tokens: u64,
+    /// How media are sent.
+    pub media: MediaSettings,
     /// Projects with keys and limits; empty when no key was found.
     pub projects: Vec<Project>,
     /// Tier of each project that has one.
@@ -180,6 +184,7 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
         quota: quota(&mut resolver),
         seed: 0,
     };
+    let media = media::resolve(&mut resolver)?;
     resolver.limits();
     let origins = resolver.origins;
     check(&scheduler, attempt_timeout)?;
@@ -197,6 +202,7 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
         retry_on,
         count_tokens,
         max_json_tokens,
+        media,
         projects,
         tiers,
         projects_are_listed,
@@ -207,7 +213,7 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
 }
 
 /// Picks settings from a stack and remembers where each came from.
-struct Resolver<'a> {
+pub struct Resolver<'a> {
     stack: &'a Stack,
     origins: Vec<Origin>,
 }

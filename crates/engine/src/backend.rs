@@ -7,6 +7,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 
+use crate::media::Payload;
+
 /// One attempt as a backend sees it.
 #[derive(Debug, Clone)]
 pub struct Call {
@@ -15,7 +17,7 @@ pub struct Call {
     /// What is asked of it.
     pub method: Method,
     /// The body as it goes over the wire.
-    pub body: Bytes,
+    pub body: Payload,
     /// The key to use; its `Debug` is redacted.
     pub key: Arc<SecretString>,
 }
@@ -86,6 +88,12 @@ pub enum TransportError {
     /// The key holds a character that HTTP does not carry.
     #[error("the key holds a character that HTTP does not allow")]
     Key,
+    /// A file that belongs to the body cannot be read any more.
+    #[error("{reason}")]
+    Media {
+        /// Which file, and what is wrong with it.
+        reason: String,
+    },
     /// The connection ended before the whole answer was there.
     #[error("connection lost: {reason}")]
     Cut {

@@ -19,6 +19,8 @@ pub(crate) struct Reading {
     pub answer: Option<Answer>,
     pub usage: Usage,
     pub fault: Option<FaultWords>,
+    /// The service refused one of the prompt's files: it is gone, or not ready.
+    pub stale_file: bool,
 }
 
 /// What is told of a fault.
@@ -42,6 +44,7 @@ pub(crate) fn classify(method: Method, result: &Result<Reply, TransportError>, r
             if method == Method::Embed { in_company(reading) } else { reading }
         }
         Err(fault @ TransportError::Key) => unsendable(fault),
+        Err(fault @ TransportError::Media { .. }) => unreadable_media(fault),
         Err(fault) => transient(None, transport_code(fault), fault.to_string()),
     }
 }
@@ -81,7 +84,7 @@ fn answered(answer: Answer) -> Reading {
     let Usage { input_tokens: input, total_tokens, .. } = usage;
     let used = (input > 0).then_some(Used { input, total: total_tokens.max(input) });
     if answer.status == AnswerStatus::Ok {
-        return Reading { outcome: Outcome::Done { used }, answer: Some(answer), usage, fault: None };
+        return Reading { outcome: Outcome::Done { used }, answer: Some(answer), usage, fault: None, stale_file: false };
     }
     let code = answer.reason.clone().unwrap_or_else(|| "EMPTY".to_string());
     let message = answer.message.as_deref().map_or_else(|| no_text(answer.status).to_string(), one_line);
@@ -89,7 +92,7 @@ fn answered(answer: Answer) -> Reading {
     // A block may be chance and is worth the attempts a prompt has; the next run will not ask again by itself.
     let retry = answer.status == AnswerStatus::Blocked || answer.retry_may_help();
     let outcome = Outcome::TaskFailed(TaskFault { retry, used });
-    Reading { outcome, answer: Some(answer), usage, fault: Some(words) }
+    Reading { outcome, answer: Some(answer), usage, fault: Some(words), stale_file: false }
 }
 
 fn no_text(status: AnswerStatus) -> &'static str {
@@ -147,7 +150,8 @@ fn failed(fault: &Fault, retry_on: &RetryOn) -> Reading {
         message: one_line(&fault.message),
         quota_id: worst(fault).and_then(|violation| violation.quota_id.clone()),
     };
-    Reading { outcome: judged.unwrap_or(outcome), answer: None, usage: Usage::default(), fault: Some(words) }
+    let stale_file = matches!(fault.kind, FaultKind::FileForbidden | FaultKind::FileNotActive);
+    Reading { outcome: judged.unwrap_or(outcome), answer: None, usage: Usage::default(), fault: Some(words), stale_file }
 }
 
 /// What the user's list of statuses makes of an error that is neither a key's nor a quota's; `None` where it changes nothing.
@@ -172,7 +176,7 @@ fn blame(outcome: &Outcome) -> Blame {
     match outcome {
         Outcome::KeyLimited(_) | Outcome::KeyRejected(_) => Blame::Key,
         Outcome::TaskFailed(_) | Outcome::Done { .. } => Blame::Task,
-        Outcome::HostRefused | Outcome::Transient { .. } => Blame::Upstream,
+        Outcome::HostRefused | Outcome::Transient { .. } | Outcome::Postponed => Blame::Upstream,
     }
 }
 
@@ -227,13 +231,27 @@ fn unsendable(fault: &TransportError) -> Reading {
     let outcome = Outcome::KeyRejected(KeyFault { scope: Scope::Key, reason: code.as_str().into() });
     let words =
         FaultWords { blame: Blame::Key, http_status: None, status: None, code, message: fault.to_string(), quota_id: None };
-    Reading { outcome, answer: None, usage: Usage::default(), fault: Some(words) }
+    Reading { outcome, answer: None, usage: Usage::default(), fault: Some(words), stale_file: false }
+}
+
+/// A prompt whose file is gone can be answered by nobody.
+fn unreadable_media(fault: &TransportError) -> Reading {
+    let (code, message) = (transport_code(fault).to_string(), one_line(&fault.to_string()));
+    let words = FaultWords { blame: Blame::Task, http_status: None, status: None, code, message, quota_id: None };
+    let outcome = Outcome::TaskFailed(TaskFault { retry: false, used: None });
+    Reading { outcome, answer: None, usage: Usage::default(), fault: Some(words), stale_file: false }
 }
 
 fn transient(http_status: Option<u16>, code: &str, message: String) -> Reading {
     let (code, message) = (code.to_string(), one_line(&message));
     let words = FaultWords { blame: Blame::Upstream, http_status, status: None, code, message, quota_id: None };
-    Reading { outcome: Outcome::Transient { retry_after: None }, answer: None, usage: Usage::default(), fault: Some(words) }
+    Reading {
+        outcome: Outcome::Transient { retry_after: None },
+        answer: None,
+        usage: Usage::default(),
+        fault: Some(words),
+        stale_file: false,
+    }
 }
 
 /// The text on one line of a log: a page of HTML has many.
@@ -251,6 +269,7 @@ fn transport_code(fault: &TransportError) -> &'static str {
         TransportError::Connect { .. } => "connect",
         TransportError::Tls { .. } => "tls",
         TransportError::Key => "UNSENDABLE_KEY",
+        TransportError::Media { .. } => "media",
         TransportError::Cut { .. } => "cut",
         TransportError::Timeout { .. } => "timeout",
     }
@@ -279,6 +298,7 @@ mod tests {
             },
             Outcome::TaskFailed(fault) => format!("task, {}", if fault.retry { "again" } else { "final" }),
             Outcome::HostRefused => "host pause".into(),
+            Outcome::Postponed => "postponed".into(),
             Outcome::Transient { .. } => "transient".into(),
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tidegate_gemini::{models, tokens};
 use tidegate_scheduler::KeyState;
 
@@ -41,7 +42,8 @@ fn call(driver: &Driver, request: &Request) -> Option<Call> {
         let turn = driver.counted.fetch_add(1, Ordering::Relaxed);
         keys.get(turn % keys.len().max(1))?.key
     };
-    let body = tokens::count_request(&request.model, &request.body)?.into();
+    // What media cost is estimated from what they are: to be counted they would have to be uploaded first.
+    let body = Bytes::from(tokens::count_request(&request.model, request.body.ready()?)?).into();
     Some(Call {
         model: request.model.as_str().into(),
         method: request.method,

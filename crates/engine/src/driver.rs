@@ -4,7 +4,7 @@
 //! starts the next one itself. One timer task sleeps until the scheduler's next wake-up. Bodies stay here, under their
 //! job's number; the scheduler moves ids and numbers only.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -32,6 +32,7 @@ use crate::counting;
 use crate::ending::{Last, abandoned, cancelled, conclude};
 use crate::event::{Attempt, Event, EventKind, Observer, Seat};
 use crate::kinship::Kinship;
+use crate::media::{Body, Desk, Payload};
 use crate::memory::{Answered, Memory};
 use crate::outlier::{CountTokens, Sizes};
 use crate::redact;
@@ -39,6 +40,7 @@ use crate::request::{Error, Request, Response, Trace};
 use crate::retry_on::RetryOn;
 use crate::stats::Stats;
 use crate::structured::{Judge, Next};
+use crate::uploads::{Owner, Setback, Upload};
 
 /// A key as the driver holds it.
 pub(crate) struct KeyCard {
@@ -54,6 +56,7 @@ pub(crate) struct Driver {
     pub keys: Vec<KeyCard>,
     pub projects: Vec<Arc<str>>,
     pub events: broadcast::Sender<Event>,
+    pub desk: Desk,
     pub backend: Arc<dyn Backend>,
     /// Whose tokens are counted before they are sent, how many were, and the turns to ask.
     pub count_tokens: CountTokens,
@@ -92,15 +95,21 @@ struct Ticket {
     started: Timestamp,
     tokens: u64,
     /// What the next attempt asks instead of the request's body, and what it adds to the request's tokens.
-    again: Option<(Bytes, u64)>,
+    again: Option<(Body, u64)>,
     seat: Option<Seat>,
     key: KeyId,
     trace: Trace,
     last: Last,
     abort: Option<AbortHandle>,
+    media: MediaState,
 }
 
 impl Ticket {
+    /// What is asked now.
+    fn body(&self) -> &Body {
+        self.again.as_ref().map_or(&self.request.body, |(body, _)| body)
+    }
+
     /// Input tokens of what is asked now, before calibration.
     fn estimate(&self) -> Estimate {
         let mut estimate = self.request.estimate;
@@ -108,6 +117,18 @@ impl Ticket {
         estimate
     }
 }
+
+/// What stood in the way of a prompt's media.
+#[derive(Default)]
+struct MediaState {
+    /// An upload that failed: told as an attempt of the key that carried it.
+    setback: Option<(KeyId, Setback)>,
+    /// How often the service refused a file that was thought to be there.
+    refusals: u32,
+}
+
+/// Refusals of its files that a prompt is not charged with.
+const FREE_REFUSALS: u32 = 3;
 
 /// What the driver is made of, beside the scheduler.
 pub(crate) struct Parts {
@@ -123,6 +144,7 @@ pub(crate) struct Parts {
     pub calibration: Calibration,
     pub minute: Duration,
     pub memory: Option<Memory>,
+    pub desk: Desk,
 }
 
 impl Driver {
@@ -144,6 +166,7 @@ impl Driver {
             keys: parts.keys,
             projects: parts.projects,
             events: broadcast::channel(1024).0,
+            desk: parts.desk,
             backend: parts.backend,
             count_tokens: parts.count_tokens,
             counted: AtomicUsize::new(0),
@@ -206,6 +229,7 @@ impl Driver {
             trace,
             last,
             abort: None,
+            media: MediaState::default(),
         };
         state.tickets.insert(job, ticket);
         self.emit(state, now, EventKind::Submitted { job });
@@ -302,9 +326,16 @@ impl Driver {
     }
 
     fn act(self: &Arc<Driver>, state: &mut State, now: Timestamp, actions: Vec<Action>) {
-        for action in actions {
+        let mut actions = VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
             match action {
-                Action::Start { job, key, slot, attempt } => self.start(state, now, job, key, slot, attempt),
+                Action::Start { job, key, slot, attempt } => {
+                    if !self.start(state, now, job, key, slot, attempt) {
+                        let mut more = Vec::new();
+                        state.scheduler.handle(now, Stimulus::Finished { job, outcome: Outcome::Postponed }, &mut more);
+                        actions.extend(more);
+                    }
+                }
                 Action::Complete { job, verdict } => self.complete(state, now, job, verdict),
                 Action::Retry { .. } => {}
                 Action::Held { project, model, dimension, until, .. } => {
@@ -335,10 +366,18 @@ impl Driver {
         }
     }
 
-    fn start(self: &Arc<Driver>, state: &mut State, now: Timestamp, job: JobId, key: KeyId, slot: u32, attempt: u32) {
+    /// Sends a prompt. False when its media are not where they have to be: they are seen to, and nothing is sent.
+    fn start(self: &Arc<Driver>, state: &mut State, now: Timestamp, job: JobId, key: KeyId, slot: u32, attempt: u32) -> bool {
         let card = &self.keys[key.0 as usize];
         let project = self.projects[card.project as usize].clone();
-        let Some(ticket) = state.tickets.get_mut(&job) else { return };
+        let Some(ticket) = state.tickets.get_mut(&job) else { return true };
+        let setback = ticket.media.setback.take().filter(|(carrier, setback)| *carrier == key || !is_of_key(setback));
+        let payload = self.desk.payload(card.project, ticket.body());
+        if setback.is_none() && payload.is_none() {
+            let body = ticket.body().clone();
+            self.runtime.spawn(self.clone().provide(job, key, body));
+            return false;
+        }
         let seat = Seat { project: project.clone(), key: card.name.clone(), model: ticket.model.clone(), slot };
         ticket.started = now;
         ticket.key = key;
@@ -347,26 +386,47 @@ impl Driver {
         ticket.trace.project = project;
         ticket.trace.key = card.name.clone();
         ticket.trace.queued = now - ticket.submitted;
-        let body = ticket.again.as_ref().map_or_else(|| ticket.request.body.clone(), |(body, _)| body.clone());
-        let method = ticket.request.method;
-        let call = Call { model: ticket.model.clone(), method, body, key: card.secret.clone() };
         let judge = ticket.request.structured.clone().map(|structured| Judge {
             structured,
-            question: ticket.request.body.clone(),
+            question: ticket.request.body.marked(),
             model: ticket.model.clone(),
             spent: ticket.trace.usage.total_tokens,
         });
-        let tokens = ticket.tokens;
+        let met = match (setback, payload) {
+            (Some((_, setback)), _) => Met::Setback(setback),
+            (None, payload) => Met::Open(payload.unwrap_or_else(|| Bytes::new().into())),
+        };
+        let (tokens, method, model) = (ticket.tokens, ticket.request.method, ticket.model.clone());
+        let attempt = attempt_once(self.clone(), job, attempt, Asked { method, model, key: card.secret.clone(), judge }, met);
         if let Some(memory) = &mut state.memory {
             memory.started(&mut state.scheduler, now, card.project, &ticket.family, tokens);
         }
-        ticket.abort = Some(self.runtime.spawn(attempt_once(self.clone(), job, attempt, call, judge)).abort_handle());
+        ticket.abort = Some(self.runtime.spawn(attempt).abort_handle());
         self.emit(state, now, EventKind::Started { job, seat, tokens });
+        true
+    }
+
+    /// Brings a prompt's files into the storage of the key's project, then lets it go on.
+    async fn provide(self: Arc<Driver>, job: JobId, key: KeyId, body: Body) {
+        let card = &self.keys[key.0 as usize];
+        let (number, name) = (card.project, self.projects[card.project as usize].clone());
+        let provided = self.desk.provide(Owner { number, name, key: card.secret.clone() }, &body).await;
+        let now = self.clock.now();
+        let mut state = self.state.lock();
+        let Some(ticket) = state.tickets.get_mut(&job) else { return };
+        ticket.media.setback = provided.err().map(|setback| (key, setback));
+        self.decide(&mut state, now, Stimulus::Resumed { job, project: Some(number) });
+    }
+
+    /// Tells of an upload.
+    pub(crate) fn uploading(&self, upload: Upload) {
+        let now = self.clock.now();
+        self.emit(&mut self.state.lock(), now, EventKind::Upload(upload));
     }
 
     /// An attempt came back: judge it, let the scheduler decide, tell the world, act.
     fn finish(self: &Arc<Driver>, job: JobId, attempt: u32, body: Option<Bytes>, reading: Reading, next: Option<Next>) {
-        let Reading { outcome, answer, usage, fault } = reading;
+        let Reading { mut outcome, answer, usage, fault, stale_file } = reading;
         let now = self.clock.now();
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -379,8 +439,14 @@ impl Driver {
         let (seat, sent) = (ticket.seat.clone(), ticket.started);
         let (key, family, body) = (ticket.key, ticket.family.clone(), ticket.last.body.clone().unwrap_or_default());
         learn(&mut state.calibration, &ticket.family, ticket.estimate(), &usage, ticket.last.body.as_deref());
+        let project = self.keys[key.0 as usize].project;
+        if stale_file && ticket.media.refusals < FREE_REFUSALS && self.desk.doubt(project, &ticket.request.body) {
+            ticket.media.refusals += 1;
+            outcome = Outcome::Postponed;
+            self.runtime.spawn(self.clone().provide(job, key, ticket.request.body.clone()));
+        }
         let model = state.scheduler.model(&family);
-        let refused = refused(&outcome, state.scheduler.limits(self.keys[key.0 as usize].project, model));
+        let refused = refused(&outcome, state.scheduler.limits(project, model));
         if let Some(next) = next {
             reweigh(&mut state.scheduler, &state.calibration, now, job, ticket, next);
         }
@@ -469,21 +535,50 @@ impl Driver {
     }
 }
 
-async fn attempt_once(driver: Arc<Driver>, job: JobId, attempt: u32, call: Call, judge: Option<Judge>) {
-    let bound = driver.attempt_timeout;
-    let (key, method) = (call.key.clone(), call.method);
-    let called = AssertUnwindSafe(driver.backend.call(call)).catch_unwind();
-    let result = tokio::time::timeout(bound, called).await;
-    // A backend of somebody else's may panic; its prompt must not wait for ever.
-    let result =
-        result.map(|called| called.unwrap_or_else(|_| Err(TransportError::Cut { reason: "the backend panicked".to_string() })));
-    let result = result.unwrap_or(Err(TransportError::Timeout { seconds: bound.as_secs() }));
+/// What an attempt meets.
+enum Met {
+    /// Nothing that keeps this body from being sent.
+    Open(Payload),
+    /// An upload before it that failed.
+    Setback(Setback),
+}
+
+/// What an attempt asks, and with which key.
+struct Asked {
+    method: Method,
+    model: Arc<str>,
+    key: Arc<SecretString>,
+    judge: Option<Judge>,
+}
+
+async fn attempt_once(driver: Arc<Driver>, job: JobId, attempt: u32, asked: Asked, met: Met) {
+    let Asked { method, model, key, judge } = asked;
+    let result = match met {
+        Met::Open(body) => called(&driver, Call { model, method, body, key: key.clone() }).await,
+        Met::Setback(setback) => setback.into_result(),
+    };
     let (body, reading) = judged(method, result, &driver.retry_on, &key);
     let (reading, next) = match judge {
         Some(judge) => judge.judge(reading),
         None => (reading, None),
     };
     driver.finish(job, attempt, body, reading, next);
+}
+
+async fn called(driver: &Driver, call: Call) -> Result<Reply, TransportError> {
+    let bound = driver.attempt_timeout;
+    let called = AssertUnwindSafe(driver.backend.call(call)).catch_unwind();
+    let result = tokio::time::timeout(bound, called).await;
+    // A backend of somebody else's may panic; its prompt must not wait for ever.
+    let result =
+        result.map(|called| called.unwrap_or_else(|_| Err(TransportError::Cut { reason: "the backend panicked".to_string() })));
+    result.unwrap_or(Err(TransportError::Timeout { seconds: bound.as_secs() }))
+}
+
+/// True when the fault is the key's alone: another key of the project is not to be blamed for it.
+fn is_of_key(setback: &Setback) -> bool {
+    let Reading { outcome, .. } = classify(Method::Generate, &setback.clone().into_result(), &RetryOn::default());
+    matches!(outcome, Outcome::KeyRejected(fault) if fault.scope == Scope::Key)
 }
 
 /// What came back and what it means, with the key taken out of both. What a model said never saw the key and passes untouched.
@@ -510,10 +605,10 @@ fn judged(
 fn reweigh(scheduler: &mut Scheduler, calibration: &Calibration, now: Timestamp, job: JobId, ticket: &mut Ticket, next: Next) {
     ticket.again = match next {
         Next::Roomier(body) => {
-            ticket.request.body = body;
+            ticket.request.body = ticket.request.body.remade(body);
             None
         }
-        Next::Corrected(body, added) => Some((body, added)),
+        Next::Corrected(body, added) => Some((ticket.request.body.remade(body), added)),
     };
     let estimate = ticket.estimate();
     ticket.tokens = calibration.apply(&ticket.family, estimate);

@@ -1,7 +1,7 @@
 //! The engine: one `submit(request) -> response` over the whole pool of keys.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -18,15 +18,18 @@ use crate::clock::Clock;
 use crate::counting;
 use crate::driver::{Driver, KeyCard, Parts};
 use crate::event::{Event, Observer};
+use crate::fetch::{Bounds, Fetcher};
 use crate::kinship::Kin;
+use crate::media::{Desk, MediaSettings, Resolver};
 use crate::memory::Memory;
 use crate::outlier::CountTokens;
 use crate::packing::Packing;
 use crate::request::{Error, ErrorClass, Request, Response};
 use crate::retry_on::RetryOn;
 use crate::stats::{KeyStatus, QuotaStatus, Status, Waiting};
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 use crate::transport::{HttpBackend, HttpVersion};
+use crate::uploads::{FilesClient, Patience, Upload, Uploads};
 
 /// Where Google serves the API.
 pub const GOOGLE: &str = "https://generativelanguage.googleapis.com";
@@ -64,6 +67,9 @@ pub enum BuildError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The local store cannot be had, not even in memory.
+    #[error("{0}")]
+    Store(String),
     /// TLS could not be set up.
     #[error("Failed to initialize client: {0}")]
     Tls(String),
@@ -83,6 +89,7 @@ pub struct Builder {
     observers: Vec<Arc<dyn Observer>>,
     start_at: Option<Timestamp>,
     state_dir: Option<PathBuf>,
+    media: MediaSettings,
 }
 
 impl Builder {
@@ -153,6 +160,12 @@ impl Builder {
         self
     }
 
+    /// How media are sent, and what may be fetched.
+    pub fn media(mut self, settings: MediaSettings) -> Builder {
+        self.media = settings;
+        self
+    }
+
     /// Builds the engine; must be called inside a tokio runtime.
     ///
     /// # Errors
@@ -169,6 +182,8 @@ impl Builder {
         let backend = Arc::new(Packing::new(backend));
         let clock = Clock::new(self.start_at);
         let base_url = self.base_url.as_deref().unwrap_or(GOOGLE);
+        let teller: Arc<OnceLock<Weak<Driver>>> = Arc::default();
+        let desk = desk(self.media, base_url, self.state_dir.as_deref(), clock, &teller)?;
         let cards = cards(&self.projects);
         let names: Vec<Arc<str>> = self.projects.iter().map(|project| project.name.as_str().into()).collect();
         let specs = specs(&self.projects);
@@ -192,7 +207,9 @@ impl Builder {
             calibration,
             minute: self.settings.quota.minute,
             memory,
+            desk,
         });
+        let _ = teller.set(Arc::downgrade(&driver));
         let timer = tokio::spawn(driver.clone().keep_time());
         Ok(Engine { inner: Arc::new(Inner { driver, timer: Mutex::new(Some(timer)) }) })
     }
@@ -213,6 +230,29 @@ fn recall(
     let mut memory = Memory::open(folder, base_url, quota.minute, names.to_vec(), cards)?;
     memory.recall(scheduler, calibration, clock.now(), quota)?;
     Ok(memory)
+}
+
+/// Where media come from and go to; what is told of uploads goes to the driver that is about to be.
+fn desk(
+    settings: MediaSettings,
+    base_url: &str,
+    state_dir: Option<&Path>,
+    clock: Clock,
+    teller: &Arc<OnceLock<Weak<Driver>>>,
+) -> Result<Desk, BuildError> {
+    let teller = teller.clone();
+    let listener = move |upload: Upload| {
+        if let Some(driver) = teller.get().and_then(Weak::upgrade) {
+            driver.uploading(upload);
+        }
+    };
+    let own = || Store::in_memory(base_url);
+    let store = state_dir.map_or_else(own, |folder| Store::open(folder, base_url).or_else(|_| own()));
+    let store = store.map_err(|fault| BuildError::Store(fault.to_string()))?;
+    let fetcher = Fetcher::new(&settings.allow_hosts, Bounds::default())?;
+    let client = FilesClient::new(base_url, Patience::default())?;
+    let resolver = Resolver::new(settings, state_dir).map_err(|fault| BuildError::Store(fault.to_string()))?;
+    Ok(Desk::new(Arc::new(Uploads::new(client, store, clock, Arc::new(listener))), Arc::new(resolver), fetcher))
 }
 
 /// Projects as the scheduler knows them: by number, and so are their accounts.
@@ -278,6 +318,7 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.driver.dismiss(true);
+        self.driver.desk.uploads.stop();
         self.driver.close_memory();
         if let Some(timer) = self.timer.lock().take() {
             timer.abort();
@@ -296,9 +337,10 @@ impl Engine {
     /// # Errors
     /// [`Error`] says whose fault it was and whether asking again may help. [`ErrorClass::NoKey`] and
     /// [`ErrorClass::Cancelled`] leave the prompt as it was: nothing was decided about it.
-    pub async fn submit(&self, request: Request) -> Result<Response, Error> {
+    pub async fn submit(&self, mut request: Request) -> Result<Response, Error> {
         let driver = &self.inner.driver;
         let begun = driver.clock.now();
+        request.body = driver.desk.fetch(request.body).await?;
         let counted = counting::count(driver, &request).await;
         let waited = driver.clock.now() - begun;
         let request = Request { deadline: request.deadline.map(|span| span.saturating_sub(waited)), ..request };
@@ -317,6 +359,16 @@ impl Engine {
                 trace: Default::default(),
             }),
         }
+    }
+
+    /// Looks at the media of prompts for this engine.
+    pub fn resolver(&self) -> Arc<Resolver> {
+        self.inner.driver.desk.resolver.clone()
+    }
+
+    /// Deletes from the storage of all projects what this engine uploaded; what cannot be deleted expires by itself.
+    pub async fn delete_uploads(&self) {
+        self.inner.driver.desk.uploads.delete_own().await;
     }
 
     /// The event stream from now on; a reader that falls 1,024 events behind loses the oldest.
@@ -442,6 +494,7 @@ impl Engine {
             tokio::pin!(idle);
             idle.as_mut().enable();
             if driver.outstanding() == 0 {
+                driver.desk.uploads.stop();
                 return driver.close_memory();
             }
             tokio::select! {

@@ -7,6 +7,7 @@ use tidegate_gemini::response::Usage;
 use tidegate_scheduler::{Dimension, JobId, Timestamp};
 
 use crate::request::ErrorClass;
+use crate::uploads::Upload;
 
 /// One thing that happened, at [`Event::at`].
 #[derive(Debug, Clone)]
@@ -58,6 +59,8 @@ pub enum EventKind {
         /// Until when nothing is sent there.
         until: Timestamp,
     },
+    /// A file on its way into a project's storage.
+    Upload(Upload),
     /// A key was put aside for good.
     KeyDead {
         /// Its project.

@@ -14,9 +14,11 @@ mod driver;
 mod ending;
 mod engine;
 mod event;
+mod fetch;
 mod in_flight;
 mod key_check;
 mod kinship;
+pub mod media;
 mod memory;
 mod outlier;
 mod packing;
@@ -30,6 +32,7 @@ mod stats;
 pub mod store;
 mod structured;
 mod transport;
+mod uploads;
 
 pub use backend::{Backend, Call, Method, Reply, TransportError};
 pub use cache::{AnswerCache, CacheBounds, CacheKey};
@@ -48,3 +51,4 @@ pub use stats::{Census, FaultKind, Figures, Histogram, KeyStatus, QuotaStatus, Q
 pub use structured::{Schema, SchemaError, Structured, Wishes};
 pub use tidegate_scheduler as scheduler;
 pub use transport::HttpVersion;
+pub use uploads::{Upload, UploadStep};

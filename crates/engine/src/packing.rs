@@ -75,14 +75,16 @@ impl Packing {
 
     /// Puts a text into the envelope of its kind; a full one is sent, a new one is sent a moment later.
     fn put(&self, call: Call, reply_to: oneshot::Sender<Answer>) {
+        // A text alone is always whole: only media make a body of pieces.
+        let body = call.body.whole().cloned().unwrap_or_default();
         let mut open = self.open.lock();
-        let most = match open.suspects.get(&mark(&call.body)) {
+        let most = match open.suspects.get(&mark(&body)) {
             None => MOST_TEXTS,
             Some(1) => SUSPECTS,
             Some(_) => 1,
         };
         let address = Address { model: call.model.clone(), key: Arc::as_ptr(&call.key).addr(), most };
-        let letter = Letter { body: call.body.clone(), reply_to };
+        let letter = Letter { body, reply_to };
         let bytes = letter.body.len();
         if open.envelopes.get(&address).is_some_and(|envelope| envelope.bytes + bytes > MOST_BYTES) {
             self.send(open.envelopes.remove(&address));
@@ -93,7 +95,7 @@ impl Packing {
             self.send_after(address.clone(), number);
             Envelope {
                 number,
-                call: Call { method: Method::EmbedTogether, body: Bytes::new(), ..call },
+                call: Call { method: Method::EmbedTogether, body: Bytes::new().into(), ..call },
                 bytes: 0,
                 letters: Vec::new(),
             }
@@ -215,7 +217,7 @@ mod tests {
             let sizes = self.sizes.clone();
             async move {
                 assert_eq!(call.method, Method::EmbedTogether);
-                let body: Value = serde_json::from_slice(&call.body).unwrap();
+                let body: Value = serde_json::from_slice(call.body.whole().unwrap()).unwrap();
                 let texts: Vec<u64> = body["requests"].as_array().unwrap().iter().map(|one| one["n"].as_u64().unwrap()).collect();
                 sizes.lock().push(texts.len());
                 tokio::time::sleep(Duration::from_millis(100)).await;

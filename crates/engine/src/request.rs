@@ -8,6 +8,7 @@ use tidegate_gemini::response::{Answer, Usage};
 use tidegate_gemini::tokens::Estimate;
 
 use crate::backend::Method;
+use crate::media::{Body, Resolved};
 use crate::structured::Structured;
 
 /// One prompt ready to be sent, with what the scheduler needs to know of it.
@@ -17,8 +18,8 @@ pub struct Request {
     pub model: String,
     /// What is asked of the model.
     pub method: Method,
-    /// The body, exactly as it goes over the wire.
-    pub body: Bytes,
+    /// The body.
+    pub body: Body,
     /// Input tokens by kind of content, as estimated before calibration; the engine applies what it has learned of the model.
     pub estimate: Estimate,
     /// Higher goes first; 0 is usual.
@@ -32,12 +33,12 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request built from a prompt by [`tidegate_gemini::request::build`].
+    /// A request built from a prompt by [`tidegate_gemini::request::build`]. One with media needs [`Request::with_media`].
     pub fn new(built: tidegate_gemini::request::Request) -> Request {
         Request {
             model: built.model,
             method: Method::Generate,
-            body: built.body.text().clone(),
+            body: built.body.text().clone().into(),
             estimate: built.estimate,
             priority: 0,
             deadline: None,
@@ -55,6 +56,13 @@ impl Request {
     /// The same request whose answer is held against a wish for JSON.
     pub fn structured(mut self, structured: Arc<Structured>) -> Request {
         self.structured = Some(structured);
+        self
+    }
+
+    /// The same request with its media, as [`Resolver::resolve`](crate::media::Resolver::resolve) found them.
+    pub fn with_media(mut self, media: Resolved) -> Request {
+        self.body = Body::Media(media.body);
+        self.estimate = [self.estimate, media.estimate].into_iter().sum();
         self
     }
 
@@ -104,6 +112,8 @@ pub enum ErrorClass {
     Deadline,
     /// Transient faults of the API or the network past their bound.
     Upstream,
+    /// The prompt's media: a file that cannot be read, an address that gives nothing.
+    Input,
     /// No key is left that could ever serve it. The prompt is untouched.
     NoKey,
     /// The caller went away or the engine was shut down. The prompt is untouched.
@@ -118,6 +128,7 @@ impl ErrorClass {
             ErrorClass::TooLarge => "too_large",
             ErrorClass::Deadline => "deadline",
             ErrorClass::Upstream => "upstream",
+            ErrorClass::Input => "input",
             ErrorClass::NoKey => "no_key",
             ErrorClass::Cancelled => "cancelled",
         }
@@ -144,4 +155,20 @@ pub struct Error {
     pub body: Option<Bytes>,
     /// How it came about.
     pub trace: Trace,
+}
+
+impl Error {
+    /// The prompt cannot be asked as it stands: something it names cannot be had. Nothing was sent.
+    pub fn input(code: &str, message: String, retryable: bool) -> Error {
+        Error {
+            class: ErrorClass::Input,
+            code: code.to_string(),
+            http_status: None,
+            message,
+            retryable,
+            answer: None,
+            body: None,
+            trace: Trace::default(),
+        }
+    }
 }

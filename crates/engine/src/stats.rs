@@ -66,7 +66,7 @@ impl Stats {
             EventKind::Completed { failed: Some(class), .. } => {
                 *self.failed.entry(*class).or_default() += 1;
             }
-            EventKind::Held { .. } | EventKind::KeyDead { .. } => {}
+            EventKind::Held { .. } | EventKind::KeyDead { .. } | EventKind::Upload(_) => {}
             EventKind::Parked { .. } | EventKind::Unparked { .. } | EventKind::Reconfigured => {}
         }
     }

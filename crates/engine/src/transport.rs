@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Request, Response, Uri};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -26,6 +26,7 @@ use tower_service::Service;
 
 use crate::backend::{Backend, Call, Reply, TransportError};
 use crate::engine::BuildError;
+use crate::media::{FileError, Payload, Sending};
 use crate::redact::public_url;
 use crate::retry_after;
 
@@ -49,9 +50,9 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 const STREAM_WINDOW: u32 = 2 << 20;
 
 /// How we introduce ourselves.
-const AGENT: &str = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
+pub(crate) const AGENT: &str = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
 
-type HttpClient = Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>;
+type HttpClient = Client<HttpsConnector<HttpConnector<Resolver>>, Sending>;
 
 /// The default [`Backend`].
 pub(crate) struct HttpBackend {
@@ -62,6 +63,40 @@ pub(crate) struct HttpBackend {
     prefix: String,
     authority: String,
     server_timeout: HeaderValue,
+}
+
+/// Where the API lives, in the parts that its addresses are made of.
+pub(crate) struct Address {
+    /// Scheme, host and path before the version, without a slash at the end.
+    pub root: String,
+    /// `v1beta` unless the address says otherwise.
+    pub version: String,
+    /// Host and port.
+    pub authority: String,
+    /// Whether TLS is spoken.
+    pub secure: bool,
+}
+
+impl Address {
+    pub(crate) fn parse(base_url: &str) -> Result<Address, BuildError> {
+        let public = public_url(base_url);
+        let wrong = |reason: String| BuildError::BaseUrl { url: public.to_string(), reason };
+        if public != base_url {
+            return Err(wrong("it must not hold a query, a fragment or a password".to_string()));
+        }
+        let uri: Uri = base_url.parse().map_err(|fault: http::uri::InvalidUri| wrong(fault.to_string()))?;
+        let secure = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(wrong("it must begin with https:// or http://".to_string())),
+        };
+        let authority = uri.authority().ok_or_else(|| wrong("it names no host".to_string()))?.to_string();
+        let path = uri.path().trim_end_matches('/');
+        let versioned = ["/v1", "/v1beta", "/v1alpha"].iter().find_map(|version| Some((path.strip_suffix(version)?, *version)));
+        let (path, version) = versioned.unwrap_or((path, "/v1beta"));
+        let scheme = if secure { "https" } else { "http" };
+        Ok(Address { root: format!("{scheme}://{authority}{path}"), version: version[1..].to_string(), authority, secure })
+    }
 }
 
 /// One client: one HTTP/2 connection, or a pool of HTTP/1.1 connections.
@@ -81,29 +116,14 @@ impl Drop for Occupied {
 impl HttpBackend {
     /// A backend for `base_url`; connections are opened when they are needed.
     pub(crate) fn new(base_url: &str, version: HttpVersion, timeout: Duration) -> Result<HttpBackend, BuildError> {
-        let public = public_url(base_url);
-        let wrong = |reason: String| BuildError::BaseUrl { url: public.to_string(), reason };
-        if public != base_url {
-            return Err(wrong("it must not hold a query, a fragment or a password".to_string()));
-        }
-        let uri: Uri = base_url.parse().map_err(|fault: http::uri::InvalidUri| wrong(fault.to_string()))?;
-        let secure = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return Err(wrong("it must begin with https:// or http://".to_string())),
-        };
-        let authority = uri.authority().ok_or_else(|| wrong("it names no host".to_string()))?.to_string();
-        let path = uri.path().trim_end_matches('/');
-        let versioned = ["/v1", "/v1beta", "/v1alpha"].iter().any(|version| path.ends_with(version));
-        let version_path = if versioned { "" } else { "/v1beta" };
-        let scheme = if secure { "https" } else { "http" };
+        let address = Address::parse(base_url)?;
         let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
         Ok(HttpBackend {
-            connector: connector(secure, version)?,
+            connector: connector(Resolver::new(), address.secure, version)?,
             version,
             shards: RwLock::new(Vec::new()),
-            prefix: format!("{scheme}://{authority}{path}{version_path}"),
-            authority,
+            prefix: format!("{}/{}", address.root, address.version),
+            authority: address.authority,
             server_timeout: HeaderValue::from(seconds.max(1)),
         })
     }
@@ -144,15 +164,15 @@ impl HttpBackend {
         builder.build(self.connector.clone())
     }
 
-    fn request(&self, call: &Call, method: &str) -> Result<Request<Full<Bytes>>, http::Error> {
+    fn request(&self, call: &Call, method: &str) -> Result<Request<Sending>, http::Error> {
         let kind = if call.model.contains('/') { "" } else { "models/" };
-        let key = self.key_header(&call.key)?;
+        let key = key_header(&call.key)?;
         Request::post(format!("{}/{kind}{}:{method}", self.prefix, call.model))
             .header(CONTENT_TYPE, "application/json")
             .header("x-goog-api-key", key)
             .header(USER_AGENT, AGENT)
             .header("x-server-timeout", self.server_timeout.clone())
-            .body(Full::new(call.body.clone()))
+            .body(call.body.clone().sending())
     }
 
     async fn send(&self, call: Call, method: &str) -> Result<Reply, TransportError> {
@@ -162,37 +182,17 @@ impl HttpBackend {
 
     /// The first entry of the model list: the cheapest thing to ask that needs a good key.
     pub(crate) async fn list_models(&self, key: &SecretString) -> Result<Reply, TransportError> {
-        let request = self.key_header(key).and_then(|key| {
+        let request = key_header(key).and_then(|key| {
             let request = Request::get(format!("{}/models?pageSize=1", self.prefix)).header("x-goog-api-key", key);
-            request.header(USER_AGENT, AGENT).body(Full::default())
+            request.header(USER_AGENT, AGENT).body(Payload::from(Bytes::new()).sending())
         });
         self.exchange(request.map_err(|_| TransportError::Key)?).await
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Reply, TransportError> {
+    async fn exchange(&self, request: Request<Sending>) -> Result<Reply, TransportError> {
         let shard = self.shard();
-        let response = shard.0.client.request(request).await.map_err(|fault| self.explain(&fault))?;
+        let response = shard.0.client.request(request).await.map_err(|fault| explain(&self.authority, &fault))?;
         read(response).await
-    }
-
-    fn key_header(&self, key: &SecretString) -> Result<HeaderValue, http::Error> {
-        let mut key = HeaderValue::from_str(key.expose_secret().trim())?;
-        key.set_sensitive(true);
-        Ok(key)
-    }
-
-    fn explain(&self, fault: &hyper_util::client::legacy::Error) -> TransportError {
-        let host = self.authority.clone();
-        if let Some(dns) = find::<DnsFailure>(fault) {
-            return TransportError::Dns { host, reason: dns.0.to_string() };
-        }
-        if let Some(tls) = find::<rustls::Error>(fault) {
-            return TransportError::Tls { host, reason: tls.to_string() };
-        }
-        if fault.is_connect() {
-            return TransportError::Connect { host, reason: innermost(fault) };
-        }
-        TransportError::Cut { reason: innermost(fault) }
     }
 }
 
@@ -207,7 +207,33 @@ impl Backend for HttpBackend {
     }
 }
 
-async fn read(response: Response<Incoming>) -> Result<Reply, TransportError> {
+/// The header a key travels in; it is marked so that no log shows it.
+pub(crate) fn key_header(key: &SecretString) -> Result<HeaderValue, http::Error> {
+    let mut key = HeaderValue::from_str(key.expose_secret().trim())?;
+    key.set_sensitive(true);
+    Ok(key)
+}
+
+/// Which phase of a request to `host` failed.
+pub(crate) fn explain(host: &str, fault: &hyper_util::client::legacy::Error) -> TransportError {
+    let host = host.to_string();
+    if let Some(dns) = find::<DnsFailure>(fault) {
+        return TransportError::Dns { host, reason: dns.0.to_string() };
+    }
+    if let Some(media) = find::<FileError>(fault) {
+        return TransportError::Media { reason: media.to_string() };
+    }
+    if let Some(tls) = find::<rustls::Error>(fault) {
+        return TransportError::Tls { host, reason: tls.to_string() };
+    }
+    if fault.is_connect() {
+        return TransportError::Connect { host, reason: innermost(fault) };
+    }
+    TransportError::Cut { reason: innermost(fault) }
+}
+
+/// The whole answer.
+pub(crate) async fn read(response: Response<Incoming>) -> Result<Reply, TransportError> {
     let (parts, body) = response.into_parts();
     let text = |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_string);
     let (content_type, retry_after) = (text(CONTENT_TYPE), retry_after::seconds(&parts.headers, SystemTime::now()));
@@ -217,8 +243,12 @@ async fn read(response: Response<Incoming>) -> Result<Reply, TransportError> {
 
 // === connecting ===
 
-fn connector(secure: bool, version: HttpVersion) -> Result<HttpsConnector<HttpConnector<Resolver>>, BuildError> {
-    let mut http = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
+pub(crate) fn connector<R>(
+    resolver: R,
+    secure: bool,
+    version: HttpVersion,
+) -> Result<HttpsConnector<HttpConnector<R>>, BuildError> {
+    let mut http = HttpConnector::new_with_resolver(resolver);
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(Duration::from_secs(20)));
@@ -248,10 +278,16 @@ fn tls_config(secure: bool) -> Result<rustls::ClientConfig, BuildError> {
 
 /// The system's resolver, with failures that can be told from others by their type.
 #[derive(Clone)]
-struct Resolver(GaiResolver);
+pub(crate) struct Resolver(GaiResolver);
+
+impl Resolver {
+    pub(crate) fn new() -> Resolver {
+        Resolver(GaiResolver::new())
+    }
+}
 
 #[derive(Debug)]
-struct DnsFailure(io::Error);
+pub(crate) struct DnsFailure(io::Error);
 
 impl std::fmt::Display for DnsFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

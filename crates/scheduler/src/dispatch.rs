@@ -3,7 +3,7 @@
 use crate::event::Action;
 use crate::job::{Place, Running, State};
 use crate::key::{KeyId, seat_over_all};
-use crate::lane::{Choice, Keys, LOOK_AHEAD, Lane, obstacle};
+use crate::lane::{Choice, Keys, LOOK_AHEAD, Lane, Others, obstacle};
 use crate::outcome::{Blocked, Reason};
 use crate::park::Debtor;
 use crate::scheduler::{Quota, Scheduler};
@@ -90,7 +90,14 @@ impl Scheduler {
             let serves = owner.ring.live > 0 && !keeper.parked && parks.blocked(debtors).is_none();
             serves && keeper.limits.tpm.is_none_or(|limit| tokens <= limit) && keeper.hold().is_none_or(|hold| hold.until <= now)
         };
-        self.lanes[number].choose(now, id, bucket, keys, &self.rules, keeps)
+        let soon = |bound: u32| {
+            let Quota { project, bucket, standing, .. } = &quotas[bound as usize];
+            let owner = &projects[*project as usize];
+            let debtors = [Some(Debtor::Project(*project)), owner.spec.account.map(Debtor::Account)];
+            let lives = owner.ring.live > 0 && !bucket.parked && parks.blocked(debtors).is_none();
+            lives && standing.listed_at() <= now + self.rules.minute
+        };
+        self.lanes[number].choose(now, id, bucket, keys, &self.rules, &Others { keeps, soon })
     }
 
     fn start(&mut self, number: usize, now: Timestamp, bucket: u32, place: Place, key: KeyId, actions: &mut Vec<Action>) {

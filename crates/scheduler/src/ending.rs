@@ -30,7 +30,7 @@ impl Scheduler {
             State::Paused(until) => {
                 self.paused.remove(&(until, id));
             }
-            State::Running(_) => {}
+            State::Running(_) | State::Away => {}
         }
     }
 

@@ -64,6 +64,13 @@ pub enum Event {
     Cancelled(JobId),
     /// Their caller went away, all at once: none of them is started while others are forgotten.
     CancelledMany(Vec<JobId>),
+    /// A prompt whose attempt ended with [`Outcome::Postponed`](crate::Outcome::Postponed) can go on.
+    Resumed {
+        /// The prompt.
+        job: JobId,
+        /// The project where everything is ready for it, by number: it is served there if that can be soon.
+        project: Option<u32>,
+    },
     /// Settings changed.
     Reconfigured(Box<Reconfiguration>),
     /// Time passed.

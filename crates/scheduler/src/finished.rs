@@ -18,6 +18,9 @@ const AVOID: Duration = Duration::from_secs(10);
 impl Scheduler {
     pub(crate) fn finished(&mut self, now: Timestamp, id: JobId, outcome: Outcome, actions: &mut Vec<Action>) {
         let Some(running) = self.stop_running(now, id) else { return };
+        if outcome == Outcome::Postponed {
+            return self.postponed(now, id, &running);
+        }
         self.note_health(now, &running, &outcome);
         self.note_probe(now, id, &outcome, actions);
         let bucket = &mut self.quotas[running.bucket as usize].bucket;
@@ -41,6 +44,45 @@ impl Scheduler {
                 }
             }
             Outcome::Transient { retry_after } => self.transient(now, id, &running, retry_after, actions),
+            Outcome::Postponed => {}
+        }
+    }
+
+    /// The prompt waits outside the queue, and the attempt does not count. One that never left gives everything back.
+    fn postponed(&mut self, now: Timestamp, id: JobId, running: &Running) {
+        self.probe_lost(now, id);
+        if running.permit.at == now {
+            self.never_left(now, running);
+        } else {
+            self.quotas[running.bucket as usize].bucket.settle(running.permit, None);
+        }
+        self.relist(running.bucket, now);
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.attempts = job.attempts.saturating_sub(1);
+            job.state = State::Away;
+        }
+    }
+
+    fn never_left(&mut self, now: Timestamp, running: &Running) {
+        let day = self.calendar.day(now);
+        self.quotas[running.bucket as usize].bucket.never_left(running.permit, day);
+        let key = &mut self.keys[running.key.0 as usize];
+        self.projects[key.project as usize].ring.unused(running.key, key, running.seat, &self.settings.pacing);
+        self.workers.unused(running.worker);
+        self.next_call = self.next_call.min(now);
+    }
+
+    /// A postponed prompt takes its old place in the queue, for the quota of `project` if that can serve it soon.
+    pub(crate) fn resumed(&mut self, now: Timestamp, id: JobId, project: Option<u32>, actions: &mut Vec<Action>) {
+        let Some(job) = self.jobs.get(&id).filter(|job| matches!(job.state, State::Away)) else { return };
+        let (model, place) = (job.model.0 as usize, job.place);
+        self.enqueue(now, id, actions);
+        let bucket = project.and_then(|project| self.projects.get(project as usize)?.buckets.get(model).copied());
+        if let Some(entry) = self.lanes[model].queue.get_mut(&place) {
+            entry.bind(bucket);
+        }
+        if let Some(bucket) = bucket.filter(|bucket| self.quotas[*bucket as usize].standing.listed_at().is_never()) {
+            self.relist(bucket, now);
         }
     }
 
@@ -56,6 +98,7 @@ impl Scheduler {
                 lane.breaker.answered();
                 lane.budget.earn();
             }
+            Outcome::Postponed => {}
         }
     }
 

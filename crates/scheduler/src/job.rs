@@ -91,6 +91,8 @@ pub(crate) enum State {
     Queued,
     Paused(Timestamp),
     Running(Box<Running>),
+    /// Outside the queue, until its driver says that it can go on.
+    Away,
 }
 
 /// What an attempt under way occupies.

@@ -83,6 +83,15 @@ impl Key {
         }
     }
 
+    /// The call that has just ended never left: neither rest nor interval follows from it.
+    fn unused(&mut self, seat: Option<u32>) {
+        self.rest_until = Timestamp::ZERO;
+        self.last_start = None;
+        if let Some(seat) = seat.and_then(|seat| self.seats.get_mut(seat as usize)) {
+            seat.next = Timestamp::ZERO;
+        }
+    }
+
     /// Takes on new rules: seats of calls under way stay until those end, rests and intervals only become shorter.
     pub(crate) fn reseat(&mut self, now: Timestamp, pacing: &Pacing) {
         let busy = self.seats.iter().rposition(|seat| seat.busy).map_or(0, |last| last + 1);
@@ -168,6 +177,12 @@ impl KeyRing {
     /// Frees the seat of an ended call.
     pub(crate) fn end(&mut self, id: KeyId, key: &mut Key, now: Timestamp, seat: Option<u32>, pacing: &Pacing) {
         key.end(now, seat, pacing);
+        self.relist(id, key, pacing);
+    }
+
+    /// After [`KeyRing::end`]: the call never left.
+    pub(crate) fn unused(&mut self, id: KeyId, key: &mut Key, seat: Option<u32>, pacing: &Pacing) {
+        key.unused(seat);
         self.relist(id, key, pacing);
     }
 

@@ -30,6 +30,8 @@ struct History {
     /// Since when smaller prompts pass it.
     passed_since: Option<Timestamp>,
     kept_by: Option<u32>,
+    /// The quota it is to be served from while that can be soon.
+    bound_to: Option<u32>,
 }
 
 impl Entry {
@@ -46,6 +48,17 @@ impl Entry {
     /// The quota that keeps room for it.
     pub(crate) fn kept_by(&self) -> Option<u32> {
         self.history.as_ref().and_then(|history| history.kept_by)
+    }
+
+    /// Has it served from this quota while that can be soon.
+    pub(crate) fn bind(&mut self, bucket: Option<u32>) {
+        if bucket.is_some() || self.history.is_some() {
+            self.history().bound_to = bucket;
+        }
+    }
+
+    fn bound_to(&self) -> Option<u32> {
+        self.history.as_ref().and_then(|history| history.bound_to)
     }
 
     fn history(&mut self) -> &mut History {
@@ -101,6 +114,14 @@ pub(crate) struct Keys {
     pub second: Option<KeyId>,
     /// When there will be a second.
     pub second_at: Timestamp,
+}
+
+/// What a bucket asks of the others of its lane.
+pub(crate) struct Others<K, S> {
+    /// Whether this one still keeps room for a prompt of so many tokens.
+    pub keeps: K,
+    /// Whether this one can serve within a minute.
+    pub soon: S,
 }
 
 impl Lane {
@@ -167,14 +188,20 @@ impl Lane {
         bucket: &Bucket,
         keys: Keys,
         rules: &Rules,
-        keeps: impl Fn(u32, u64) -> bool,
+        others: &Others<impl Fn(u32, u64) -> bool, impl Fn(u32) -> bool>,
     ) -> Choice {
         let mut head: Option<(u64, bool)> = None;
         let mut filler: Option<(u64, Place, KeyId)> = None;
         let mut wait = Blocked { reason: Reason::Quota(Dimension::Tpm), until: Timestamp::NEVER };
         let mut smallest: Option<Weight> = None;
         for (place, entry) in self.queue.iter_mut().take(LOOK_AHEAD) {
-            let elsewhere = entry.kept_by().is_some_and(|keeper| keeper != id && keeps(keeper, u64::from(entry.weight.tokens)));
+            if entry.bound_to().is_some_and(|bound| bound != id && (others.soon)(bound)) {
+                // Looked at again when "soon" may be over: its own quota may have been closed meanwhile.
+                wait = sooner(wait, Reason::Backoff, now + rules.minute);
+                continue;
+            }
+            let elsewhere =
+                entry.kept_by().is_some_and(|keeper| keeper != id && (others.keeps)(keeper, u64::from(entry.weight.tokens)));
             let Some(key) = pick_key(entry, keys, now) else {
                 let spared = entry.avoid().map_or(Timestamp::NEVER, |(_, until)| until);
                 wait = sooner(wait, Reason::Backoff, spared.min(keys.second_at));

@@ -112,6 +112,9 @@ pub enum Outcome {
         /// The pause the server asks for.
         retry_after: Option<Duration>,
     },
+    /// Something the prompt needs is not there yet; the attempt does not count. Told at the instant of the start, nothing
+    /// was sent and the permit goes back. The prompt waits outside the queue until [`Event::Resumed`](crate::Event::Resumed).
+    Postponed,
 }
 
 /// How a prompt ended.

@@ -24,6 +24,7 @@ impl Scheduler {
     /// A probe came back: an answer lifts the park, anything else but the same fault says nothing.
     pub(crate) fn note_probe(&mut self, now: Timestamp, id: JobId, outcome: &Outcome, actions: &mut Vec<Action>) {
         match outcome {
+            Outcome::Postponed => {}
             Outcome::Done { .. } | Outcome::TaskFailed(TaskFault { used: Some(_), .. }) => {
                 for debtor in self.parks.answered(id) {
                     let projects = self.projects_of(debtor);

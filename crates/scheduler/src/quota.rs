@@ -424,6 +424,15 @@ impl Bucket {
             self.pacers[REQUESTS].settle(1, 0);
         }
     }
+
+    /// The request of this permit was not even sent: another may go in its place at the same instant.
+    pub(crate) fn never_left(&mut self, permit: Permit, day: Span) {
+        self.refund(permit, day);
+        self.last_sent = Timestamp::ZERO;
+        if matches!(self.probe, Probe::Sent(at) if at == permit.at) {
+            self.probe = Probe::Due;
+        }
+    }
 }
 
 fn pace(rules: &Rules, limit: u64, burst: f64) -> Pace {

@@ -88,6 +88,13 @@ impl Workers {
             self.resting.push_back((now + self.rest, worker));
         }
     }
+
+    /// After [`Workers::end`]: the call never left, and nobody rests from it.
+    pub(crate) fn unused(&mut self, worker: u32) {
+        if let Some((_, worker)) = self.resting.pop_back_if(|(_, resting)| *resting == worker) {
+            self.idle.push(Reverse(worker));
+        }
+    }
 }
 
 #[cfg(test)]

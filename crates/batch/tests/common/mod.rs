@@ -69,7 +69,7 @@ impl Ask for Script {
         self.asked.lock().unwrap().push(id.clone());
         let now = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_in_flight.fetch_max(now, Ordering::SeqCst);
-        let say = (self.rule)(&id, std::str::from_utf8(&request.body).unwrap());
+        let say = (self.rule)(&id, std::str::from_utf8(request.body.ready().unwrap()).unwrap());
         for _ in 0..id.len() % 3 + 1 {
             tokio::task::yield_now().await;
         }

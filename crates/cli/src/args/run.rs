@@ -12,6 +12,7 @@ use super::PacingArgs;
 use crate::deadline::{self, Deadline};
 use crate::duration;
 use crate::settings::layers::{Layer, QuotaLayer, RetryLayer};
+use crate::settings::media::MediaLayer;
 use crate::settings::values::Written;
 
 /// Flags of `run`.
@@ -128,6 +129,16 @@ pub struct RunArgs {
     /// Stop asking when so many prompts, or so many percent, have failed
     #[arg(long, value_name = "N|P%", help_heading = "What is asked")]
     pub fail_on_error: Option<FailOn>,
+
+    /// Fetch addresses of media here instead of letting the API open public ones
+    #[arg(long, help_heading = "Media")]
+    pub fetch_urls: bool,
+    /// Fetch media from this host although it is not public; may be given again
+    #[arg(long, value_name = "HOST", help_heading = "Media")]
+    pub allow_host: Vec<String>,
+    /// Delete at the end what this run uploaded (else it expires within 48 hours)
+    #[arg(long, help_heading = "Media")]
+    pub delete_uploads: bool,
 }
 
 fn whose_tokens(text: &str) -> Result<CountTokens, String> {
@@ -168,6 +179,11 @@ impl RunArgs {
                 ..RetryLayer::default()
             },
             quota: QuotaLayer { count_tokens: self.count_tokens, ..QuotaLayer::default() },
+            media: MediaLayer {
+                fetch_urls: self.fetch_urls.then_some(true),
+                allow_hosts: self.allow_host.clone(),
+                ..MediaLayer::default()
+            },
             ..below
         })
     }

@@ -6,7 +6,10 @@ mod outlook;
 mod report;
 mod rhythm;
 
+use std::sync::Arc;
+
 use tidegate_batch::{Input, Options};
+use tidegate_engine::media::Resolver;
 use tidegate_engine::{BuildError, Project};
 use tidegate_gemini::models::Limits;
 use tidegate_gemini::request::Defaults;
@@ -51,6 +54,9 @@ fn inputs(wanted: &PlanArgs) -> Result<Vec<Input>, Failure> {
 }
 
 fn options(wanted: &PlanArgs, settings: &Settings) -> Result<Options, Failure> {
+    // A plan works out no digest, and is no reason to begin a store.
+    let resolver = Resolver::new(settings.media.clone(), None);
+    let resolver = resolver.map_err(|fault| Failure::new(ExitCode::Unreachable, fault))?;
     Ok(Options {
         defaults: Defaults {
             model: Some(settings.model.clone()),
@@ -62,6 +68,7 @@ fn options(wanted: &PlanArgs, settings: &Settings) -> Result<Options, Failure> {
         template: wanted.prompt.clone(),
         limit: wanted.limit,
         skip_invalid: wanted.skip_invalid,
+        media: Some(Arc::new(resolver)),
         ..Options::default()
     })
 }

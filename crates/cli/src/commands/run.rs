@@ -59,6 +59,7 @@ pub async fn run_task(wanted: RunArgs, task: Task, context: Context) -> Result<E
     let options = Options {
         task,
         admit: engine.max_concurrency() * 2 + 256,
+        media: Some(engine.resolver()),
         in_use: prepare::in_use(&wanted, &context),
         endpoint: Some(if context.global.sim.is_some() { "simulated" } else { "api" }.to_string()),
         ..options
@@ -75,6 +76,9 @@ pub async fn run_task(wanted: RunArgs, task: Task, context: Context) -> Result<E
     recording.abort();
     records.look(&engine);
     monitor.finish(ended.is_ok()).await;
+    if wanted.delete_uploads {
+        engine.delete_uploads().await;
+    }
     let summary = ended.map_err(|error| broken(&error))?;
     let account = Account {
         elapsed: began.elapsed(),

@@ -103,10 +103,11 @@ impl InProcess {
         async move {
             let way = self.simulator.lock().unwrap().transit();
             tokio::time::sleep(way).await;
+            let body = call.body.read().await.unwrap();
             let answer = {
                 let headers = [("x-goog-api-key".to_string(), call.key.expose_secret().to_string())];
                 let path = format!("/v1beta/models/{}:{method}", call.model);
-                let request = SimRequest { method: "POST", path: &path, headers: &headers, body: &call.body };
+                let request = SimRequest { method: "POST", path: &path, headers: &headers, body: &body };
                 let now = self.now();
                 self.simulator.lock().unwrap().handle(now, &request)
             };

@@ -128,7 +128,7 @@ impl Backend for Way {
             let answer = {
                 let headers = [("x-goog-api-key".to_string(), key.clone())];
                 let path = format!("/v1beta/models/{}:generateContent", call.model);
-                let request = SimRequest { method: "POST", path: &path, headers: &headers, body: &call.body };
+                let request = SimRequest { method: "POST", path: &path, headers: &headers, body: call.body.whole().unwrap() };
                 self.sky.simulator.lock().unwrap().handle(at.as_micros(), &request)
             };
             let project = PROJECTS.into_iter().find(|project| key.contains(project)).unwrap();

@@ -34,7 +34,7 @@ pub async fn check(wanted: &ListingArgs, context: &Context) -> Result<ExitCode, 
     let cards = card::pool(&settings)?;
     let asked = KeyCheck::new(&settings.base_url, PATIENCE).map_err(|error| match error {
         BuildError::BaseUrl { .. } | BuildError::NoKeys => Failure::usage(error),
-        BuildError::Tls(_) => Failure::new(ExitCode::Unreachable, error),
+        BuildError::Tls(_) | BuildError::Store(_) => Failure::new(ExitCode::Unreachable, error),
     })?;
     let verdicts = ask(Arc::new(asked), &cards).await;
     screen::data(if wanted.json { as_json(&cards, &verdicts) } else { as_text(&cards, &verdicts) });

@@ -1,6 +1,6 @@
 //! Writes the engine's events to the log; each record names its slot where it has one.
 
-use tidegate_engine::{Attempt, Event, EventKind, Observer};
+use tidegate_engine::{Attempt, Event, EventKind, Observer, Upload, UploadStep};
 
 /// Logs what happens: dead keys as warnings, faults and pauses as news, the rest for whoever debugs.
 pub struct Chronicle;
@@ -27,12 +27,25 @@ impl Observer for Chronicle {
             EventKind::KeyDead { project, key, reason } => {
                 tracing::warn!(project = &**project, key = &**key, reason = &**reason, "key put aside for good");
             }
+            EventKind::Upload(upload) => uploaded(upload),
             EventKind::Parked { projects, reason, .. } => {
                 tracing::warn!(projects = projects.join(", "), reason = &**reason, "projects parked until a probe is answered");
             }
             EventKind::Reconfigured => tracing::info!("settings changed"),
             EventKind::Unparked { projects } => tracing::info!(projects = projects.join(", "), "projects answer again"),
         }
+    }
+}
+
+fn uploaded(upload: &Upload) {
+    let Upload { project, file, size, step } = upload;
+    let (project, file) = (&**project, &**file);
+    match step {
+        UploadStep::Sent(sent) => tracing::debug!(project, file, sent, size, "uploading"),
+        UploadStep::Processing => tracing::debug!(project, file, "uploaded, being processed"),
+        UploadStep::Ready => tracing::info!(project, file, size, "file ready"),
+        UploadStep::Failed => tracing::warn!(project, file, "upload failed"),
+        UploadStep::Deleted => tracing::info!(project, file, "upload deleted"),
     }
 }
 

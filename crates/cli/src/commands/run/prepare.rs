@@ -157,6 +157,7 @@ pub fn engine(
         .attempt_timeout(settings.attempt_timeout)
         .retry_on(settings.retry_on.clone())
         .count_tokens(settings.count_tokens)
+        .media(settings.media.clone())
         .observer(watch)
         .observer(Arc::new(Chronicle));
     // A simulated quota begins afresh with each run, and real limits must not learn from it.
@@ -179,7 +180,7 @@ fn build_code(error: &BuildError) -> ExitCode {
     match error {
         BuildError::NoKeys => ExitCode::NoKey,
         BuildError::BaseUrl { .. } => ExitCode::Usage,
-        BuildError::Tls(_) => ExitCode::Unreachable,
+        BuildError::Tls(_) | BuildError::Store(_) => ExitCode::Unreachable,
     }
 }
 

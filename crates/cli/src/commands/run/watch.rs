@@ -112,6 +112,7 @@ impl Observer for Watch {
             | EventKind::Completed { .. }
             | EventKind::Held { .. }
             | EventKind::KeyDead { .. }
+            | EventKind::Upload(_)
             | EventKind::Reconfigured => {}
         }
     }
