@@ -71,3 +71,38 @@ async fn dying_keys_are_left_alone_and_the_rest_goes_on() {
     assert!(failed.iter().all(|error| error.class != tidegate_engine::ErrorClass::Task), "{failed:?}");
     assert!(report.answered > 0);
 }
+
+/// Five keys of ten requests a minute behind answers of 200 ms; 120.2 s are ideal.
+const FIVE_KEYS: &str = r#"
+name = "five-keys"
+default_model = "gemini-3.8-flash"
+[quota]
+window = "sliding"
+[limits."*"]
+rpm = 10
+[latency]
+base = { constant = 200 }
+[[projects]]
+name = "one"
+keys = ["SIM-five-key-1-0123456789abcdef0123"]
+[[projects]]
+name = "two"
+keys = ["SIM-five-key-2-0123456789abcdef0123"]
+[[projects]]
+name = "three"
+keys = ["SIM-five-key-3-0123456789abcdef0123"]
+[[projects]]
+name = "four"
+keys = ["SIM-five-key-4-0123456789abcdef0123"]
+[[projects]]
+name = "five"
+keys = ["SIM-five-key-5-0123456789abcdef0123"]
+"#;
+
+#[tokio::test(start_paused = true)]
+async fn five_keys_answer_150_prompts_in_two_minutes_and_their_guards() {
+    let (failed, took, report) = ask(Scenario::from_toml(FIVE_KEYS).unwrap(), 150).await;
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!((report.refused, report.answered), (0, 150));
+    assert!(took <= Duration::from_millis(121_350), "took {took:?}");
+}

@@ -465,7 +465,7 @@ mod tests {
         bucket.take(NOW, ONE, DAY, &rules);
         bucket.take(NOW, ONE, DAY, &rules);
         let blocked = bucket.blocked(NOW, DAY, &rules);
-        let until = Timestamp::from_micros(1_000_100_000 + 60_500_000);
+        let until = NOW + Duration::from_millis(60_500);
         assert_eq!(blocked, Some(Blocked { reason: Reason::Quota(Dimension::Rpm), until }));
     }
 

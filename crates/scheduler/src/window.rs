@@ -1,7 +1,7 @@
 //! The slotted sliding log: how much was sent in the last minute, counted so that no server window can hold more.
 //!
-//! Sends fall into slots; a slot leaves the window only when its *end* is a whole span (minute + guard) ago. So any two
-//! sends that this log puts into different windows are at least a minute apart at the server, as long as the way there
+//! Sends fall into slots; a slot leaves the window only when its *last* send is a whole span (minute + guard) ago. So any
+//! two sends that this log puts into different windows are at least a minute apart at the server, as long as the way there
 //! varies by no more than the guard. Only slots that hold something are kept.
 
 use std::collections::VecDeque;
@@ -35,8 +35,8 @@ impl Shape {
     }
 
     /// When a slot's content has left the window.
-    fn leaves(self, index: SlotIndex) -> Timestamp {
-        Timestamp::from_micros(self.ends(index).as_micros().saturating_add(self.span))
+    fn leaves(self, slot: &Slot) -> Timestamp {
+        slot.last + self.span()
     }
 
     /// The span as a duration.
@@ -48,6 +48,8 @@ impl Shape {
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     index: SlotIndex,
+    /// Its last send, as far as known.
+    last: Timestamp,
     requests: u64,
     input: u64,
     output: u64,
@@ -139,7 +141,7 @@ impl Window {
     /// Forgets what has left the window by `now`.
     pub(crate) fn advance(&mut self, now: Timestamp, shape: Shape) {
         while let Some(slot) = self.slots.front().copied() {
-            if shape.leaves(slot.index) > now {
+            if shape.leaves(&slot) > now {
                 break;
             }
             self.requests -= slot.requests;
@@ -156,19 +158,20 @@ impl Window {
         let last = self.slots.back().map_or(0, |slot| slot.index);
         let index = shape.index(now).max(last);
         let (input, output) = (u64::from(weight.tokens), u64::from(weight.output));
-        self.add(Slot { index, requests: 1, input, output, risk: weight.risk().min(MOST) });
+        self.add(Slot { index, last: now, requests: 1, input, output, risk: weight.risk().min(MOST) });
         index
     }
 
     /// Takes in what an earlier process sent in the slot that begins at `start`; slots come oldest first, before any charge.
     pub(crate) fn remember(&mut self, start: Timestamp, requests: u64, tokens: u64, shape: Shape) {
         let index = shape.index(start).max(self.slots.back().map_or(0, |slot| slot.index));
-        self.add(Slot { index, requests, input: tokens, output: 0, risk: 0 });
+        self.add(Slot { index, last: shape.ends(index), requests, input: tokens, output: 0, risk: 0 });
     }
 
     fn add(&mut self, more: Slot) {
         match self.slots.back_mut() {
             Some(slot) if slot.index == more.index => {
+                slot.last = slot.last.max(more.last);
                 slot.requests += more.requests;
                 slot.input += more.input;
                 slot.output += more.output;
@@ -263,7 +266,7 @@ impl Window {
             if enough(Some(slot)) {
                 return at;
             }
-            at = at.max(shape.leaves(slot.index));
+            at = at.max(shape.leaves(slot));
         }
         at
     }
@@ -325,14 +328,15 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_counts_whole_until_its_end_is_a_span_ago() {
+    fn a_slot_counts_whole_until_its_last_send_is_a_span_ago() {
         let mut window = Window::default();
-        let sent = Timestamp::from_micros(1_000_010_000);
-        window.charge(sent, exact(7), shape());
-        let room = window.room_for_request(sent, 1, shape());
-        assert_eq!(room.at, Timestamp::from_micros(1_000_100_000 + 60_500_000));
+        let sent = Timestamp::from_micros(1_000_030_000);
+        window.charge(Timestamp::from_micros(1_000_010_000), exact(3), shape());
+        window.charge(sent, exact(4), shape());
+        let room = window.room_for_request(sent, 2, shape());
+        assert_eq!(room.at, sent + Duration::from_millis(60_500));
         window.advance(Timestamp::from_micros(room.at.as_micros() - 1), shape());
-        assert_eq!(window.requests(), 1);
+        assert_eq!(window.requests(), 2);
         window.advance(room.at, shape());
         assert_eq!((window.requests(), window.tokens()), (0, 0));
     }
