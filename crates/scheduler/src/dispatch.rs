@@ -15,9 +15,17 @@ impl Scheduler {
     pub fn next_wake(&self) -> Option<Timestamp> {
         let paused = self.paused.first().map(|&(at, _)| at);
         let deadline = self.deadlines.first().map(|&(at, _)| at);
-        let start = self.lanes.iter().filter(|lane| !lane.queue.is_empty()).filter_map(open_at).min();
-        let start = start.filter(|_| !self.closed).map(|at| self.gate().map_or(at, |gate| at.max(gate.until)));
-        [paused, deadline, start].into_iter().flatten().filter(|at| !at.is_never()).min()
+        [paused, deadline, self.next_start()].into_iter().flatten().filter(|at| !at.is_never()).min()
+    }
+
+    /// When the next prompt may go, as far as time alone decides.
+    fn next_start(&self) -> Option<Timestamp> {
+        let gate = self.gate().map_or(Timestamp::ZERO, |gate| gate.until);
+        if self.closed || gate.is_never() {
+            return None;
+        }
+        let first = self.lanes.iter().filter(|lane| !lane.queue.is_empty()).filter_map(open_at).min();
+        first.map(|at| at.max(gate))
     }
 
     /// What keeps every prompt from going, whatever its model.
@@ -122,9 +130,10 @@ impl Scheduler {
         actions.push(Action::Start { job: entry.job, key, slot, attempt: job.attempts });
         self.relist(bucket, now);
         self.left_queue(number, now, entry.kept_by().filter(|&keeper| keeper != bucket));
-        let arrived = self.lanes[number].queue.values().nth(LOOK_AHEAD - 1).map(|entry| entry.weight);
-        if let Some(arrived) = arrived {
-            self.look_again(number, now, arrived);
+        let lane = &self.lanes[number];
+        let arrived = lane.has_starved().then(|| lane.queue.values().nth(LOOK_AHEAD - 1)).flatten();
+        if let Some(weight) = arrived.map(|entry| entry.weight) {
+            self.look_again(number, now, weight);
         }
     }
 

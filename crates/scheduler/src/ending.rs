@@ -53,7 +53,9 @@ impl Scheduler {
         self.workers.end(now, running.worker);
         let key = &mut self.keys[running.key.0 as usize];
         let project = &mut self.projects[key.project as usize];
-        project.ring.end(running.key, key, now, running.seat, &self.settings.pacing);
+        if !project.ring.end(running.key, key, now, running.seat, &self.settings.pacing) {
+            return Some(*running);
+        }
         for bucket in project.buckets.clone() {
             let why = self.quotas[bucket as usize].standing.why;
             if why.is_some_and(|why| matches!(why.reason, Reason::Slots | Reason::KeyCooldown | Reason::Backoff)) {

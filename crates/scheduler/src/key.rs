@@ -174,10 +174,12 @@ impl KeyRing {
         seat
     }
 
-    /// Frees the seat of an ended call.
-    pub(crate) fn end(&mut self, id: KeyId, key: &mut Key, now: Timestamp, seat: Option<u32>, pacing: &Pacing) {
+    /// Frees the seat of an ended call; true when that changes when the key can carry another.
+    pub(crate) fn end(&mut self, id: KeyId, key: &mut Key, now: Timestamp, seat: Option<u32>, pacing: &Pacing) -> bool {
+        let before = key.ready_at(pacing);
         key.end(now, seat, pacing);
         self.relist(id, key, pacing);
+        key.ready_at(pacing) != before
     }
 
     /// After [`KeyRing::end`]: the call never left.

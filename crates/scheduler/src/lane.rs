@@ -93,6 +93,8 @@ pub(crate) struct Lane {
     pub most_tokens: Option<u64>,
     /// Buckets by the instant at which they may serve again.
     ready: BTreeSet<(Timestamp, u64, u32)>,
+    /// The first of them, at hand for those who look at every lane.
+    first: Option<(Timestamp, u64, u32)>,
     /// Buckets that found nothing to take in their reach.
     starved: BTreeSet<u32>,
     stamp: u64,
@@ -134,6 +136,7 @@ impl Lane {
             live: 0,
             most_tokens: Some(0),
             ready: BTreeSet::new(),
+            first: None,
             starved: BTreeSet::new(),
             stamp: 0,
         }
@@ -146,7 +149,7 @@ impl Lane {
 
     /// The bucket that may serve first, and when.
     pub(crate) fn first(&self) -> Option<(Timestamp, u32)> {
-        self.ready.first().map(|&(at, _, bucket)| (at, bucket))
+        self.first.map(|(at, _, bucket)| (at, bucket))
     }
 
     /// Puts a bucket into its place; at [`Timestamp::NEVER`] it waits to be woken.
@@ -155,7 +158,9 @@ impl Lane {
         standing.why = why;
         if !at.is_never() {
             self.stamp += 1;
-            self.ready.insert((at, self.stamp, bucket));
+            let place = (at, self.stamp, bucket);
+            self.ready.insert(place);
+            self.first = Some(self.first.map_or(place, |first| first.min(place)));
             standing.listed = Some((at, self.stamp));
         }
     }
@@ -168,8 +173,16 @@ impl Lane {
     fn unlist(&mut self, bucket: u32, standing: &mut Standing) {
         if let Some((at, stamp)) = standing.listed.take() {
             self.ready.remove(&(at, stamp, bucket));
+            if self.first == Some((at, stamp, bucket)) {
+                self.first = self.ready.first().copied();
+            }
         }
         self.starved.remove(&bucket);
+    }
+
+    /// True when some bucket found nothing in its reach.
+    pub(crate) fn has_starved(&self) -> bool {
+        !self.starved.is_empty()
     }
 
     /// Some buckets that found nothing in their reach: as many as are worth a look when the queue changes.

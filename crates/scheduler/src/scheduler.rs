@@ -225,9 +225,10 @@ impl Scheduler {
         }
         job.state = State::Queued;
         lane.queue.insert(job.place, Entry::new(id, job.weight, job.avoid()));
-        let in_reach = lane.queue.range(..=job.place).take(LOOK_AHEAD + 1).count() <= LOOK_AHEAD;
+        // The way from the head is only walked where somebody waits for what comes into reach.
+        let in_reach = || lane.queue.range(..=job.place).take(LOOK_AHEAD + 1).count() <= LOOK_AHEAD;
         let (number, weight) = (job.model.0 as usize, job.weight);
-        if in_reach {
+        if lane.has_starved() && in_reach() {
             self.look_again(number, now, weight);
         }
     }
