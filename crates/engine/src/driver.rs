@@ -356,7 +356,11 @@ impl Driver {
                     let projects = projects.iter().map(|&project| self.projects[project as usize].clone()).collect();
                     self.emit(state, now, EventKind::Unparked { projects });
                 }
-                Action::Learned { .. } => {}
+                Action::Learned { project, model } => {
+                    if let Some(memory) = &mut state.memory {
+                        memory.learned(&mut state.scheduler, now, project, &model);
+                    }
+                }
             }
         }
         let next = state.scheduler.next_wake().map_or(u64::MAX, Timestamp::as_micros);
@@ -458,9 +462,6 @@ impl Driver {
             let (outcome, fault, dead, parked, body) = (&outcome, fault.as_ref(), &dead, &parked, &body);
             let answered = Answered { now, sent, key, card, family, outcome, held, dead, parked, fault, body };
             memory.answered(&mut state.scheduler, &answered);
-            if actions.iter().any(|action| matches!(action, Action::Learned { .. })) {
-                memory.keep_counting(&mut state.scheduler, now);
-            }
         }
         if let Some(seat) = seat {
             let dead = matches!(&outcome, Outcome::KeyRejected(fault) if fault.scope == Scope::Key);

@@ -249,7 +249,8 @@ impl Memory {
         }
         match answered.outcome {
             Outcome::KeyLimited(denied) => {
-                self.learn(scheduler, answered, denied.limit.is_some());
+                let source = if denied.limit.is_some() { LimitSource::QuotaValue } else { LimitSource::Probe };
+                self.keep_limits(scheduler, answered.now, answered.card.project, &answered.family, source);
                 let (until, fully) = answered.held.unwrap_or((answered.now, false));
                 let state = if fully { FULLY_EXHAUSTED } else { TEMPORARILY_EXHAUSTED };
                 let until = Some(until).filter(|until| !until.is_never());
@@ -272,20 +273,25 @@ impl Memory {
         self.states.get(&(answered.key, answered.family.clone())).copied()
     }
 
-    fn learn(&mut self, scheduler: &mut Scheduler, answered: &Answered<'_>, told: bool) {
-        let project = answered.card.project;
-        let model = scheduler.model(&answered.family);
-        let now = scheduler.limits(project, model);
-        let place = (project, answered.family.clone());
-        let before = self.learned.insert(place, now).unwrap_or_default();
-        let source = if told { LimitSource::QuotaValue } else { LimitSource::Probe };
-        let dimensions =
-            [(Dimension::Rpm, before.rpm, now.rpm), (Dimension::Tpm, before.tpm, now.tpm), (Dimension::Rpd, before.rpd, now.rpd)];
+    /// Something rose without a refusal, or more is known of how the server counts: what has changed is written.
+    pub(crate) fn learned(&mut self, scheduler: &mut Scheduler, now: Timestamp, project: u32, family: &Arc<str>) {
+        self.keep_limits(scheduler, now, project, family, LimitSource::Probe);
+        self.keep_counting_of(scheduler, now, project, family);
+    }
+
+    fn keep_limits(&mut self, scheduler: &mut Scheduler, now: Timestamp, project: u32, family: &Arc<str>, source: LimitSource) {
+        let model = scheduler.model(family);
+        let limits = scheduler.limits(project, model);
+        let before = self.learned.insert((project, family.clone()), limits).unwrap_or_default();
+        let dimensions = [
+            (Dimension::Rpm, before.rpm, limits.rpm),
+            (Dimension::Tpm, before.tpm, limits.tpm),
+            (Dimension::Rpd, before.rpd, limits.rpd),
+        ];
         for (dimension, before, value) in dimensions {
             if let Some(value) = value.filter(|_| value != before) {
-                let project = self.projects[project as usize].to_string();
-                let (model, learned_at) = (answered.family.to_string(), answered.now);
-                self.note(Note::Limit(LearnedLimit { project, model, dimension, value, learned_at, source }));
+                let (project, model) = (self.projects[project as usize].to_string(), family.to_string());
+                self.note(Note::Limit(LearnedLimit { project, model, dimension, value, learned_at: now, source }));
             }
         }
     }
@@ -298,23 +304,25 @@ impl Memory {
         }
     }
 
-    /// More may be known of how the server counts: what has changed is written.
+    /// More may be known of how the servers count: what has changed is written.
     pub(crate) fn keep_counting(&mut self, scheduler: &mut Scheduler, now: Timestamp) {
-        let mut changed = Vec::new();
-        for ((project, family), known) in &mut self.counting {
-            let model = scheduler.model(family);
-            let counting = scheduler.counting(*project, model);
-            if std::mem::replace(known, counting) != counting {
-                changed.push((*project, family.clone(), counting));
-            }
+        let places: Vec<_> = self.counting.keys().cloned().collect();
+        for (project, family) in places {
+            self.keep_counting_of(scheduler, now, project, &family);
         }
-        for (project, family, Counting { kind, request_burst, token_burst, guard, counts_total }) in changed {
-            for (dimension, burst) in [(Dimension::Rpm, request_burst), (Dimension::Tpm, token_burst)] {
-                let project = self.projects[project as usize].to_string();
-                let (model, learned_at) = (family.to_string(), now);
-                let window = LearnedWindow { project, model, dimension, kind, burst, guard, counts_total, learned_at };
-                self.note(Note::Window(window));
-            }
+    }
+
+    fn keep_counting_of(&mut self, scheduler: &mut Scheduler, now: Timestamp, project: u32, family: &Arc<str>) {
+        let model = scheduler.model(family);
+        let counting = scheduler.counting(project, model);
+        if self.counting.insert((project, family.clone()), counting) == Some(counting) {
+            return;
+        }
+        let Counting { kind, request_burst, token_burst, guard, counts_total } = counting;
+        for (dimension, burst) in [(Dimension::Rpm, request_burst), (Dimension::Tpm, token_burst)] {
+            let (project, model) = (self.projects[project as usize].to_string(), family.to_string());
+            let window = LearnedWindow { project, model, dimension, kind, burst, guard, counts_total, learned_at: now };
+            self.note(Note::Window(window));
         }
     }
 

@@ -97,6 +97,21 @@ async fn a_used_up_day_that_only_the_server_knew_of_is_remembered_with_its_limit
     assert_eq!(second.status().quotas[0].rpd.1, Some(20));
 }
 
+/// Twenty a minute were told; after an hour of full minutes a little more is tried, and the store knows.
+#[tokio::test(start_paused = true)]
+async fn a_learned_limit_that_rises_is_written_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let minute = DAY_FULL.replace("PerDay", "PerMinute");
+    let engine = engine(folder.path(), &Script::new([reply(429, &minute)]), 1, Limits::default(), START);
+    let prompts = (0..20 * 64).map(|_| engine.submit(request("x")));
+    assert!(futures_util::future::join_all(prompts).await.iter().all(Result::is_ok));
+    engine.shutdown(Duration::from_secs(1)).await;
+    drop(engine);
+    let known = Store::open(folder.path(), GOOGLE).unwrap().learned_limits().unwrap();
+    let known: Vec<_> = known.iter().map(|limit| (limit.dimension, limit.value)).collect();
+    assert_eq!(known, [(Dimension::Rpm, 22)]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dead_key_stays_dead_and_its_journal_tells_why() {
     let folder = tempfile::tempdir().unwrap();

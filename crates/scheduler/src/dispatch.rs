@@ -65,6 +65,9 @@ impl Scheduler {
         let parked = self.parked(self.quotas[id as usize].project).filter(|parked| parked.until > now);
         let quota = &mut self.quotas[id as usize];
         quota.bucket.advance(now, day, &self.rules);
+        if quota.bucket.take_rise() {
+            actions.push(Action::Learned { project: quota.project, model: self.lanes[number].name.clone() });
+        }
         let project = &self.projects[quota.project as usize];
         let keys = Blocked::later(project.ring.blocked(now, &self.settings.pacing), parked);
         if let Some(why) = obstacle(&quota.bucket, keys, now, day, &self.rules) {

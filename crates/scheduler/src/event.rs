@@ -139,7 +139,8 @@ pub enum Action {
         /// Their numbers.
         projects: Vec<u32>,
     },
-    /// More is known of how the server counts (project, model): [`Scheduler::counting`](crate::Scheduler::counting) tells it.
+    /// More is known of how the server counts (project, model), or a learned limit has risen:
+    /// [`Scheduler::counting`](crate::Scheduler::counting) and [`Scheduler::limits`](crate::Scheduler::limits) tell it.
     Learned {
         /// Number of the project.
         project: u32,

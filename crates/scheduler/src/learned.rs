@@ -132,6 +132,13 @@ impl LearnedDay {
         Some(value.min(self.ceiling.unwrap_or(value)))
     }
 
+    /// The settings changed; `limit` is in force. A value that refusals told is kept where it is the smaller one.
+    pub(crate) fn reconfigured(&mut self, limit: Option<u64>, configured: Option<u64>) -> Option<u64> {
+        self.ceiling = configured;
+        let told = limit.filter(|_| self.active);
+        told.into_iter().chain(configured).min()
+    }
+
     /// An earlier run learned the limit that is in force.
     pub(crate) fn resume(&mut self) {
         self.active = true;

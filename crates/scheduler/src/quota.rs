@@ -96,6 +96,8 @@ pub(crate) struct Bucket {
     /// There is no quota for this model: by the settings, or by the server's word.
     pub parked: bool,
     none_by_word: bool,
+    /// A limit or burst has grown, or the guard narrowed, since somebody last asked.
+    risen: bool,
     learned: [Learned; 2],
     learned_day: LearnedDay,
     window: Window,
@@ -131,6 +133,7 @@ impl Bucket {
             limits,
             parked: limits.hold_nothing(),
             none_by_word: false,
+            risen: false,
             learned: [Learned::new(limits.rpm), Learned::new(limits.tpm)],
             learned_day: LearnedDay::new(limits.rpd),
             window: Window::new(rules.tpm_counts == TpmCounts::Total),
@@ -157,6 +160,7 @@ impl Bucket {
     /// Brings windows and days up to `now`; call before any question.
     pub(crate) fn advance(&mut self, now: Timestamp, day: Span, rules: &Rules) {
         self.window.advance(now, self.shape);
+        let before = (self.limits, self.shape, self.bursts);
         let spent = self.limits.rpd.is_some_and(|limit| self.day.today() >= limit);
         if self.day.advance(now, day) && spent {
             // The server's clock may still show yesterday: one request tries.
@@ -183,6 +187,12 @@ impl Bucket {
             }
             self.schedule_growth(now, rules);
         }
+        self.risen |= before != (self.limits, self.shape, self.bursts);
+    }
+
+    /// True once after each rise: what is known of this quota has changed without a refusal.
+    pub(crate) fn take_rise(&mut self) -> bool {
+        std::mem::take(&mut self.risen)
     }
 
     /// Takes on new limits. What refusals have told stays the upper bound; a limit that was unknown begins with a full pacer.
@@ -191,14 +201,13 @@ impl Bucket {
         self.limits = Limits {
             rpm: self.learned[REQUESTS].reconfigured(self.limits.rpm, limits.rpm),
             tpm: self.learned[TOKENS].reconfigured(self.limits.tpm, limits.tpm),
-            rpd: limits.rpd,
+            rpd: self.learned_day.reconfigured(self.limits.rpd, limits.rpd),
         };
         for (kind, limit) in [(REQUESTS, self.limits.rpm), (TOKENS, self.limits.tpm)] {
             if let (None, Some(limit)) = (known[kind], limit) {
                 self.pacers[kind] = Pacer::full(now, pace(rules, limit, self.bursts[kind]));
             }
         }
-        self.learned_day = LearnedDay::new(limits.rpd);
         self.parked = self.none_by_word || limits.hold_nothing();
     }
 

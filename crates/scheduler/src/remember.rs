@@ -148,7 +148,7 @@ mod tests {
         let learned = Limits { rpm: Some(10), ..Limits::default() };
         scheduler.restore(NOW, &Remembered { learned, ..remembered() });
         let model = scheduler.model("m");
-        let (mut now, mut last) = (NOW, 0);
+        let (mut now, mut last, mut told) = (NOW, 0, Vec::new());
         while now < NOW + Duration::from_secs(2 * 3_600) {
             let mut actions = Vec::new();
             last += 1;
@@ -160,7 +160,9 @@ mod tests {
                 scheduler.handle(now, Event::Woke, &mut actions);
             }
             scheduler.handle(now, Event::Finished { job, outcome: crate::Outcome::Done { used: None } }, &mut actions);
+            told.extend(actions.into_iter().filter(|action| matches!(action, Action::Learned { .. })));
         }
+        assert_eq!(told.first(), Some(&Action::Learned { project: 0, model: "m".into() }), "a rise is told");
         assert!(scheduler.limits(0, model).rpm > Some(10), "{:?}", scheduler.limits(0, model));
     }
 

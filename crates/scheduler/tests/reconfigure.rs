@@ -118,6 +118,20 @@ fn what_a_refusal_told_stays_the_upper_bound() {
 }
 
 #[test]
+fn a_limit_of_the_day_that_a_refusal_told_is_kept_too() {
+    let day = |rpd| Limits { rpd: Some(rpd), ..Limits::default() };
+    let mut bench = Bench::new(&[(1, day(1_000))], settings(Pacing::default()));
+    bench.submit(1, 1, 0);
+    let denied = Denied { dimension: Some(Dimension::Rpd), retry_after: None, limit: Some(20) };
+    bench.finish(1, Outcome::KeyLimited(denied));
+    for (told, kept) in [(2_000, 20), (5, 5)] {
+        let limits = vec![(0, "*".to_string(), day(told))];
+        change(&mut bench, Reconfiguration { limits, ..Reconfiguration::default() });
+        assert_eq!(bench.scheduler.limits(0, bench.model).rpd, Some(kept));
+    }
+}
+
+#[test]
 fn a_limit_for_every_model_leaves_the_named_ones_alone() {
     let mut bench = Bench::new(&[(1, rpm(10))], settings(Pacing::default()));
     let other = bench.scheduler.model("other");
