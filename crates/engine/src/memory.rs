@@ -38,6 +38,8 @@ pub(crate) struct Memory {
     writer: Option<JoinHandle<()>>,
     projects: Vec<Arc<str>>,
     fingerprints: Vec<Fingerprint>,
+    /// Name of each key.
+    names: Vec<Arc<str>>,
     /// Number of each key's project.
     owners: Vec<u32>,
     slot: u64,
@@ -54,6 +56,8 @@ pub(crate) struct Memory {
 #[derive(Debug, Clone, Copy)]
 struct Block {
     day_end: Timestamp,
+    /// When this process took its first block of the day.
+    first_taken: Timestamp,
     /// The day's total of all processes when the block was taken, the block included.
     total: u64,
     left: u64,
@@ -114,6 +118,7 @@ impl Memory {
             writer,
             projects,
             fingerprints: cards.iter().map(|card| Fingerprint::of(&card.secret)).collect(),
+            names: cards.iter().map(|card| card.name.clone()).collect(),
             owners: cards.iter().map(|card| card.project).collect(),
             slot: (u64::try_from(minute.as_micros()).unwrap_or(u64::MAX) / 600).max(1),
             families: HashSet::new(),
@@ -223,7 +228,19 @@ impl Memory {
         if above > 0 {
             let _ = self.store.return_day(&name, family, day_end, above);
         }
-        self.blocks.insert(place, Block { day_end, total: total - above, left: size - above });
+        let same_day = self.blocks.get(&place).filter(|block| block.day_end == day_end);
+        let first_taken = same_day.map_or(now, |block| block.first_taken);
+        self.blocks.insert(place, Block { day_end, first_taken, total: total - above, left: size - above });
+    }
+
+    /// A refused request took nothing of its day: the next one has its place.
+    fn hand_back(&mut self, scheduler: &mut Scheduler, answered: &Answered<'_>) {
+        let day_end = scheduler.day_end(answered.now);
+        let place = (answered.card.project, answered.family.clone());
+        let block = self.blocks.get_mut(&place);
+        if let Some(block) = block.filter(|block| block.day_end == day_end && block.first_taken <= answered.sent) {
+            block.left += 1;
+        }
     }
 
     /// Tells the scheduler how much of the day is taken: by other processes, and by this one beside its block.
@@ -249,6 +266,7 @@ impl Memory {
         }
         match answered.outcome {
             Outcome::KeyLimited(denied) => {
+                self.hand_back(scheduler, answered);
                 let source = if denied.limit.is_some() { LimitSource::QuotaValue } else { LimitSource::Probe };
                 self.keep_limits(scheduler, answered.now, answered.card.project, &answered.family, source);
                 let (until, fully) = answered.held.unwrap_or((answered.now, false));
@@ -355,8 +373,8 @@ impl Memory {
         self.note(Note::Event(Box::new(KeyEvent {
             at: answered.now,
             key: fingerprint,
-            name: answered.card.name.to_string(),
-            project: self.projects[answered.card.project as usize].to_string(),
+            name: self.names[key.0 as usize].to_string(),
+            project: self.projects[self.owners[key.0 as usize] as usize].to_string(),
             model: model.to_string(),
             from: from.to_owned(),
             to: to.to_owned(),

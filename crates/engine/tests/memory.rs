@@ -233,3 +233,35 @@ async fn the_burst_a_server_takes_is_remembered() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!((14..=18).contains(&script.calls()), "a quarter of the minute at once, then a steady flow: {}", script.calls());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_request_takes_nothing_of_the_day() {
+    let folder = tempfile::tempdir().unwrap();
+    let minute = DAY_FULL.replace("PerDay", "PerMinute");
+    let script = Script::new([reply(429, &minute), reply(429, &minute)]);
+    let first = engine(folder.path(), &script, 1, rpd(3), START);
+    assert!(answered_within(&first, 1_000).await);
+    assert!(answered_within(&first, 1_000).await);
+    first.shutdown(Duration::from_secs(1)).await;
+    drop(first);
+    let store = Store::open(folder.path(), GOOGLE).unwrap();
+    assert_eq!(store.open_days(START).unwrap()[0].requests, 2);
+    let second = engine(folder.path(), &script, 1, rpd(3), START + Duration::from_secs(600));
+    assert!(answered_within(&second, 1_000).await, "the third of the day");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_are_parked_with_another_have_journals_of_their_own_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let unpaid = r#"{"error":{"code":402,"message":"Your prepayment credits are depleted.","status":"RESOURCE_EXHAUSTED"}}"#;
+    let first = engine(folder.path(), &Script::new([reply(402, unpaid)]), 3, Limits::default(), START);
+    assert!(!answered_within(&first, 1).await);
+    first.shutdown(Duration::from_secs(1)).await;
+    drop(first);
+    let store = Store::open(folder.path(), GOOGLE).unwrap();
+    for name in ["main/1", "main/2", "main/3"] {
+        let journal = store.key_journal(name, 10).unwrap();
+        assert_eq!(journal.len(), 1, "{name}: {journal:?}");
+        assert_eq!((journal[0].to.as_str(), journal[0].cause.as_str()), ("FULLY_EXHAUSTED", "CREDIT_DEPLETED"));
+    }
+}
