@@ -64,7 +64,7 @@ pub(crate) fn refused(outcome: &Outcome, known: Limits) -> Option<Refused> {
         Dimension::Rpd => known.rpd,
         Dimension::Tpd => None,
     };
-    Some(Refused { dimension, limit: denied.limit.or(before) })
+    Some(Refused { dimension, limit: denied.limit.or(before), pause: denied.retry_after })
 }
 
 /// What an answer taught about its model's tokens.

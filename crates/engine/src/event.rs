@@ -161,6 +161,8 @@ pub struct Refused {
     pub dimension: Dimension,
     /// How much, as the API told it, else as it was known before; `None` where nobody knows.
     pub limit: Option<u64>,
+    /// How long the server asked to wait: its own word, which our pause may exceed.
+    pub pause: Option<Duration>,
 }
 
 /// Sees every event in order, on the thread that caused it: be quick, never block.

@@ -1,7 +1,7 @@
 //! Notices projects that are probably one: when one is refused far below its limit, the other is refused too.
 //!
 //! A fold over the event stream. After a refusal that a project's own count does not explain, the next request of any
-//! other project to the same model, within the pause that was asked for, is a test: if it is refused without an
+//! other project to the same model, within the first half of the pause that was asked for, is a test: if it is refused without an
 //! explanation as well, the two were refused together; if it is answered, they stand apart.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -19,6 +19,8 @@ const TOGETHER: u32 = 3;
 const TIMES_APART: u32 = 5;
 /// A refusal is explained by a project's own count from this part of its limit on: others may be late or stale by that much.
 const EXPLAINED: f64 = 0.8;
+/// Pauses under this part of a minute test nobody.
+const SHORT: u32 = 20;
 /// A model's pauses that are looked at; where more run at once, the oldest are let go.
 const MOST_PAUSES: usize = 16;
 /// Parts a minute is counted in.
@@ -149,8 +151,11 @@ impl Kinship {
             return;
         }
         others.iter().for_each(|other| self.pair(project, other).together += 1);
-        let until = now + fault.retry_in.unwrap_or(self.minute / 60).min(self.minute);
-        self.pause(place, until);
+        let told = refused.pause.or(fault.retry_in).unwrap_or_default().min(self.minute);
+        // One that is nearly over says that a place comes free, which anybody may take; so does the latter half of any.
+        if told >= self.minute / SHORT {
+            self.pause(place, now + told / 2);
+        }
     }
 
     /// Whether a project's own count reaches the limit; one that nobody knows explains everything.
@@ -214,8 +219,8 @@ mod tests {
                 code: "RESOURCE_EXHAUSTED".into(),
                 message: String::new(),
                 quota_id: None,
-                refused: Some(Refused { dimension: Dimension::Rpm, limit: Some(limit) }),
-                retry_in: Some(Duration::from_secs(10)),
+                refused: Some(Refused { dimension: Dimension::Rpm, limit: Some(limit), pause: Some(Duration::from_secs(10)) }),
+                retry_in: Some(Duration::from_secs(40)),
                 permanent: false,
             });
             let (latency, usage) = (Duration::from_millis(500), Usage::default());
@@ -243,6 +248,21 @@ mod tests {
             assert!(story.kin().is_empty(), "round {round}");
             story.ask("b", Some(10));
             story.ask("a", Some(10));
+            story.rest();
+        }
+        assert_eq!(story.kin(), [("a".to_string(), "b".to_string())]);
+    }
+
+    #[test]
+    fn an_answer_after_half_of_the_pause_that_the_server_asked_for_sets_nobody_apart() {
+        let mut story = Story::new();
+        for _ in 0..3 {
+            story.ask("b", Some(10));
+            story.ask("a", Some(10));
+            story.rest();
+            story.ask("b", Some(10));
+            story.now = story.now + Duration::from_secs(6);
+            story.ask("a", None);
             story.rest();
         }
         assert_eq!(story.kin(), [("a".to_string(), "b".to_string())]);
