@@ -1,9 +1,16 @@
 //! Writes the engine's events to the log; each record names its slot where it has one.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tidegate_engine::{Attempt, Event, EventKind, Observer, Upload, UploadStep};
 
 /// Logs what happens: dead keys as warnings, faults and pauses as news, the rest for whoever debugs.
-pub struct Chronicle;
+#[derive(Debug, Default)]
+pub struct Chronicle {
+    /// Projects and models without quota that were told: calls under way are refused for it, too.
+    without_quota: Mutex<HashSet<(Arc<str>, Arc<str>)>>,
+}
 
 impl Observer for Chronicle {
     fn observe(&self, event: &Event) {
@@ -19,7 +26,10 @@ impl Observer for Chronicle {
                 tracing::debug!(job = job.0, id, failed = failed.map(|class| class.name()), "prompt ended");
             }
             EventKind::Held { project, model, until, .. } if until.is_never() => {
-                tracing::warn!(project = &**project, model = &**model, "the project has no quota for this model");
+                let mut told = self.without_quota.lock().unwrap_or_else(PoisonError::into_inner);
+                if told.insert((project.clone(), model.clone())) {
+                    tracing::warn!(project = &**project, model = &**model, "the project has no quota for this model");
+                }
             }
             EventKind::Held { project, model, dimension, .. } => {
                 tracing::info!(project = &**project, model = &**model, dimension, "the API asked for a pause");

@@ -159,7 +159,7 @@ pub fn engine(
         .count_tokens(settings.count_tokens)
         .media(settings.media.clone())
         .observer(watch)
-        .observer(Arc::new(Chronicle));
+        .observer(Arc::new(Chronicle::default()));
     // A simulated quota begins afresh with each run, and real limits must not learn from it.
     if let Some(folder) = settings.state_dir.as_ref().filter(|_| !simulated) {
         builder = builder.state_dir(folder);
