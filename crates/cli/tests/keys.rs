@@ -157,14 +157,7 @@ fn the_list_shows_the_pool_masked_with_tier_and_limits() {
     dir.write("tidegate.toml", settings);
     let text = keys(&dir, &["list"], "").expect(0).stdout;
     let first = text.lines().nth(1).unwrap();
-    for part in [
-        "GEMINI_API_KEY_1",
-        "AIza…aaaa",
-        "main",
-        "free",
-        "5 requests and 250,000 tokens a minute, 20 requests a day",
-        "AVAILABLE",
-    ] {
+    for part in ["GEMINI_API_KEY_1", "AIza…aaaa", "main", "free", "RPM 5, TPM 250,000, RPD 20", "AVAILABLE"] {
         assert!(first.contains(part), "{part}: {text}");
     }
     let json = keys(&dir, &["list", "--json"], "").expect(0).json();
@@ -277,7 +270,7 @@ fn what_earlier_runs_learned_is_listed_and_explained() {
     let text = keys(&dir, &["list"], "").expect(0).stdout;
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[1].contains("FAILED_INIT") && lines[1].ends_with("never"), "{text}");
-    for part in ["RPD 20", "17", "FULLY_EXHAUSTED", "2096-10-02 07:06"] {
+    for part in ["RPD 20 (2026-11-18)", "17/20", "FULLY_EXHAUSTED", "2096-10-02 07:06"] {
         assert!(lines[2].contains(part), "{part}: {text}");
     }
     let json = keys(&dir, &["list", "--json"], "").expect(0).json();

@@ -114,12 +114,18 @@ fn waiting_for_the_next_day_is_said_with_a_time_and_costs_one_probe_a_key_at_mos
     signal(&child, "TERM");
     assert_eq!(exit_of(&mut child), Some(143));
     assert_eq!(each_once(&dir, 100)["ok"], 100);
+    let refusals = waiting(&dir.read("said.txt"));
+    assert!(refusals.last() <= Some(&(refusals[0] + 5)), "one probe a key at most: {refusals:?}");
+    // The refusals came within the first moments of the day, when they may still speak of the day before.
+    let words = ["keys", "list", "--json", "--base-url", &server.base_url];
+    for key in dir.run(&words).expect(0).json().as_array().unwrap() {
+        assert_eq!(key["states"][0]["state"], "FULLY_EXHAUSTED", "{key}");
+        assert_eq!(key["states"][0]["until"], key["today"][0]["day_ends_at"], "{key}");
+    }
     let report = server.stop();
     for quota in report["quotas"].as_array().unwrap() {
         assert_eq!(quota["admitted"], 20);
     }
-    let refusals = waiting(&dir.read("said.txt"));
-    assert!(refusals.last() <= Some(&(refusals[0] + 5)), "one probe a key at most: {refusals:?}");
 }
 
 #[test]
@@ -141,11 +147,27 @@ fn prompts_of_1k_to_50k_tokens_fill_the_tokens_of_the_minutes_without_a_refusal(
 }
 
 #[test]
-fn keys_of_two_hidden_projects_lose_nothing() {
-    let dir = scene(HIDDEN_PROJECTS, "", 200);
-    let account = run(&dir, &[]).expect(0).json();
-    all_answered(&dir, &account, 200);
-    assert!(account["sim"]["refused"].as_u64().unwrap() < 100, "{account}");
+fn keys_of_two_hidden_projects_lose_nothing_and_the_projects_are_named() {
+    let dir = scene(HIDDEN_PROJECTS, "[quota]\nminute = \"1s\"\n", 400);
+    let server = Simulator::start(HIDDEN_PROJECTS);
+    let keys: String =
+        ["a", "b", "c", "d", "e"].map(|key| format!("GEMINI_API_KEY_{key}=SIM-hid-{key}-key-0123456789abcdef0123\n")).concat();
+    dir.write(".env", keys);
+    let words = ["run", "in.jsonl", "-o", "out.jsonl", "--json", "--progress", "none", "--rpm", "20"];
+    let mut ended = dir.run(&[&words[..], &["--base-url", &server.base_url]].concat()).expect(0);
+    let [first, second] = ["abc", "de"].map(|keys| keys.chars().map(|key| format!("GEMINI_API_KEY_{key}")).collect::<Vec<_>>());
+    let account = ended.json();
+    assert_eq!(each_once(&dir, 400)["ok"], 400);
+    assert_eq!(account["probably_one_project"], serde_json::json!([first, second]), "{account}");
+    let told = [first, second].map(|names| format!("probably one project: {} run into limits together", names.join(", ")));
+    let mut list = dir.run(&["keys", "list", "--base-url", &server.base_url]).expect(0);
+    for line in told {
+        ended = ended.mentions(&line);
+        list = list.mentions(&line);
+    }
+    let report = server.stop();
+    assert_eq!((&report["answered"], &report["answered_again"]), (&400.into(), &0.into()), "{report}");
+    assert!(report["refused"].as_u64().unwrap() < 200, "{report}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod explain;
 mod git;
 mod list;
 mod remove;
+mod standing;
 mod table;
 
 use super::Context;

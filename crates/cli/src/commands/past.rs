@@ -108,6 +108,11 @@ pub fn local(at: Timestamp) -> String {
     instant(at).map_or("for good".to_string(), |at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%F %H:%M").to_string())
 }
 
+/// Its day in the local calendar: `2026-11-22`.
+pub fn local_date(at: Timestamp) -> String {
+    local(at).split(' ').next().unwrap_or_default().to_string()
+}
+
 /// An instant for programs: RFC 3339 in UTC; `None` for "never".
 pub fn utc(at: Timestamp) -> Option<String> {
     instant(at).map(|at| at.to_string())

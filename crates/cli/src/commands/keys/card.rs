@@ -75,6 +75,6 @@ pub fn named<'a>(cards: &'a [Card], name: &str) -> Result<&'a Card, Failure> {
         let known: Vec<&str> = cards.iter().map(|card| card.name.as_str()).collect();
         let near = crate::settings::nearest(name, known.iter().copied());
         let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-        Failure::usage(format!("no key of this name is in the pool{near} Known: {}", known.join(", ")))
+        Failure::usage(format!("no key of this name is in the pool{near}; known are {}", known.join(", ")))
     })
 }

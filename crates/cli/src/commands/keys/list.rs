@@ -2,19 +2,19 @@
 
 use serde_json::{Value, json};
 use tidegate_engine::Kin;
-use tidegate_engine::store::{KeyRecord, LearnedLimit};
+use tidegate_engine::store::LearnedLimit;
 use tidegate_gemini::models::{Limits, family};
 
 use super::card::{self, Card};
+use super::standing::{Standing, day_limit, standings};
 use super::table::table;
 use crate::args::ListingArgs;
 use crate::commands::Context;
-use crate::commands::past::{Past, local, utc};
+use crate::commands::past::{Past, local, local_date, utc};
 use crate::commands::run::kin_in_words;
 use crate::exit_code::{ExitCode, Failure};
 use crate::monitor::format::grouped;
 use crate::screen;
-use crate::settings::projects::in_words;
 
 /// Shows every key that a run would use.
 ///
@@ -43,22 +43,24 @@ fn kin(cards: &[Card], past: &Past) -> Vec<Kin> {
 }
 
 fn row(card: &Card, past: &Past, model: &str) -> [String; 9] {
-    let Limits { rpm, tpm, rpd } = card.limits_for(model);
     let learned: Vec<String> = learned(card, past)
         .filter(|limit| limit.model == model)
-        .map(|limit| format!("{} {}", limit.dimension.name(), grouped(limit.value)))
+        .map(|limit| format!("{} {} ({})", limit.dimension.name(), grouped(limit.value), local_date(limit.learned_at)))
         .collect();
     let day = past.days.iter().find(|day| day.project == card.project && day.model == model);
-    let today = day.map(|day| rpd.map_or(grouped(day.requests), |rpd| format!("{}/{}", grouped(day.requests), grouped(rpd))));
-    let state = states(card, past).find(|state| state.model.is_empty() || state.model == model);
-    let used_up = day.filter(|day| rpd.is_some_and(|rpd| day.requests >= rpd)).map(|day| local(day.day_end));
-    let free = state.map(|state| state.until.map_or("never".to_string(), local)).or(used_up);
+    let today = day.map(|day| {
+        let limit = day_limit(card, past, model).map(|limit| format!("/{}", grouped(limit))).unwrap_or_default();
+        grouped(day.requests) + &limit
+    });
+    let standings = standings(card, past);
+    let state = standings.iter().find(|state| state.model.is_empty() || state.model == model);
+    let free = state.map(|state| state.until.map_or(state.never().to_string(), local));
     [
         card.name.clone(),
         card.masked.clone(),
         card.project.clone(),
         card.tier.clone().unwrap_or_default(),
-        in_words(rpm, tpm, rpd),
+        short(card.limits_for(model)),
         learned.join(", "),
         today.unwrap_or_default(),
         state.map_or("AVAILABLE".to_string(), |state| state.state.clone()),
@@ -66,12 +68,12 @@ fn row(card: &Card, past: &Past, model: &str) -> [String; 9] {
     ]
 }
 
-/// States of a key: its own before those of single models.
-pub fn states<'a>(card: &Card, past: &'a Past) -> impl Iterator<Item = &'a KeyRecord> + use<'a> {
-    let key = card.fingerprint();
-    let mut states: Vec<_> = past.states.iter().filter(|state| state.key == key && state.state != "AVAILABLE").collect();
-    states.sort_by_key(|state| state.model.as_str());
-    states.into_iter()
+/// Limits as short as a table needs them.
+fn short(Limits { rpm, tpm, rpd }: Limits) -> String {
+    let all = [("RPM", rpm), ("TPM", tpm), ("RPD", rpd)];
+    let known: Vec<String> =
+        all.iter().filter_map(|(name, limit)| limit.map(|limit| format!("{name} {}", grouped(limit)))).collect();
+    if known.is_empty() { "not known".to_string() } else { known.join(", ") }
 }
 
 fn learned<'a>(card: &'a Card, past: &'a Past) -> impl Iterator<Item = &'a LearnedLimit> {
@@ -99,7 +101,7 @@ fn as_json(card: &Card, past: &Past) -> Value {
         "learned": learned.collect::<Value>(),
         "today": today.collect::<Value>(),
         "probably_one_project_with": kin_of(card, past),
-        "states": states(card, past).map(state_json).collect::<Value>(),
+        "states": standings(card, past).iter().map(Standing::json).collect::<Value>(),
     })
 }
 
@@ -110,15 +112,4 @@ fn kin_of<'a>(card: &Card, past: &'a Past) -> Vec<&'a str> {
         _ => None,
     });
     others.collect()
-}
-
-/// A state for programs.
-pub fn state_json(state: &KeyRecord) -> Value {
-    json!({
-        "model": Some(&state.model).filter(|model| !model.is_empty()),
-        "state": state.state,
-        "since": utc(state.since),
-        "until": state.until.and_then(utc),
-        "reason": state.reason,
-    })
 }
