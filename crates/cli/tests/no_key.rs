@@ -83,7 +83,10 @@ fn a_model_without_quota_everywhere_ends_the_run_and_names_the_model() {
     let without = scenario(|_| "limits.\"*\" = { rpm = 0, rpd = 0 }\ntold.\"*\" = { rpm = 600 }\n".to_string());
     ends_for_want_of_a_key(&without, 0).mentions("no quota for gemini-3.8-flash in one, two: choose another model");
     let no_free_tier = format!("{}[[faults]]\nkind = \"no-free-tier\"\n", scenario(|_| String::new()));
-    ends_for_want_of_a_key(&no_free_tier, 0).mentions("no quota for gemini-3.8-flash in one, two");
+    // Several calls are under way when the first refusal comes.
+    let no_free_tier = no_free_tier.replace("[latency]\n", "[latency]\nerror = { constant = 50 }\n");
+    let ended = ends_for_want_of_a_key(&no_free_tier, 0).mentions("no quota for gemini-3.8-flash in one, two");
+    assert_eq!(ended.stderr.matches("has no quota for this model").count(), 2, "once for each project: {ended}");
 }
 
 #[test]
