@@ -140,7 +140,10 @@ impl Account {
 
     fn speed(&self) -> String {
         let stats = &self.status.stats;
-        let share = self.share().map(|share| format!(", {:.0} % of what the quota permits", share * 100.0)).unwrap_or_default();
+        let share = self
+            .share()
+            .map(|share| format!(", {:.0} % of the requests that the quota permits", share * 100.0))
+            .unwrap_or_default();
         format!("requests: {} ({:.2} a second{share}), 429s: {}", grouped(stats.attempts), self.per_second(), stats.refused)
     }
 
