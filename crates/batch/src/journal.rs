@@ -82,6 +82,7 @@ struct HeadUsage {
     thinking_tokens: u64,
     cached_tokens: u64,
     total_tokens: u64,
+    estimated_tokens: u64,
 }
 
 impl Head<'_> {
@@ -100,8 +101,9 @@ impl Head<'_> {
 
     /// Counts what the record cost when it was made; one without a day is as old as can be.
     pub(crate) fn spend(&self, spending: &mut Spending) -> Option<String> {
-        let HeadUsage { input_tokens, output_tokens, thinking_tokens, cached_tokens, total_tokens } = self.usage?;
-        let usage = Usage { input_tokens, output_tokens, thinking_tokens, cached_tokens, total_tokens };
+        let HeadUsage { input_tokens, output_tokens, thinking_tokens, cached_tokens, total_tokens, estimated_tokens } =
+            self.usage?;
+        let usage = Usage { input_tokens, output_tokens, thinking_tokens, cached_tokens, total_tokens, estimated_tokens };
         let date: Date = self.finished_at.parse().unwrap_or_else(|_| Date::of_unix_seconds(0));
         spending.add(&self.model, &usage, date)
     }

@@ -133,12 +133,15 @@ const COLUMNS: [&str; 24] = [
     "fingerprint",
 ];
 
+/// Columns that only tables of vectors have.
+const VECTORS: [&str; 2] = ["embedding", "usage.estimated_tokens"];
+
 fn table(journal: &Path, order: &Order, delimiter: u8, writer: &mut dyn Write) -> io::Result<()> {
     let mut columns: Vec<String> = COLUMNS.map(str::to_owned).to_vec();
     let mut known: HashSet<String> = columns.iter().cloned().collect();
     order.each(journal, |record| {
         let cells = cells(record)?;
-        let own = cells.keys().filter(|name| *name == "embedding" || is_of("metadata", name) || is_of("extra", name));
+        let own = cells.keys().filter(|name| VECTORS.contains(&name.as_str()) || is_of("metadata", name) || is_of("extra", name));
         columns.extend(own.filter(|name| known.insert((*name).clone())).cloned());
         Ok(())
     })?;

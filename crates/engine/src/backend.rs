@@ -100,6 +100,12 @@ pub enum TransportError {
         /// What the HTTP library said.
         reason: String,
     },
+    /// The call was refused as malformed, and others shared it: this text's own fault, or another's.
+    #[error("a text of this call was refused as malformed (HTTP {status}); all of them are asked again in smaller company")]
+    Company {
+        /// The call's HTTP status.
+        status: u16,
+    },
     /// The attempt took longer than it may.
     #[error("no answer within {seconds} s")]
     Timeout {

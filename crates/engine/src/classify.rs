@@ -40,21 +40,20 @@ pub(crate) fn classify(method: Method, result: &Result<Reply, TransportError>, r
         Ok(reply) if reply.status == 200 => success(method, reply, retry_on),
         Ok(reply) => {
             let fault = error::read(reply.status, reply.content_type.as_deref(), reply.retry_after.as_deref(), &reply.body);
-            let reading = failed(&fault, retry_on);
-            if method == Method::Embed { in_company(reading) } else { reading }
+            failed(&fault, retry_on)
         }
+        Err(fault @ TransportError::Company { status }) => in_company(*status, fault),
         Err(fault @ TransportError::Key) => unsendable(fault),
         Err(fault @ TransportError::Media { .. }) => unreadable_media(fault),
         Err(fault) => transient(None, transport_code(fault), fault.to_string()),
     }
 }
 
-/// A fault of one text may be another's that shared its call: it is asked again in smaller company, at last alone.
-fn in_company(reading: Reading) -> Reading {
-    match reading.outcome {
-        Outcome::TaskFailed(fault) => Reading { outcome: Outcome::TaskFailed(TaskFault { retry: true, ..fault }), ..reading },
-        _ => reading,
-    }
+/// A fault of one text may be another's that shared its call: nobody is judged by it.
+fn in_company(status: u16, fault: &TransportError) -> Reading {
+    let (http_status, code) = (Some(status), transport_code(fault).to_string());
+    let words = FaultWords { blame: Blame::Task, http_status, status: None, code, message: fault.to_string(), quota_id: None };
+    Reading { outcome: Outcome::FailedInCompany, answer: None, usage: Usage::default(), fault: Some(words), stale_file: false }
 }
 
 fn success(method: Method, reply: &Reply, retry_on: &RetryOn) -> Reading {
@@ -175,7 +174,7 @@ fn rejected(fault: &Fault, scope: Scope) -> Outcome {
 fn blame(outcome: &Outcome) -> Blame {
     match outcome {
         Outcome::KeyLimited(_) | Outcome::KeyRejected(_) => Blame::Key,
-        Outcome::TaskFailed(_) | Outcome::Done { .. } => Blame::Task,
+        Outcome::TaskFailed(_) | Outcome::FailedInCompany | Outcome::Done { .. } => Blame::Task,
         Outcome::HostRefused | Outcome::Transient { .. } | Outcome::Postponed => Blame::Upstream,
     }
 }
@@ -271,6 +270,7 @@ fn transport_code(fault: &TransportError) -> &'static str {
         TransportError::Key => "UNSENDABLE_KEY",
         TransportError::Media { .. } => "media",
         TransportError::Cut { .. } => "cut",
+        TransportError::Company { .. } => "COMPANY",
         TransportError::Timeout { .. } => "timeout",
     }
 }
@@ -297,6 +297,7 @@ mod tests {
                 Scope::Account => format!("account parked: {}", fault.reason),
             },
             Outcome::TaskFailed(fault) => format!("task, {}", if fault.retry { "again" } else { "final" }),
+            Outcome::FailedInCompany => "task, in company".into(),
             Outcome::HostRefused => "host pause".into(),
             Outcome::Postponed => "postponed".into(),
             Outcome::Transient { .. } => "transient".into(),

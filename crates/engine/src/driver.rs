@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use secrecy::SecretString;
+use tidegate_gemini::embedding::MOST_TEXTS;
 use tidegate_gemini::models;
 use tidegate_gemini::response::Usage;
 use tidegate_gemini::tokens::{Calibration, Estimate};
@@ -202,6 +203,9 @@ impl Driver {
         }
         let family = models::family(&request.model);
         let model = state.scheduler.model(family);
+        if request.method == Method::Embed {
+            state.scheduler.travel_together(model, MOST_TEXTS as u32);
+        }
         let family: Arc<str> = family.into();
         if let Some(memory) = &mut state.memory {
             memory.prepare(&mut state.scheduler, now, &family);
@@ -437,12 +441,14 @@ impl Driver {
         let Some(ticket) = state.tickets.get_mut(&job).filter(|ticket| ticket.trace.attempts == attempt) else { return };
         ticket.abort = None;
         ticket.trace.latency = now - ticket.started;
+        let reported = usage;
+        let usage = spent(&reported, &outcome, ticket.request.method, ticket.tokens);
         ticket.trace.usage.add(&usage);
         ticket.last = Last { answer, body, fault: fault.clone() };
         let (label, latency) = (ticket.request.label.clone(), ticket.trace.latency);
         let (seat, sent) = (ticket.seat.clone(), ticket.started);
         let (key, family, body) = (ticket.key, ticket.family.clone(), ticket.last.body.clone().unwrap_or_default());
-        learn(&mut state.calibration, &ticket.family, ticket.estimate(), &usage, ticket.last.body.as_deref());
+        learn(&mut state.calibration, &ticket.family, ticket.estimate(), &reported, ticket.last.body.as_deref());
         let project = self.keys[key.0 as usize].project;
         if stale_file && ticket.media.refusals < FREE_REFUSALS && self.desk.doubt(project, &ticket.request.body) {
             ticket.media.refusals += 1;
@@ -580,6 +586,12 @@ async fn called(driver: &Driver, call: Call) -> Result<Reply, TransportError> {
 fn is_of_key(setback: &Setback) -> bool {
     let Reading { outcome, .. } = classify(Method::Generate, &setback.clone().into_result(), &RetryOn::default());
     matches!(outcome, Outcome::KeyRejected(fault) if fault.scope == Scope::Key)
+}
+
+/// What an attempt cost. An embedding that does not tell it cost what it was estimated at, so that budgets hold.
+fn spent(reported: &Usage, outcome: &Outcome, method: Method, estimate: u64) -> Usage {
+    let silent = reported.input_tokens == 0 && matches!(outcome, Outcome::Done { .. });
+    if silent && method == Method::Embed { Usage::estimated(estimate) } else { reported.clone() }
 }
 
 /// What came back and what it means, with the key taken out of both. What a model said never saw the key and passes untouched.

@@ -12,12 +12,19 @@ use bytes::Bytes;
 use futures_util::future::{self, BoxFuture, FutureExt};
 use parking_lot::Mutex;
 use tidegate_gemini::embedding::{self, MOST_TEXTS};
+use tidegate_scheduler::Outcome;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::backend::{Backend, Call, Method, Reply, TransportError};
+use crate::classify::classify;
+use crate::retry_on::RetryOn;
 
-/// How long the first text waits for company: far less than a call takes, long enough for a whole batch to be started.
-const COMPANY: Duration = Duration::from_millis(5);
+/// A call leaves when no further text has come for so long: far less than a call takes.
+const QUIET: Duration = Duration::from_millis(5);
+/// The longest a text waits for company: its permit is running, and no more than a part of the scheduler's guard
+/// (half a second beside a minute) may pass between permit and call.
+const LONGEST: Duration = Duration::from_millis(40);
 /// The most bytes of texts in one call; the API takes far more, a call of this size is already worth its overhead.
 const MOST_BYTES: usize = 4 << 20;
 /// Texts that shared a refused call share the next with at most so many others, so that the faulty one is soon alone.
@@ -34,7 +41,7 @@ pub(crate) struct Packing {
 #[derive(Default)]
 struct Open {
     envelopes: HashMap<Address, Envelope>,
-    /// Texts of calls that were refused as malformed, and how often.
+    /// Texts of calls that were refused as malformed: 1 after a large one, 2 after a small one.
     suspects: HashMap<u64, u8>,
     /// Numbers the envelopes: one that was sent must not be closed again by its timer.
     last: u64,
@@ -55,6 +62,8 @@ struct Envelope {
     call: Call,
     bytes: usize,
     letters: Vec<Letter>,
+    /// When the last of them came.
+    latest: Instant,
 }
 
 struct Letter {
@@ -73,7 +82,7 @@ impl Packing {
         reply.await.unwrap_or_else(|_| Err(TransportError::Cut { reason: "the call it shared was dropped".to_string() }))
     }
 
-    /// Puts a text into the envelope of its kind; a full one is sent, a new one is sent a moment later.
+    /// Puts a text into the envelope of its kind; a full one is sent at once, any other when it gets no more company.
     fn put(&self, call: Call, reply_to: oneshot::Sender<Answer>) {
         // A text alone is always whole: only media make a body of pieces.
         let body = call.body.whole().cloned().unwrap_or_default();
@@ -98,9 +107,11 @@ impl Packing {
                 call: Call { method: Method::EmbedTogether, body: Bytes::new().into(), ..call },
                 bytes: 0,
                 letters: Vec::new(),
+                latest: Instant::now(),
             }
         });
         envelope.bytes += bytes;
+        envelope.latest = Instant::now();
         envelope.letters.push(letter);
         if envelope.letters.len() >= most {
             self.send(open.envelopes.remove(&address));
@@ -110,14 +121,15 @@ impl Packing {
     fn send_after(&self, address: Address, number: u64) {
         let (inner, open) = (self.inner.clone(), self.open.clone());
         tokio::spawn(async move {
-            tokio::time::sleep(COMPANY).await;
-            let due = {
-                let mut open = open.lock();
-                let is_same = open.envelopes.get(&address).is_some_and(|envelope| envelope.number == number);
-                if is_same { open.envelopes.remove(&address) } else { None }
-            };
-            if let Some(envelope) = due {
-                deliver(inner, open, envelope).await;
+            let last_call = Instant::now() + LONGEST;
+            let mut at = Instant::now() + QUIET;
+            loop {
+                tokio::time::sleep_until(at).await;
+                match take_when_due(&open, &address, number, last_call) {
+                    None => return,
+                    Some(Err(later)) => at = later,
+                    Some(Ok(envelope)) => return deliver(inner, open, envelope).await,
+                }
             }
         });
     }
@@ -142,6 +154,14 @@ impl Backend for Packing {
     }
 }
 
+/// The envelope of this number, or when to look again; `None` when it is gone.
+fn take_when_due(open: &Mutex<Open>, address: &Address, number: u64, last_call: Instant) -> Option<Result<Envelope, Instant>> {
+    let mut open = open.lock();
+    let envelope = open.envelopes.get(address).filter(|envelope| envelope.number == number)?;
+    let due = (envelope.latest + QUIET).min(last_call);
+    if due > Instant::now() { Some(Err(due)) } else { open.envelopes.remove(address).map(Ok) }
+}
+
 /// Sends an envelope and hands every text its part of the answer. It is dropped when nobody waits for it any more.
 async fn deliver(inner: Arc<dyn Backend>, open: Arc<Mutex<Open>>, envelope: Envelope) {
     let Envelope { mut call, mut letters, .. } = envelope;
@@ -158,7 +178,7 @@ async fn deliver(inner: Arc<dyn Backend>, open: Arc<Mutex<Open>>, envelope: Enve
             _ = gone => return,
         }
     };
-    note_suspects(&open, &letters, &answer);
+    let answer = note_suspects(&open, &letters, answer);
     let parts = match &answer {
         Ok(reply) if reply.status == 200 => embedding::unpack(&reply.body, letters.len()),
         _ => None,
@@ -177,20 +197,33 @@ async fn deliver(inner: Arc<dyn Backend>, open: Arc<Mutex<Open>>, envelope: Enve
     }
 }
 
-/// A refused call of several may be the fault of one: none of them is sure of its judgement before it went alone.
-fn note_suspects(open: &Mutex<Open>, letters: &[Letter], answer: &Answer) {
-    let marks: HashSet<u64> = letters.iter().map(|letter| mark(&letter.body)).collect();
+/// A call that was refused as malformed may be the fault of one text: who was in company is not judged, but soon goes alone.
+fn note_suspects(open: &Mutex<Open>, letters: &[Letter], answer: Answer) -> Answer {
+    let marks = || letters.iter().map(|letter| mark(&letter.body));
     let mut open = open.lock();
-    match answer {
-        Ok(reply) if reply.status == 400 && letters.len() > 1 => {
-            let one_by_one = letters.len() <= SUSPECTS;
-            for mark in marks {
-                let times = open.suspects.entry(mark).or_default();
-                *times = if one_by_one { 2 } else { (*times + 1).min(2) };
+    match &answer {
+        Ok(reply) if reply.status == 200 => {
+            for mark in marks() {
+                open.suspects.remove(&mark);
             }
+            answer
         }
-        _ => open.suspects.retain(|mark, _| !marks.contains(mark)),
+        Ok(Reply { status, .. }) if letters.len() > 1 && is_malformed(&answer) => {
+            let already = if letters.len() <= SUSPECTS { 2 } else { 1 };
+            for mark in marks().collect::<HashSet<_>>() {
+                open.suspects.entry(mark).and_modify(|times| *times = 2).or_insert(already);
+            }
+            Err(TransportError::Company { status: *status })
+        }
+        // Whoever was refused alone is marked as it was: the same text again must not draw others in.
+        _ => answer,
     }
+}
+
+/// True for a refusal for what a text holds, false for one for its model, its key or its quota.
+fn is_malformed(answer: &Answer) -> bool {
+    let is_the_texts = || matches!(classify(Method::Embed, answer, &RetryOn::default()).outcome, Outcome::TaskFailed(_));
+    matches!(answer, Ok(reply) if matches!(reply.status, 400 | 413)) && is_the_texts()
 }
 
 fn mark(body: &[u8]) -> u64 {

@@ -170,7 +170,14 @@ mod tests {
 
     fn usage(input: u64, output: u64, thinking: u64, cached: u64) -> Usage {
         let total_tokens = input + output + thinking;
-        Usage { input_tokens: input, output_tokens: output, thinking_tokens: thinking, cached_tokens: cached, total_tokens }
+        Usage {
+            input_tokens: input,
+            output_tokens: output,
+            thinking_tokens: thinking,
+            cached_tokens: cached,
+            total_tokens,
+            ..Usage::default()
+        }
     }
 
     fn nanos(model: &str, usage: &Usage, date: &str) -> Option<u64> {

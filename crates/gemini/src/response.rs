@@ -26,6 +26,9 @@ pub struct Usage {
     pub cached_tokens: u64,
     /// The API's own total.
     pub total_tokens: u64,
+    /// The part of the input that is our estimate, where the API does not tell what it counted (`gemini-embedding-001`).
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub estimated_tokens: u64,
 }
 
 impl Usage {
@@ -36,7 +39,18 @@ impl Usage {
         self.thinking_tokens = self.thinking_tokens.saturating_add(other.thinking_tokens);
         self.cached_tokens = self.cached_tokens.saturating_add(other.cached_tokens);
         self.total_tokens = self.total_tokens.saturating_add(other.total_tokens);
+        self.estimated_tokens = self.estimated_tokens.saturating_add(other.estimated_tokens);
     }
+
+    /// The cost of an answer that told none, by our own estimate.
+    pub fn estimated(tokens: u64) -> Usage {
+        Usage { input_tokens: tokens, total_tokens: tokens, estimated_tokens: tokens, ..Usage::default() }
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the form serde calls")]
+fn is_nothing(tokens: &u64) -> bool {
+    *tokens == 0
 }
 
 /// What a 200 is worth to the one who asked.
@@ -192,10 +206,24 @@ mod tests {
 
     #[test]
     fn usage_of_several_attempts_adds_up() {
-        let one = Usage { input_tokens: 1, output_tokens: 2, thinking_tokens: 3, cached_tokens: 4, total_tokens: 6 };
+        let one = Usage {
+            input_tokens: 1,
+            output_tokens: 2,
+            thinking_tokens: 3,
+            cached_tokens: 4,
+            total_tokens: 6,
+            estimated_tokens: 1,
+        };
         let mut sum = one.clone();
         sum.add(&one);
-        let twice = Usage { input_tokens: 2, output_tokens: 4, thinking_tokens: 6, cached_tokens: 8, total_tokens: 12 };
+        let twice = Usage {
+            input_tokens: 2,
+            output_tokens: 4,
+            thinking_tokens: 6,
+            cached_tokens: 8,
+            total_tokens: 12,
+            estimated_tokens: 2,
+        };
         assert_eq!(sum, twice);
         sum.add(&Usage { input_tokens: u64::MAX, ..Usage::default() });
         assert_eq!(sum.input_tokens, u64::MAX);

@@ -34,12 +34,19 @@ impl Scheduler {
             Outcome::KeyLimited(denied) => self.key_limited(now, id, &running, denied, actions),
             Outcome::KeyRejected(fault) => self.key_rejected(now, id, &running, &fault, actions),
             Outcome::TaskFailed(fault) => self.task_failed(now, id, &running, fault, actions),
+            Outcome::FailedInCompany => {
+                bucket.settle(running.permit, None);
+                bucket.succeeded(running.permit);
+                self.relist(running.bucket, now);
+                // Not even the bound of all attempts ends a prompt for what may be another's fault.
+                self.enqueue(now, id, actions);
+            }
             Outcome::HostRefused => {
                 let day = self.calendar.day(now);
                 self.quotas[running.bucket as usize].bucket.refund(running.permit, day);
                 self.relist(running.bucket, now);
                 match self.host.is_lasting() {
-                    true => self.count_transient(now, id, running.key, None, actions),
+                    true => self.count_transient(now, id, running.key, None, None, actions),
                     false => self.again(now, id, actions),
                 }
             }
@@ -92,8 +99,13 @@ impl Scheduler {
         let lane = &mut self.lanes[model.0 as usize];
         match outcome {
             Outcome::HostRefused => self.host.refused(now, running.permit.at),
+            Outcome::Transient { .. } if lane.company.shared_pause(now, running.permit.at).is_some() => {}
             Outcome::Transient { .. } => lane.breaker.failed(now),
-            Outcome::Done { .. } | Outcome::KeyLimited(_) | Outcome::KeyRejected(_) | Outcome::TaskFailed(_) => {
+            Outcome::Done { .. }
+            | Outcome::KeyLimited(_)
+            | Outcome::KeyRejected(_)
+            | Outcome::TaskFailed(_)
+            | Outcome::FailedInCompany => {
                 self.host.answered();
                 lane.breaker.answered();
                 lane.budget.earn();
@@ -111,13 +123,23 @@ impl Scheduler {
         actions: &mut Vec<Action>,
     ) {
         let quota = &mut self.quotas[running.bucket as usize];
+        let model = quota.model.0;
         quota.bucket.unanswered(running.permit);
         self.relist(running.bucket, now);
-        self.count_transient(now, id, running.key, retry_after, actions);
+        let shared = self.lanes[model as usize].company.shared_pause(now, running.permit.at);
+        self.count_transient(now, id, running.key, retry_after, shared, actions);
     }
 
-    /// Counts a fault of the API or the network against the bound of a prompt.
-    fn count_transient(&mut self, now: Timestamp, id: JobId, key: KeyId, hint: Option<Duration>, actions: &mut Vec<Action>) {
+    /// Counts a fault of the API or the network against the bound of a prompt. `shared` is the pause of others that had it.
+    fn count_transient(
+        &mut self,
+        now: Timestamp,
+        id: JobId,
+        key: KeyId,
+        hint: Option<Duration>,
+        shared: Option<Timestamp>,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.faults().transient += 1;
         let faults = job.faults().transient;
@@ -125,9 +147,14 @@ impl Scheduler {
         if faults >= self.settings.retry.max_transient_attempts {
             return self.complete(now, id, Verdict::Upstream, actions);
         }
+        if let Some(until) = shared {
+            return self.pause_until(now, id, key, until, actions);
+        }
         // Without a repetition left in the budget the prompt waits as long as any may.
         let nth = if self.lanes[lane].budget.spend() { faults } else { u32::MAX };
-        self.pause(now, id, key, nth, hint, actions);
+        let until = now + self.backoff().pause(nth, hint, &mut self.rng);
+        self.lanes[lane].company.paused(now, until);
+        self.pause_until(now, id, key, until, actions);
     }
 
     fn key_limited(&mut self, now: Timestamp, id: JobId, running: &Running, denied: Denied, actions: &mut Vec<Action>) {
@@ -182,7 +209,8 @@ impl Scheduler {
         if !fault.retry || faults >= self.settings.retry.max_task_attempts {
             return self.complete(now, id, Verdict::TaskFailed, actions);
         }
-        self.pause(now, id, running.key, faults, None, actions);
+        let until = now + self.backoff().pause(faults, None, &mut self.rng);
+        self.pause_until(now, id, running.key, until, actions);
     }
 
     /// Back to its old place in the queue, at once.
@@ -193,14 +221,16 @@ impl Scheduler {
         self.enqueue(now, id, actions);
     }
 
-    /// Back to its old place in the queue after a pause, if possible with another key.
-    fn pause(&mut self, now: Timestamp, id: JobId, key: KeyId, nth: u32, hint: Option<Duration>, actions: &mut Vec<Action>) {
+    fn backoff(&self) -> Backoff {
+        let retry = &self.settings.retry;
+        Backoff { initial: retry.initial_backoff, max: retry.max_backoff }
+    }
+
+    /// Back to its old place in the queue at `until`, if possible with another key.
+    fn pause_until(&mut self, now: Timestamp, id: JobId, key: KeyId, until: Timestamp, actions: &mut Vec<Action>) {
         if self.attempts_spent(id) {
             return self.complete(now, id, Verdict::AttemptsSpent, actions);
         }
-        let retry = &self.settings.retry;
-        let backoff = Backoff { initial: retry.initial_backoff, max: retry.max_backoff };
-        let until = now + backoff.pause(nth, hint, &mut self.rng);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.faults().avoid = Some((key, until + AVOID));
         job.state = State::Paused(until);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::breaker::{Breaker, RetryBudget};
+use crate::company::Company;
 use crate::day::Span;
 use crate::job::{JobId, Place};
 use crate::key::KeyId;
@@ -87,6 +88,7 @@ pub(crate) struct Lane {
     pub queue: BTreeMap<Place, Entry>,
     pub breaker: Breaker,
     pub budget: RetryBudget,
+    pub company: Company,
     /// Buckets that can still serve, ever.
     pub live: usize,
     /// The most tokens a prompt may have; `None` when some bucket has no such limit.
@@ -133,6 +135,7 @@ impl Lane {
             queue: BTreeMap::new(),
             breaker: Breaker::default(),
             budget: RetryBudget::default(),
+            company: Company::default(),
             live: 0,
             most_tokens: Some(0),
             ready: BTreeSet::new(),

@@ -6,6 +6,7 @@
 
 mod backoff;
 mod breaker;
+mod company;
 mod day;
 mod dispatch;
 mod ending;

@@ -105,6 +105,8 @@ pub enum Outcome {
     KeyRejected(KeyFault),
     /// The prompt's own fault: counted.
     TaskFailed(TaskFault),
+    /// One of several prompts that shared a call is at fault, and nobody knows which: uncounted, asked again in smaller company.
+    FailedInCompany,
     /// The host's front door answered with a page for robots: nobody's fault here, and uncounted.
     HostRefused,
     /// The API's or the network's fault.

@@ -37,6 +37,7 @@ impl Scheduler {
             Outcome::KeyRejected(_)
             | Outcome::KeyLimited(_)
             | Outcome::TaskFailed(_)
+            | Outcome::FailedInCompany
             | Outcome::HostRefused
             | Outcome::Transient { .. } => self.probe_lost(now, id),
         }

@@ -119,6 +119,8 @@ pub(crate) struct Bucket {
     last_sent: Timestamp,
     in_flight: u32,
     most_in_flight: u32,
+    /// How many prompts may share a call: these need no distance from each other.
+    pub prompts_per_call: u32,
 }
 
 const REQUESTS: usize = 0;
@@ -154,6 +156,7 @@ impl Bucket {
             last_sent: Timestamp::ZERO,
             in_flight: 0,
             most_in_flight: FIRST_IN_FLIGHT,
+            prompts_per_call: 1,
         }
     }
 
@@ -266,7 +269,8 @@ impl Bucket {
         if let Some(limit) = self.limits.rpm {
             let usable = limit - limit / PART_FOR_STALLS;
             add(self.window.room_for_request(now, usable, self.shape).at, Reason::Quota(Dimension::Rpm));
-            add(self.window.room_in_slot(now, MOST_IN_SLOT.max(limit / SLOTS_FOR_ALL), self.shape), Reason::Pacing);
+            let most = (limit / SLOTS_FOR_ALL).max(MOST_IN_SLOT).max(u64::from(self.prompts_per_call));
+            add(self.window.room_in_slot(now, most, self.shape), Reason::Pacing);
             add(self.last_sent + self.spacing(now, limit), Reason::Pacing);
             if self.bursts[REQUESTS] < 1.0 {
                 add(self.pacers[REQUESTS].ready(now, 1, pace(rules, limit, self.bursts[REQUESTS])), Reason::Pacing);
@@ -336,10 +340,10 @@ impl Bucket {
         [held, spent, parked].into_iter().flatten().max_by_key(|(pause, _)| pause.until)
     }
 
-    /// Sends keep min(10 ms, 1 s / L) apart until a whole window has passed without a refusal.
+    /// Sends keep min(10 ms, 1 s / L) apart until a whole window has passed without a refusal; prompts of one call are one send.
     fn spacing(&self, now: Timestamp, limit: u64) -> Duration {
         let proven = self.clean_since.is_some_and(|since| now >= since + self.shape.span());
-        if proven || self.clean_since.is_none() {
+        if proven || self.clean_since.is_none() || self.prompts_per_call > 1 {
             return Duration::ZERO;
         }
         UNPROVEN_SPACING.min(Duration::from_secs(1) / u32::try_from(limit.max(1)).unwrap_or(u32::MAX))

@@ -155,6 +155,15 @@ impl Scheduler {
         model
     }
 
+    /// From now on up to `most` prompts of this model share a call: as many may leave at the same moment, and a fault they have
+    /// in common is one fault. Quotas go on counting prompts.
+    pub fn travel_together(&mut self, model: ModelId, most: u32) {
+        let Some(lane) = self.lanes.get_mut(model.0 as usize).filter(|lane| lane.company.most != most) else { return };
+        lane.company.most = most;
+        let quotas = self.quotas.iter_mut().filter(|quota| quota.model == model);
+        quotas.for_each(|quota| quota.bucket.prompts_per_call = most);
+    }
+
     /// From now on nothing is started: the driver is closing down.
     pub fn close(&mut self) {
         self.closed = true;

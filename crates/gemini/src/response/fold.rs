@@ -138,6 +138,7 @@ fn usage(counts: &Value) -> Usage {
         thinking_tokens: count("thoughtsTokenCount"),
         cached_tokens: count("cachedContentTokenCount"),
         total_tokens: count("totalTokenCount"),
+        estimated_tokens: 0,
     }
 }
 

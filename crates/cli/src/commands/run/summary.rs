@@ -151,7 +151,8 @@ impl Account {
         let usage = &self.status.stats.usage;
         let thinking =
             if usage.thinking_tokens > 0 { format!(", {} thinking", grouped(usage.thinking_tokens)) } else { String::new() };
-        format!("tokens: {} in, {} out{thinking}", grouped(usage.input_tokens), grouped(usage.output_tokens))
+        let estimated = if usage.estimated_tokens > 0 { " (estimated)" } else { "" };
+        format!("tokens: {} in{estimated}, {} out{thinking}", grouped(usage.input_tokens), grouped(usage.output_tokens))
     }
 
     /// Use of the day's quota, where there is a limit.
