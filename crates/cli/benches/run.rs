@@ -1,7 +1,8 @@
 //! How fast `tidegate run` is, with its journal on, beside a plain hyper loop and a load generator, against an upstream
 //! that has no quota. Prints requests a second, CPU a request and peak memory. Run: `cargo bench -p tidegate --bench run`.
 //!
-//! `cargo bench -p tidegate --bench run -- million` adds the run of 1,000,000 prompts of 1 KB.
+//! `cargo bench -p tidegate --bench run -- million` adds the run of 1,000,000 prompts of 1 KB,
+//! `cargo bench -p tidegate --bench run -- embed` is `tidegate embed` alone, beside one call for each text.
 //! The load generator is `oha`; it is left out where it is not installed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
@@ -24,11 +25,15 @@ fn main() {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["upstream", latency] => upstream(Duration::from_millis(latency.parse().unwrap())),
         ["loop", url, requests, concurrency] => plain_loop(url, requests.parse().unwrap(), concurrency.parse().unwrap()),
+        ["embed"] => embed(),
         ["million"] => {
             compare();
             million();
         }
-        _ => compare(),
+        _ => {
+            compare();
+            embed();
+        }
     }
 }
 
@@ -51,6 +56,45 @@ fn compare() {
             row("tidegate run", latency, concurrency, requests, &ours, &plain);
         }
     }
+}
+
+/// 10,000 texts in packed calls, beside the same number of calls with one text each in a plain loop.
+fn embed() {
+    const TEXTS: usize = 10_000;
+    println!("{:<22} {:>8} {:>8} {:>8} {:>11} {:>10}", "vectors of 768", "latency", "texts", "calls", "texts/s", "peak MB");
+    for latency in [0, 50] {
+        let upstream = Upstream::start(latency);
+        let one_by_one = measure(itself().args(["loop", &upstream.url, &TEXTS.to_string(), "64"]));
+        let line = |name: &str, calls: u64, figures: &Figures| {
+            let (rate, peak) = (TEXTS as f64 / figures.wall.as_secs_f64(), figures.peak_kb as f64 / 1024.0);
+            println!("{name:<22} {latency:>5} ms {TEXTS:>8} {calls:>8} {rate:>11.0} {peak:>10.1}");
+        };
+        line("a call for each, 64", TEXTS as u64, &one_by_one);
+        let (calls, packed) = packed(TEXTS, latency);
+        line("tidegate embed", calls, &packed);
+    }
+}
+
+/// `tidegate embed` against the simulator, which is no faster than an API: it makes its vectors. Calls and figures.
+fn packed(texts: usize, latency: u64) -> (u64, Figures) {
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = format!(
+        "accept_any_key = true\n[limits.\"*\"]\nrpm = 1000000000\n[latency]\nbase = {{ constant = {latency} }}\nper_output_token = 0.0\n\
+         [[projects]]\nname = \"one\"\nkeys = [\"a-key-for-the-bench-of-thirty-chars\"]\n"
+    );
+    std::fs::write(folder.path().join("open.toml"), scenario).unwrap();
+    write_prompts(&folder.path().join("in.jsonl"), texts);
+    let summary = folder.path().join("summary.json");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command
+        .current_dir(folder.path())
+        .args(["embed", "in.jsonl", "-o", "out.jsonl", "--sim=open.toml", "--dimensions", "768", "--json", "-q"])
+        .args(["--progress", "none"])
+        .stdout(std::fs::File::create(&summary).unwrap());
+    let figures = measure(&mut command);
+    let account: serde_json::Value = serde_json::from_slice(&std::fs::read(&summary).unwrap()).unwrap();
+    assert_eq!(account["counts"]["ok"], texts);
+    (account["sim"]["embeddings"]["calls"].as_u64().unwrap(), figures)
 }
 
 fn million() {

@@ -310,6 +310,58 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn nobody_is_judged_in_company_and_the_faulty_one_alone_hears_what_the_api_said() {
+        let recorder = Recorder::default();
+        let packing = Packing::new(Arc::new(recorder));
+        let key = Arc::new(SecretString::from("one"));
+        let mut answers = Vec::new();
+        for _attempt in 0..3 {
+            answers = future::join_all([12, 13].map(|n| packing.call(text(n, &key)))).await;
+            if vector(&answers[0]).is_none() {
+                assert!(answers.iter().all(|answer| *answer.as_ref().unwrap_err() == TransportError::Company { status: 400 }));
+            }
+        }
+        assert_eq!((vector(&answers[0]), answers[1].as_ref().unwrap().status), (Some(12), 400));
+        let again = future::join_all([13, 14].map(|n| packing.call(text(n, &key)))).await;
+        assert_eq!(vector(&again[1]), Some(14), "the same text again draws nobody in");
+    }
+
+    #[test]
+    fn only_a_texts_own_fault_is_shared() {
+        let refused = |status, reason: &str| {
+            let details =
+                json!([{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "googleapis.com"}]);
+            let body = json!({"error": {"code": status, "status": "INVALID_ARGUMENT", "message": "no", "details": details}});
+            Ok(Reply { status, content_type: None, retry_after: None, body: body.to_string().into() })
+        };
+        assert!(is_malformed(&refused(400, "OTHER")));
+        assert!(!is_malformed(&refused(400, "API_KEY_INVALID")), "a dead key is the key's");
+        assert!(!is_malformed(&refused(404, "OTHER")), "a model that is not there is nobody's");
+        assert!(!is_malformed(&Err(TransportError::Key)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trickle_of_texts_shares_calls_and_none_waits_longer_than_it_may() {
+        let recorder = Recorder::default();
+        let sizes = recorder.sizes.clone();
+        let packing = Arc::new(Packing::new(Arc::new(recorder)));
+        let key = Arc::new(SecretString::from("one"));
+        let trickle = (100..150).map(|n| {
+            let (packing, key) = (packing.clone(), key.clone());
+            async move {
+                tokio::time::sleep(Duration::from_millis(3) * (n - 100)).await;
+                packing.call(text(u64::from(n), &key)).await
+            }
+        });
+        let began = Instant::now();
+        let answers = future::join_all(trickle).await;
+        assert!(answers.iter().all(|answer| vector(answer).is_some()));
+        assert!(sizes.lock().iter().all(|size| *size <= 14), "a call every 40 ms: {:?}", sizes.lock());
+        assert!(sizes.lock().len() <= 5, "{:?}", sizes.lock());
+        assert!(began.elapsed() <= Duration::from_millis(147 + 40 + 100), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_call_nobody_waits_for_is_not_sent() {
         let recorder = Recorder::default();
         let sizes = recorder.sizes.clone();
