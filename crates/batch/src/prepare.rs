@@ -25,7 +25,7 @@ use crate::summary::{Counts, ProgressSink, Summary};
 pub(crate) enum Preparation {
     Ready(Box<Prepared>),
     /// Stopped by the caller before anything was changed.
-    Stopped(Summary),
+    Stopped(Box<Summary>),
 }
 
 /// A run about to ask.
@@ -78,7 +78,8 @@ pub(crate) fn prepare(
     };
     let stopped = |counts: Counts, warnings| {
         let outstanding = counts.outstanding();
-        Ok(Preparation::Stopped(Summary { counts, outstanding, stopped: control.reason(), warnings, ..Summary::default() }))
+        let summary = Summary { counts, outstanding, stopped: control.reason(), warnings, ..Summary::default() };
+        Ok(Preparation::Stopped(Box::new(summary)))
     };
     let mut counts = Counts::default();
     let inputs = if index.is_empty() { Some(inputs) } else { home.spool(inputs, control, sink)? };

@@ -145,7 +145,7 @@ pub async fn run(
     };
     let prepared = match preparation {
         Preparation::Ready(prepared) => *prepared,
-        Preparation::Stopped(summary) => return Ok(summary),
+        Preparation::Stopped(summary) => return Ok(*summary),
     };
     for warning in &prepared.warnings {
         sink.update(Update::Warning(warning));

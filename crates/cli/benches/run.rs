@@ -58,7 +58,7 @@ fn compare() {
     }
 }
 
-/// 10,000 texts in packed calls, beside the same number of calls with one text each in a plain loop.
+/// 10,000 texts in packed calls, beside a plain loop of one call each whose answers are short, not vectors: what calls alone cost.
 fn embed() {
     const TEXTS: usize = 10_000;
     println!("{:<22} {:>8} {:>8} {:>8} {:>11} {:>10}", "vectors of 768", "latency", "texts", "calls", "texts/s", "peak MB");
