@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn flags_of_later_versions_do_not_exist() {
-        for flag in ["--expect-json", "--json-schema", "--redis"] {
+        for flag in ["--redis", "--distributed"] {
             let parsed = Arguments::try_parse_from(["tidegate", "run", "a", "-o", "b", flag, "x"]);
             assert_eq!(parsed.map(|_| ()).unwrap_err().kind(), clap::error::ErrorKind::UnknownArgument, "{flag}");
         }
