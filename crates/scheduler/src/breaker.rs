@@ -1,11 +1,14 @@
 //! A breaker for each model: when the API fails over and over, whatever the key, calls stop but for one that probes.
 //!
-//! It counts faults in a row and not a rate: answers of any other kind show that the model is there. It holds prompts back
-//! for half a minute at most; after that, and until the model has answered again, each meets its own bound of attempts.
+//! It counts faults in a row and not a rate: answers of any other kind show that the model is there. It holds one prompt
+//! back for half a minute in all, however often it opens; a prompt that has waited so long goes out in any case, some of
+//! them a second, and meets its own bound of attempts.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::time::Timestamp;
+use crate::job::JobId;
+use crate::time::{Timestamp, micros};
 
 /// Faults in a row that open it.
 const TRIP: u32 = 5;
@@ -14,8 +17,10 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long a probe may take before another is sent.
 const PROBE_PATIENCE: Duration = Duration::from_secs(10);
-/// The longest that prompts are held back in all, from the moment it opened.
-const LONGEST_HOLD: Duration = Duration::from_secs(30);
+/// The longest that one prompt is held back in all, in milliseconds.
+const LONGEST_HOLD: i32 = 30_000;
+/// Time between two calls of prompts that have waited so long: a dead model gets three hundred a minute at most.
+const BETWEEN_IMPATIENT: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum State {
@@ -33,7 +38,12 @@ pub(crate) struct Breaker {
     state: State,
     streak: u32,
     pauses: u32,
+    /// Since when it holds prompts back this time.
     opened: Timestamp,
+    /// Milliseconds of all the times before; wraps after weeks, and only differences count.
+    held: i32,
+    /// The next call of a prompt that has waited long enough.
+    next_impatient: Timestamp,
 }
 
 impl Breaker {
@@ -41,13 +51,29 @@ impl Breaker {
     pub(crate) fn holds_until(&self) -> Option<Timestamp> {
         match self.state {
             State::Closed => None,
-            State::Open(until) | State::Probing(until) => Some(until.min(self.opened + LONGEST_HOLD)),
+            State::Open(until) | State::Probing(until) => Some(until),
         }
     }
 
-    /// The model answered, well or not.
-    pub(crate) fn answered(&mut self) {
-        *self = Breaker::default();
+    /// Milliseconds for which it has held prompts back so far.
+    pub(crate) fn held(&self, now: Timestamp) -> i32 {
+        let open = if self.state == State::Closed { 0 } else { micros(now - self.opened).div_ceil(1_000) };
+        self.held.wrapping_add(i32::try_from(open).unwrap_or(i32::MAX))
+    }
+
+    /// When a prompt may go that has waited since [`Breaker::held`] was `from`; `None` when closed.
+    pub(crate) fn lets_go(&self, from: i32) -> Option<Timestamp> {
+        let probe = self.holds_until()?;
+        let left = LONGEST_HOLD.saturating_sub(self.held.wrapping_sub(from));
+        let patience = self.opened + Duration::from_millis(u64::try_from(left).unwrap_or(0));
+        Some(probe.min(patience.max(self.next_impatient)))
+    }
+
+    /// The model answered, well or not; true when that closes it.
+    pub(crate) fn answered(&mut self, now: Timestamp) -> bool {
+        let open = self.state != State::Closed;
+        *self = Breaker { held: self.held(now), ..Breaker::default() };
+        open
     }
 
     /// A fault of the API or the network.
@@ -72,8 +98,10 @@ impl Breaker {
 
     /// A call goes out.
     pub(crate) fn started(&mut self, now: Timestamp) {
-        if matches!(self.state, State::Open(until) | State::Probing(until) if until <= now) {
-            self.state = State::Probing(now + PROBE_PATIENCE);
+        match self.state {
+            State::Closed => {}
+            State::Open(until) | State::Probing(until) if until <= now => self.state = State::Probing(now + PROBE_PATIENCE),
+            State::Open(_) | State::Probing(_) => self.next_impatient = now + BETWEEN_IMPATIENT,
         }
     }
 }
@@ -133,33 +161,58 @@ impl HostPause {
     }
 }
 
-/// How many repetitions a broken upstream gets: one for every five answers, and some to begin with.
+/// How many repetitions a broken upstream gets: one for every good answer, and some to begin with. So an upstream that
+/// answers half of its calls keeps all its prompts going, and a dead one is hardly asked twice.
 #[derive(Debug)]
 pub(crate) struct RetryBudget {
-    fifths: u32,
+    left: u32,
+    /// Prompts that wait for a repetition to be earned: the end of the usual pause of each, and the latest it waits.
+    waiting: BTreeSet<(Timestamp, Timestamp, JobId)>,
 }
 
 const FIRST_RETRIES: u32 = 50;
 const MOST_RETRIES: u32 = 500;
-const ANSWERS_PER_RETRY: u32 = 5;
 
 impl Default for RetryBudget {
     fn default() -> RetryBudget {
-        RetryBudget { fifths: FIRST_RETRIES * ANSWERS_PER_RETRY }
+        RetryBudget { left: FIRST_RETRIES, waiting: BTreeSet::new() }
     }
 }
 
+/// A prompt that need not wait any longer than usual.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Earned {
+    pub job: JobId,
+    /// When it would have gone, and when it goes.
+    pub from: Timestamp,
+    pub to: Timestamp,
+}
+
 impl RetryBudget {
-    /// An answer came: a part of a repetition is earned.
-    pub(crate) fn earn(&mut self) {
-        self.fifths = (self.fifths + 1).min(MOST_RETRIES * ANSWERS_PER_RETRY);
+    /// A good answer came: the first that waits may be repeated, or somebody later. Whom it names may have gone meanwhile.
+    pub(crate) fn earn(&mut self) -> Option<Earned> {
+        match self.waiting.pop_first() {
+            Some((to, from, job)) => Some(Earned { job, from, to }),
+            None => {
+                self.left = (self.left + 1).min(MOST_RETRIES);
+                None
+            }
+        }
     }
 
-    /// Spends one repetition; false when none is left, and the prompt should take the longest pause.
+    /// Spends one repetition; false when none is left.
     pub(crate) fn spend(&mut self) -> bool {
-        let left = self.fifths.checked_sub(ANSWERS_PER_RETRY);
-        self.fifths = left.unwrap_or(self.fifths);
+        let left = self.left.checked_sub(1);
+        self.left = left.unwrap_or(0);
         left.is_some()
+    }
+
+    /// A prompt pauses until `latest`, or until `usual` when a repetition is earned before.
+    pub(crate) fn wait(&mut self, now: Timestamp, job: JobId, usual: Timestamp, latest: Timestamp) {
+        while self.waiting.first().is_some_and(|&(_, latest, _)| latest <= now) {
+            self.waiting.pop_first();
+        }
+        self.waiting.insert((usual, latest, job));
     }
 }
 
@@ -186,8 +239,9 @@ mod tests {
         assert_eq!(breaker.holds_until(), None);
         breaker.failed(NOW);
         assert_eq!(breaker.holds_until(), Some(NOW + Duration::from_secs(1)));
-        breaker.answered();
+        assert!(breaker.answered(NOW));
         assert_eq!(breaker.holds_until(), None);
+        assert!(!breaker.answered(NOW), "it was closed");
     }
 
     #[test]
@@ -202,16 +256,40 @@ mod tests {
         assert_eq!(breaker.holds_until(), Some(probe + Duration::from_secs(2)));
     }
 
-    #[test]
-    fn it_holds_nobody_longer_than_half_a_minute() {
-        let mut breaker = tripped();
-        let mut now = NOW;
-        while now < NOW + Duration::from_secs(60) {
-            now = breaker.holds_until().map_or(NOW + Duration::from_secs(60), |until| until.max(now + Duration::from_millis(1)));
-            breaker.started(now);
+    /// Holds prompts back for so many seconds from `now` on, probes failing, and closes.
+    fn hold(breaker: &mut Breaker, now: Timestamp, seconds: u64) {
+        for _ in 0..TRIP {
             breaker.failed(now);
-            assert!(breaker.holds_until().is_none_or(|until| until <= NOW + LONGEST_HOLD));
         }
+        breaker.answered(now + Duration::from_secs(seconds));
+    }
+
+    #[test]
+    fn half_a_minute_is_counted_over_all_the_times_it_opens() {
+        let mut breaker = Breaker::default();
+        let from = breaker.held(NOW);
+        hold(&mut breaker, NOW, 12);
+        hold(&mut breaker, NOW + Duration::from_secs(100), 17);
+        assert_eq!(breaker.lets_go(from), None);
+        let again = NOW + Duration::from_secs(200);
+        let late = breaker.held(again);
+        hold(&mut breaker, again, 0);
+        for _ in 0..TRIP {
+            breaker.failed(again);
+        }
+        breaker.started(again + Duration::from_secs(1));
+        assert_eq!(breaker.lets_go(from), Some(again + Duration::from_secs(1)), "29 s are gone");
+        assert_eq!(breaker.lets_go(late), Some(again + Duration::from_secs(11)), "a new one waits for the probe");
+    }
+
+    #[test]
+    fn those_who_waited_long_enough_go_one_by_one() {
+        let mut breaker = tripped();
+        let from = breaker.held(NOW).wrapping_sub(LONGEST_HOLD);
+        assert_eq!(breaker.lets_go(from), Some(NOW));
+        breaker.started(NOW);
+        assert_eq!(breaker.lets_go(from), Some(NOW + BETWEEN_IMPATIENT));
+        assert_eq!(breaker.holds_until(), Some(NOW + Duration::from_secs(1)), "that was no probe");
     }
 
     #[test]
@@ -234,12 +312,23 @@ mod tests {
     }
 
     #[test]
-    fn repetitions_are_a_fifth_of_what_goes_well_after_a_few() {
+    fn repetitions_are_as_many_as_good_answers_beside_a_few() {
         let mut budget = RetryBudget::default();
         assert_eq!((0..100).filter(|_| budget.spend()).count(), 50);
-        for _ in 0..10 {
-            budget.earn();
-        }
-        assert_eq!((0..100).filter(|_| budget.spend()).count(), 2);
+        (0..10).for_each(|_| assert_eq!(budget.earn(), None));
+        assert_eq!((0..100).filter(|_| budget.spend()).count(), 10);
+    }
+
+    #[test]
+    fn a_good_answer_goes_to_the_prompt_whose_usual_pause_ends_first() {
+        let mut budget = RetryBudget::default();
+        while budget.spend() {}
+        let after = |seconds| NOW + Duration::from_secs(seconds);
+        budget.wait(NOW, JobId(1), after(4), after(60));
+        budget.wait(NOW, JobId(2), after(2), after(50));
+        assert_eq!(budget.earn(), Some(Earned { job: JobId(2), from: after(50), to: after(2) }));
+        budget.wait(after(60), JobId(3), after(61), after(99));
+        assert_eq!(budget.earn(), Some(Earned { job: JobId(3), from: after(99), to: after(61) }), "the first has gone");
+        assert_eq!(budget.earn(), None);
     }
 }

@@ -125,7 +125,12 @@ impl Scheduler {
         if !self.settings.pacing.call_interval.is_zero() {
             self.next_call = now + self.settings.pacing.call_interval;
         }
-        self.lanes[number].breaker.started(now);
+        let breaker = &mut self.lanes[number].breaker;
+        let held = breaker.held(now).wrapping_sub(entry.held_from);
+        if held > 0 {
+            job.faults().held = held;
+        }
+        breaker.started(now);
         self.host.started(now);
         job.attempts += 1;
         job.state = State::Running(Box::new(Running { bucket, key, permit, seat, worker }));

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backoff::Backoff;
+use crate::breaker::Earned;
 use crate::event::Action;
-use crate::job::{JobId, Running, State};
+use crate::job::{JobId, ModelId, Running, State};
 use crate::key::KeyId;
-use crate::outcome::{Denied, KeyFault, Outcome, Scope, TaskFault, Verdict};
+use crate::outcome::{Denied, KeyFault, Outcome, Reason, Scope, TaskFault, Verdict};
 use crate::quota::Hold;
 use crate::scheduler::Scheduler;
 use crate::time::Timestamp;
@@ -21,7 +22,7 @@ impl Scheduler {
         if outcome == Outcome::Postponed {
             return self.postponed(now, id, &running);
         }
-        self.note_health(now, &running, &outcome);
+        self.note_health(now, &running, &outcome, actions);
         self.note_probe(now, id, &outcome, actions);
         let bucket = &mut self.quotas[running.bucket as usize].bucket;
         match outcome {
@@ -94,7 +95,7 @@ impl Scheduler {
     }
 
     /// What an outcome says of the host and of the model.
-    fn note_health(&mut self, now: Timestamp, running: &Running, outcome: &Outcome) {
+    fn note_health(&mut self, now: Timestamp, running: &Running, outcome: &Outcome, actions: &mut Vec<Action>) {
         let model = self.quotas[running.bucket as usize].model;
         let lane = &mut self.lanes[model.0 as usize];
         match outcome {
@@ -107,10 +108,40 @@ impl Scheduler {
             | Outcome::TaskFailed(_)
             | Outcome::FailedInCompany => {
                 self.host.answered();
-                lane.breaker.answered();
-                lane.budget.earn();
+                if lane.breaker.answered(now) {
+                    self.look_after_hold(now, model);
+                }
             }
             Outcome::Postponed => {}
+        }
+        if matches!(outcome, Outcome::Done { .. } | Outcome::TaskFailed(_)) {
+            self.earn_repetition(now, model, actions);
+        }
+    }
+
+    /// A breaker has closed: quotas that found nobody who had waited long enough find everybody now.
+    fn look_after_hold(&mut self, now: Timestamp, model: ModelId) {
+        for bucket in self.lanes[model.0 as usize].all_starved() {
+            let why = self.quotas[bucket as usize].standing.why;
+            if why.is_some_and(|why| why.reason == Reason::Breaker) {
+                self.relist(bucket, now);
+            }
+        }
+    }
+
+    /// A good answer earns a repetition: a prompt that waits for one goes after its usual pause.
+    fn earn_repetition(&mut self, now: Timestamp, model: ModelId, actions: &mut Vec<Action>) {
+        while let Some(Earned { job: id, from, to }) = self.lanes[model.0 as usize].budget.earn() {
+            let Some(job) = self.jobs.get_mut(&id) else { continue };
+            if !matches!(job.state, State::Paused(until) if until == from) {
+                continue;
+            }
+            let until = to.max(now);
+            job.state = State::Paused(until);
+            self.paused.remove(&(from, id));
+            self.paused.insert((until, id));
+            actions.push(Action::Retry { job: id, until });
+            return;
         }
     }
 
@@ -148,13 +179,19 @@ impl Scheduler {
             return self.complete(now, id, Verdict::Upstream, actions);
         }
         if let Some(until) = shared {
-            return self.pause_until(now, id, key, until, actions);
+            return self.pause(now, id, key, until, actions);
         }
-        // Without a repetition left in the budget the prompt waits as long as any may.
-        let nth = if self.lanes[lane].budget.spend() { faults } else { u32::MAX };
-        let until = now + self.backoff().pause(nth, hint, &mut self.rng);
+        let usual = now + self.backoff(faults, hint);
+        let until = if self.lanes[lane].budget.spend() {
+            usual
+        } else {
+            // Until a good answer earns it a repetition, the prompt waits as long as any may.
+            let latest = usual.max(now + self.backoff(u32::MAX, hint));
+            self.lanes[lane].budget.wait(now, id, usual, latest);
+            latest
+        };
         self.lanes[lane].company.paused(now, until);
-        self.pause_until(now, id, key, until, actions);
+        self.pause(now, id, key, until, actions);
     }
 
     fn key_limited(&mut self, now: Timestamp, id: JobId, running: &Running, denied: Denied, actions: &mut Vec<Action>) {
@@ -209,8 +246,8 @@ impl Scheduler {
         if !fault.retry || faults >= self.settings.retry.max_task_attempts {
             return self.complete(now, id, Verdict::TaskFailed, actions);
         }
-        let until = now + self.backoff().pause(faults, None, &mut self.rng);
-        self.pause_until(now, id, running.key, until, actions);
+        let until = now + self.backoff(faults, None);
+        self.pause(now, id, running.key, until, actions);
     }
 
     /// Back to its old place in the queue, at once.
@@ -221,13 +258,8 @@ impl Scheduler {
         self.enqueue(now, id, actions);
     }
 
-    fn backoff(&self) -> Backoff {
-        let retry = &self.settings.retry;
-        Backoff { initial: retry.initial_backoff, max: retry.max_backoff }
-    }
-
-    /// Back to its old place in the queue at `until`, if possible with another key.
-    fn pause_until(&mut self, now: Timestamp, id: JobId, key: KeyId, until: Timestamp, actions: &mut Vec<Action>) {
+    /// Back to its old place in the queue after a pause, if possible with another key.
+    fn pause(&mut self, now: Timestamp, id: JobId, key: KeyId, until: Timestamp, actions: &mut Vec<Action>) {
         if self.attempts_spent(id) {
             return self.complete(now, id, Verdict::AttemptsSpent, actions);
         }
@@ -236,6 +268,11 @@ impl Scheduler {
         job.state = State::Paused(until);
         self.paused.insert((until, id));
         actions.push(Action::Retry { job: id, until });
+    }
+
+    fn backoff(&mut self, nth: u32, hint: Option<Duration>) -> Duration {
+        let retry = &self.settings.retry;
+        Backoff { initial: retry.initial_backoff, max: retry.max_backoff }.pause(nth, hint, &mut self.rng)
     }
 
     fn attempts_spent(&self, id: JobId) -> bool {

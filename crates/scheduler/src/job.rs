@@ -70,6 +70,8 @@ pub(crate) struct Job {
 pub(crate) struct Faults {
     pub task: u32,
     pub transient: u32,
+    /// Milliseconds for which an open breaker held it back.
+    pub held: i32,
     /// A key to be spared for a while: the last attempt there failed by the prompt's own fault or an unclear one.
     pub avoid: Option<(KeyId, Timestamp)>,
 }

@@ -21,6 +21,8 @@ pub(crate) const LOOK_AHEAD: usize = 64;
 pub(crate) struct Entry {
     pub job: JobId,
     pub weight: Weight,
+    /// What the breaker's account of held time showed when it came, less what it had been held before.
+    pub held_from: i32,
     history: Option<Box<History>>,
 }
 
@@ -36,9 +38,9 @@ struct History {
 }
 
 impl Entry {
-    pub(crate) fn new(job: JobId, weight: Weight, avoid: Option<(KeyId, Timestamp)>) -> Entry {
+    pub(crate) fn new(job: JobId, weight: Weight, avoid: Option<(KeyId, Timestamp)>, held_from: i32) -> Entry {
         let history = avoid.map(|avoid| Box::new(History { avoid: Some(avoid), ..History::default() }));
-        Entry { job, weight, history }
+        Entry { job, weight, held_from, history }
     }
 
     /// The key to be spared, and until when.
@@ -145,9 +147,12 @@ impl Lane {
         }
     }
 
-    /// What keeps all buckets from serving: the breaker of the model.
+    /// What keeps all buckets from serving: the breaker of the model, until its next probe or somebody has waited enough.
     pub(crate) fn gate(&self) -> Option<Blocked> {
-        self.breaker.holds_until().map(|until| Blocked { reason: Reason::Breaker, until })
+        let probe = self.breaker.holds_until()?;
+        let reach = self.queue.values().take(LOOK_AHEAD);
+        let until = reach.filter_map(|entry| self.breaker.lets_go(entry.held_from)).min().unwrap_or(probe);
+        Some(Blocked { reason: Reason::Breaker, until })
     }
 
     /// The bucket that may serve first, and when.
@@ -188,6 +193,11 @@ impl Lane {
         !self.starved.is_empty()
     }
 
+    /// Every bucket that found nothing in its reach.
+    pub(crate) fn all_starved(&self) -> Vec<u32> {
+        self.starved.iter().copied().collect()
+    }
+
     /// Some buckets that found nothing in their reach: as many as are worth a look when the queue changes.
     pub(crate) fn starved(&self) -> Vec<u32> {
         self.starved.iter().copied().take(LOOK_AHEAD).collect()
@@ -211,6 +221,10 @@ impl Lane {
         let mut wait = Blocked { reason: Reason::Quota(Dimension::Tpm), until: Timestamp::NEVER };
         let mut smallest: Option<Weight> = None;
         for (place, entry) in self.queue.iter_mut().take(LOOK_AHEAD) {
+            if let Some(at) = self.breaker.lets_go(entry.held_from).filter(|&at| at > now) {
+                wait = sooner(wait, Reason::Breaker, at);
+                continue;
+            }
             if entry.bound_to().is_some_and(|bound| bound != id && (others.soon)(bound)) {
                 // Looked at again when "soon" may be over: its own quota may have been closed meanwhile.
                 wait = sooner(wait, Reason::Backoff, now + rules.minute);

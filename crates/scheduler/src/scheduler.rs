@@ -233,7 +233,9 @@ impl Scheduler {
             job.weight.tokens = u32::try_from(limit).unwrap_or(u32::MAX);
         }
         job.state = State::Queued;
-        lane.queue.insert(job.place, Entry::new(id, job.weight, job.avoid()));
+        let held_before = job.faults.as_ref().map_or(0, |faults| faults.held);
+        let held_from = lane.breaker.held(now).wrapping_sub(held_before);
+        lane.queue.insert(job.place, Entry::new(id, job.weight, job.avoid(), held_from));
         // The way from the head is only walked where somebody waits for what comes into reach.
         let in_reach = || lane.queue.range(..=job.place).take(LOOK_AHEAD + 1).count() <= LOOK_AHEAD;
         let (number, weight) = (job.model.0 as usize, job.weight);
