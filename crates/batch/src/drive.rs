@@ -241,6 +241,7 @@ impl Drive<'_> {
     /// Money is gone when the answer comes, whatever becomes of it.
     fn spend(&mut self, model: &str, answer: &Result<Response, Error>) {
         let trace = answer.as_ref().map_or_else(|error| &error.trace, |response| &response.trace);
+        self.tally.counts.reused += u64::from(trace.reused.is_some());
         let today = Date::of_unix_seconds(Timestamp::now().as_second().unsigned_abs());
         if let Some(warning) = self.tally.spending.add(model, &trace.usage, today) {
             self.tally.warn(self.sink, warning);

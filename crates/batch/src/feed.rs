@@ -138,6 +138,7 @@ impl Feed {
             request = request.with_media(media);
         }
         request.priority = prompt.priority;
+        request.identity = Some(asked.fingerprint.as_str().into());
         request.structured = structured;
         Fed::Ask(Box::new(asked), request)
     }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use tidegate_engine::{Error, ErrorClass, Response, Trace};
+use tidegate_engine::{Error, ErrorClass, Response, Reused, Trace};
 use tidegate_gemini::embedding;
 use tidegate_gemini::response::{self, Answer, AnswerStatus, Candidate, Extras, Usage};
 
@@ -98,6 +98,10 @@ struct Record<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<&'a Usage>,
     attempts: u32,
+    #[serde(skip_serializing_if = "Not::not")]
+    cached: bool,
+    #[serde(skip_serializing_if = "Not::not")]
+    shared: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     queued_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -229,6 +233,7 @@ fn status_of(answer: Option<&Answer>) -> Status {
 }
 
 fn blank<'a>(asked: &'a Asked, status: Status, trace: Option<&'a Trace>, now: Timestamp) -> Record<'a> {
+    let reused = trace.and_then(|trace| trace.reused);
     let asked_at_all = trace.filter(|trace| trace.attempts > 0);
     let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     Record {
@@ -250,6 +255,8 @@ fn blank<'a>(asked: &'a Asked, status: Status, trace: Option<&'a Trace>, now: Ti
         key: trace.map_or("", |trace| &trace.key),
         usage: asked_at_all.map(|trace| &trace.usage),
         attempts: trace.map_or(0, |trace| trace.attempts),
+        cached: reused == Some(Reused::Cache),
+        shared: reused == Some(Reused::InFlight),
         queued_ms: asked_at_all.map(|trace| ms(trace.queued)),
         latency_ms: asked_at_all.map(|trace| ms(trace.latency)),
         finished_at: format!("{now:.3}"),
@@ -330,6 +337,7 @@ mod tests {
             usage: Usage { input_tokens: 12, output_tokens: 40, total_tokens: 52, ..Usage::default() },
             queued: Duration::from_millis(3),
             latency: Duration::from_millis(812),
+            reused: None,
         }
     }
 

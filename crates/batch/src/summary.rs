@@ -28,6 +28,8 @@ pub struct Counts {
     pub skipped: u64,
     /// Of the rows this run ended without success, those that the same command asks again by itself.
     pub retryable: u64,
+    /// Rows whose answer needed no call of its own: it was kept from before, or shared with an equal row.
+    pub reused: u64,
     /// Rows asked again because their content changed.
     pub changed: u64,
     /// Rows asked again because they failed before.

@@ -47,16 +47,11 @@ impl Default for CacheBounds {
 
 /// What a request is known by: a BLAKE3 hash of the service's address and the canonical request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct CacheKey([u8; 32]);
+pub(crate) struct CacheKey([u8; 32]);
 
 impl CacheKey {
     /// The key of a canonical request at this base URL.
-    ///
-    /// ```
-    /// use tidegate_engine::CacheKey;
-    /// assert_ne!(CacheKey::of("https://a", "x"), CacheKey::of("https://b", "x"));
-    /// ```
-    pub fn of(base_url: &str, canonical: &str) -> CacheKey {
+    pub(crate) fn of(base_url: &str, canonical: &str) -> CacheKey {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&(base_url.len() as u64).to_le_bytes());
         hasher.update(base_url.as_bytes());
@@ -66,7 +61,7 @@ impl CacheKey {
 }
 
 /// Answers kept on disk. Any number of threads and processes share one.
-pub struct AnswerCache {
+pub(crate) struct AnswerCache {
     path: PathBuf,
     bounds: CacheBounds,
     open: Mutex<Open>,
@@ -83,7 +78,7 @@ impl AnswerCache {
     ///
     /// # Errors
     /// [`StoreError`] names the file and the remedy.
-    pub fn open(state_dir: &Path, bounds: CacheBounds) -> Result<AnswerCache, StoreError> {
+    pub(crate) fn open(state_dir: &Path, bounds: CacheBounds) -> Result<AnswerCache, StoreError> {
         place::create(state_dir)?;
         let path = state_dir.join(FILE);
         let failed = |fault: rusqlite::Error| StoreError::from_sqlite(&path, &fault);
@@ -101,7 +96,7 @@ impl AnswerCache {
     ///
     /// # Errors
     /// When the file cannot be read; the caller asks the API then.
-    pub fn get(&self, key: &CacheKey, now: Timestamp) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(crate) fn get(&self, key: &CacheKey, now: Timestamp) -> Result<Option<Vec<u8>>, StoreError> {
         let open = self.open.lock();
         let oldest = micros(now).saturating_sub(i64::try_from(self.bounds.age.as_micros()).unwrap_or(i64::MAX));
         let mut read = open
@@ -115,7 +110,7 @@ impl AnswerCache {
     ///
     /// # Errors
     /// When the file cannot be written; nothing else depends on it.
-    pub fn put(&self, key: &CacheKey, now: Timestamp, body: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn put(&self, key: &CacheKey, now: Timestamp, body: &[u8]) -> Result<(), StoreError> {
         let size = body.len() as u64;
         if size > self.bounds.bytes {
             return Ok(());

@@ -26,6 +26,7 @@ use crate::outlier::CountTokens;
 use crate::packing::Packing;
 use crate::request::{Error, ErrorClass, Request, Response};
 use crate::retry_on::RetryOn;
+use crate::reuse::{Reuse, ReuseSettings};
 use crate::stats::{KeyStatus, QuotaStatus, Status, Waiting};
 use crate::store::{Store, StoreError};
 use crate::transport::{HttpBackend, HttpVersion};
@@ -90,6 +91,7 @@ pub struct Builder {
     start_at: Option<Timestamp>,
     state_dir: Option<PathBuf>,
     media: MediaSettings,
+    reuse: ReuseSettings,
 }
 
 impl Builder {
@@ -166,6 +168,12 @@ impl Builder {
         self
     }
 
+    /// Which answers may be reused; none by default. Without the file of kept answers the engine goes on and asks.
+    pub fn reuse(mut self, settings: ReuseSettings) -> Builder {
+        self.reuse = settings;
+        self
+    }
+
     /// Builds the engine; must be called inside a tokio runtime.
     ///
     /// # Errors
@@ -180,6 +188,10 @@ impl Builder {
             None => Arc::new(HttpBackend::new(self.base_url.as_deref().unwrap_or(GOOGLE), self.http, attempt_timeout)?),
         };
         let backend = Arc::new(Packing::new(backend));
+        let reuse = Reuse::new(self.reuse).unwrap_or_else(|fault| {
+            tracing::warn!("answers are not kept: {fault}");
+            Reuse::default()
+        });
         let clock = Clock::new(self.start_at);
         let base_url = self.base_url.as_deref().unwrap_or(GOOGLE);
         let teller: Arc<OnceLock<Weak<Driver>>> = Arc::default();
@@ -211,7 +223,7 @@ impl Builder {
         });
         let _ = teller.set(Arc::downgrade(&driver));
         let timer = tokio::spawn(driver.clone().keep_time());
-        Ok(Engine { inner: Arc::new(Inner { driver, timer: Mutex::new(Some(timer)) }) })
+        Ok(Engine { inner: Arc::new(Inner { driver, reuse, timer: Mutex::new(Some(timer)) }) })
     }
 }
 
@@ -312,6 +324,7 @@ pub struct Engine {
 
 struct Inner {
     driver: Arc<Driver>,
+    reuse: Reuse,
     timer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -337,7 +350,12 @@ impl Engine {
     /// # Errors
     /// [`Error`] says whose fault it was and whether asking again may help. [`ErrorClass::NoKey`] and
     /// [`ErrorClass::Cancelled`] leave the prompt as it was: nothing was decided about it.
-    pub async fn submit(&self, mut request: Request) -> Result<Response, Error> {
+    pub async fn submit(&self, request: Request) -> Result<Response, Error> {
+        let clock = self.inner.driver.clock;
+        self.inner.reuse.answer(request, || clock.now(), |request| self.ask(request)).await
+    }
+
+    async fn ask(&self, mut request: Request) -> Result<Response, Error> {
         let driver = &self.inner.driver;
         let begun = driver.clock.now();
         request.body = driver.desk.fetch(request.body).await?;

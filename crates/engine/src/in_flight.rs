@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 /// What is being asked at the moment, by what it is known by.
 #[derive(Debug)]
-pub struct InFlight<K, T> {
+pub(crate) struct InFlight<K, T> {
     asked: Mutex<HashMap<K, watch::Receiver<Option<T>>>>,
 }
 
@@ -22,7 +22,7 @@ impl<K, T> Default for InFlight<K, T> {
 
 /// Whose answer it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// Asked for this caller.
     Own,
     /// Asked for another, who was first.
@@ -31,7 +31,7 @@ pub enum Origin {
 
 impl<K: Clone + Eq + Hash, T: Clone> InFlight<K, T> {
     /// Asks, or waits for the one who asks the same already. When that one is dropped before its end, the next takes over.
-    pub async fn ask(&self, key: K, ask: impl Future<Output = T>) -> (T, Origin) {
+    pub(crate) async fn ask(&self, key: K, ask: impl Future<Output = T>) -> (T, Origin) {
         loop {
             let (found, sender) = self.find(&key);
             let Some(sender) = sender else {

@@ -28,6 +28,9 @@ pub struct Request {
     pub deadline: Option<Duration>,
     /// The caller's name for this prompt (a row's id): it stands in events and logs, nowhere else.
     pub label: Option<Arc<str>>,
+    /// What the request is known by, over everything that shapes its answer. Only requests that carry one are ever answered
+    /// from the cache or together with an equal one; see [`ReuseSettings`](crate::ReuseSettings).
+    pub identity: Option<Arc<str>>,
     /// How the answer is to look, where it is wanted as JSON.
     pub structured: Option<Arc<Structured>>,
 }
@@ -43,6 +46,7 @@ impl Request {
             priority: 0,
             deadline: None,
             label: None,
+            identity: None,
             structured: None,
         }
     }
@@ -88,6 +92,17 @@ pub struct Trace {
     pub queued: Duration,
     /// From the start of the last attempt to its end.
     pub latency: Duration,
+    /// Where the answer came from, when no call was made for it.
+    pub reused: Option<Reused>,
+}
+
+/// Where an answer came from that needed no call of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reused {
+    /// The response cache.
+    Cache,
+    /// An equal request that was on its way.
+    InFlight,
 }
 
 /// A successful answer: text (or other parts) with a proper end.

@@ -78,6 +78,11 @@ impl Structured {
         self
     }
 
+    /// The JSON of a text, where it is what was wished for.
+    pub(crate) fn read(&self, text: &str) -> Option<Json> {
+        self.json(text).ok()
+    }
+
     /// The JSON of a text. What is cut off counts only where a schema says that nothing needed is missing.
     fn json(&self, text: &str) -> Result<Json, Complaint> {
         let json = json_repair::read(text).map_err(|error| complaint("JSON_INVALID", error.to_string()))?;
