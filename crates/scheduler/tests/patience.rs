@@ -78,7 +78,7 @@ fn a_flapping_model_holds_one_prompt_for_half_a_minute_in_all() {
     let mut nth = 0_u64;
     let eighth = move |_: u64, _: Duration| {
         nth += 1;
-        if nth % 8 == 0 { DONE } else { FAULT }
+        if nth.is_multiple_of(8) { DONE } else { FAULT }
     };
     let mut play = Play::new(bench(1), eighth);
     (1..=12).for_each(|job| play.submit(job, 1));
@@ -150,7 +150,7 @@ fn prompts_without_a_budget_go_when_good_answers_earn_it() {
     let mut nth = 0_u64;
     let rule = move |_: u64, at: Duration| {
         nth += 1;
-        if at < second(10) && nth % 5 != 0 { FAULT } else { DONE }
+        if at < second(10) && !nth.is_multiple_of(5) { FAULT } else { DONE }
     };
     let mut play = Play::new(bench(20), rule);
     (1..=400).for_each(|job| play.submit(job, 0));
