@@ -355,6 +355,8 @@ impl Bucket {
     pub(crate) fn take(&mut self, now: Timestamp, weight: Weight, day: Span, rules: &Rules) -> Permit {
         let weight = self.weigh(weight);
         let amount = self.window.amount(weight);
+        // Only where few go out can none of them be expected to stall.
+        self.window.whole_slots = self.limits.rpm.is_none_or(|limit| limit >= PART_FOR_STALLS);
         let slot = self.window.charge(now, weight, self.shape);
         self.day.charge(now, day, rules.guard);
         let mut paced = [false; 2];

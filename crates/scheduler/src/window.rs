@@ -67,6 +67,8 @@ impl Slot {
 pub(crate) struct Window {
     /// The server counts output tokens too.
     pub counts_total: bool,
+    /// Slots stay until their *end* is a span ago: half a slot more, on the mean, for calls that come late.
+    pub whole_slots: bool,
     slots: VecDeque<Slot>,
     requests: u64,
     input: u64,
@@ -158,7 +160,8 @@ impl Window {
         let last = self.slots.back().map_or(0, |slot| slot.index);
         let index = shape.index(now).max(last);
         let (input, output) = (u64::from(weight.tokens), u64::from(weight.output));
-        self.add(Slot { index, last: now, requests: 1, input, output, risk: weight.risk().min(MOST) });
+        let last = if self.whole_slots { shape.ends(index) } else { now };
+        self.add(Slot { index, last, requests: 1, input, output, risk: weight.risk().min(MOST) });
         index
     }
 
