@@ -4,6 +4,7 @@ mod answers;
 mod counting;
 mod guard;
 mod refusal;
+mod restore;
 mod rules;
 
 use std::time::Duration;
@@ -12,7 +13,6 @@ use crate::day::{DayCount, Span};
 use crate::learned::{Learned, LearnedDay};
 use crate::outcome::{Blocked, Dimension, Reason, Used};
 use crate::pacer::{Pace, Pacer};
-use crate::remember::Remembered;
 use crate::settings::{TpmCounts, WindowKind};
 use crate::time::Timestamp;
 use crate::window::{Shape, SlotIndex, Weight, Window};
@@ -212,34 +212,6 @@ impl Bucket {
             }
         }
         self.parked = self.none_by_word || limits.hold_nothing();
-    }
-
-    /// Goes on from what an earlier process left.
-    pub(crate) fn restore(&mut self, now: Timestamp, remembered: &Remembered, day: Span, rules: &Rules) {
-        for &(start, requests, tokens) in &remembered.slots {
-            self.window.remember(start, requests, tokens, self.shape);
-        }
-        let lower = |known: Option<u64>, told: Option<u64>| known.into_iter().chain(told).min();
-        let Limits { rpm, tpm, rpd } = remembered.learned;
-        self.limits =
-            Limits { rpm: lower(self.limits.rpm, rpm), tpm: lower(self.limits.tpm, tpm), rpd: lower(self.limits.rpd, rpd) };
-        self.none_by_word |= remembered.parked;
-        for (learned, told) in self.learned.iter_mut().zip([rpm, tpm]) {
-            if told.is_some() {
-                learned.resume(now, self.shape.span());
-            }
-        }
-        if rpd.is_some() {
-            self.learned_day.resume();
-        }
-        self.parked |= remembered.parked;
-        self.recall_counting(now, remembered.counting, rules);
-        self.advance(now, day, rules);
-        self.day.set_today(remembered.today);
-        if let Some((until, fully)) = remembered.held.filter(|(until, _)| *until > now) {
-            self.hold = Some(Hold { until, dimension: None, fully });
-            self.probe = Probe::Due;
-        }
     }
 
     /// Sets the requests of the day that are taken, by whomever.
