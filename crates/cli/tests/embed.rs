@@ -84,10 +84,10 @@ fn a_known_limit_of_texts_is_used_whole_without_a_refusal_in_a_call_for_each_win
     let account = embed(&dir, &[]).expect(0).json();
     each_once(&dir, 300, 4);
     let sim = &account["sim"];
-    assert_eq!((&account["refused"], &sim["refused"]), (&0.into(), &0.into()), "{sim}");
-    assert_eq!(sim["quotas"][0]["peak_requests"], 1.0, "whole minutes, and never more: {sim}");
+    assert_eq!((&account["refused"], &sim["refused"]), (&0.into(), &0.into()));
+    assert_eq!(sim["quotas"][0]["peak_requests"], 1.0, "whole minutes, and never more");
     // Two windows of 6 s and their guards; a third would be 18.6 s. 6 / 6.2 are 96.8 %.
-    assert!(sim["seconds"].as_f64().unwrap() < 6.0 * 2.0 / 0.95 + 0.5, "{sim}");
+    assert!(sim["seconds"].as_f64().unwrap() < 6.0 * 2.0 / 0.95 + 0.5, "{}", sim["seconds"]);
     let (calls, texts, again) = embeddings(sim);
     assert_eq!((texts, again), (300, 0));
     assert!(texts / calls >= 50, "{calls} calls: {:?}", packs(sim));
