@@ -1,5 +1,6 @@
 //! Settings: flags over environment over files over profile over defaults, as one typed struct.
 
+pub mod cache;
 pub mod file;
 pub mod layers;
 pub mod media;
@@ -12,6 +13,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cache::CacheWish;
 use tidegate_engine::media::MediaSettings;
 use tidegate_engine::scheduler::{self, KeyRules, Pacing, QuotaRules, Retry};
 use tidegate_engine::store::default_state_dir;
@@ -54,6 +56,8 @@ pub struct Settings {
     pub max_json_tokens: u64,
     /// How media are sent.
     pub media: MediaSettings,
+    /// Which answers are reused.
+    pub cache: CacheWish,
     /// Projects with keys and limits; empty when no key was found.
     pub projects: Vec<Project>,
     /// Tier of each project that has one.
@@ -185,6 +189,7 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
         seed: 0,
     };
     let media = media::resolve(&mut resolver)?;
+    let cache = cache::resolve(&mut resolver);
     resolver.limits();
     let origins = resolver.origins;
     check(&scheduler, attempt_timeout)?;
@@ -203,6 +208,7 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
         count_tokens,
         max_json_tokens,
         media,
+        cache,
         projects,
         tiers,
         projects_are_listed,

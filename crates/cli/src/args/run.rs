@@ -11,6 +11,7 @@ use tidegate_gemini::prices::Usd;
 use super::PacingArgs;
 use crate::deadline::{self, Deadline};
 use crate::duration;
+use crate::settings::cache::CacheLayer;
 use crate::settings::layers::{Layer, QuotaLayer, RetryLayer};
 use crate::settings::media::MediaLayer;
 use crate::settings::values::Written;
@@ -130,6 +131,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "N|P%", help_heading = "What is asked")]
     pub fail_on_error: Option<FailOn>,
 
+    /// Ask equal prompts that are on their way at the same time once
+    #[arg(long, help_heading = "What is asked")]
+    pub dedup: bool,
+    /// Keep good answers, and take a kept one (at most 30 days old) instead of asking the very same again
+    #[arg(long, help_heading = "What is asked")]
+    pub cache: bool,
+
     /// Fetch addresses of media here instead of letting the API open public ones
     #[arg(long, help_heading = "Media")]
     pub fetch_urls: bool,
@@ -179,6 +187,7 @@ impl RunArgs {
                 ..RetryLayer::default()
             },
             quota: QuotaLayer { count_tokens: self.count_tokens, ..QuotaLayer::default() },
+            cache: CacheLayer { enabled: self.cache.then_some(true), dedup: self.dedup.then_some(true), ..CacheLayer::default() },
             media: MediaLayer {
                 fetch_urls: self.fetch_urls.then_some(true),
                 allow_hosts: self.allow_host.clone(),

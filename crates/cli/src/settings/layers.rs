@@ -10,6 +10,7 @@ use tidegate_engine::CountTokens;
 use tidegate_engine::scheduler::{Day, TpmCounts, WindowKind};
 use tidegate_gemini::prices::{Price, Prices};
 
+use super::cache::CacheLayer;
 use super::media::MediaLayer;
 use super::profile::Profile;
 use super::values::{AutoSpan, Part, Statuses, Written, written};
@@ -39,6 +40,8 @@ pub struct Layer {
     pub quota: QuotaLayer,
     /// `[media]`.
     pub media: MediaLayer,
+    /// `[cache]`.
+    pub cache: CacheLayer,
     /// `[[projects]]`.
     pub projects: Option<Vec<ProjectEntry>>,
     /// `[prices."MODEL"]`: what a model charges, in USD per 1,000,000 tokens.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tidegate_batch::{Budget, ErrorLog, ErrorLogFormat, Input, Options};
-use tidegate_engine::{BuildError, Engine, Observer, Schema};
+use tidegate_engine::{BuildError, CacheSettings, Engine, Observer, ReuseSettings, Schema};
 use tidegate_gemini::prices::{Date, Usd};
 use tidegate_gemini::request::Defaults;
 
@@ -158,6 +158,7 @@ pub fn engine(
         .retry_on(settings.retry_on.clone())
         .count_tokens(settings.count_tokens)
         .media(settings.media.clone())
+        .reuse(reuse(settings, simulated)?)
         .observer(watch)
         .observer(Arc::new(Chronicle::default()));
     // A simulated quota begins afresh with each run, and real limits must not learn from it.
@@ -174,6 +175,22 @@ pub fn engine(
         builder = builder.observer(error_log(path, wanted.error_log_format)?);
     }
     builder.build().map_err(|error| Failure::new(build_code(&error), error))
+}
+
+/// Which answers are reused. Simulated ones are kept apart from true ones.
+fn reuse(settings: &Settings, simulated: bool) -> Result<ReuseSettings, Failure> {
+    let wish = settings.cache;
+    let service = if simulated { "simulated".to_owned() } else { settings.base_url.clone() };
+    let cache = match (wish.enabled, &settings.state_dir) {
+        (false, _) => None,
+        (true, Some(folder)) => Some(CacheSettings { folder: folder.clone(), bounds: wish.bounds, service }),
+        (true, None) => {
+            return Err(Failure::usage(
+                "--cache: there is no folder to keep answers in; name one in TIDEGATE_STATE_DIR or state_dir",
+            ));
+        }
+    };
+    Ok(ReuseSettings { in_flight: wish.dedup, cache })
 }
 
 fn build_code(error: &BuildError) -> ExitCode {

@@ -71,6 +71,7 @@ impl Account {
         let mut lines = vec![self.rows()];
         lines.push(self.speed());
         lines.push(self.tokens());
+        lines.extend(self.reused());
         lines.extend(statistics::cost(&self.figures));
         lines.extend(self.days());
         lines.extend(kin_in_words(&self.kin));
@@ -153,6 +154,12 @@ impl Account {
             if usage.thinking_tokens > 0 { format!(", {} thinking", grouped(usage.thinking_tokens)) } else { String::new() };
         let estimated = if usage.estimated_tokens > 0 { " (estimated)" } else { "" };
         format!("tokens: {} in{estimated}, {} out{thinking}", grouped(usage.input_tokens), grouped(usage.output_tokens))
+    }
+
+    fn reused(&self) -> Option<String> {
+        let reused = self.summary.counts.reused;
+        (reused > 0)
+            .then(|| format!("without a call of their own: {} (kept answers, or shared with an equal prompt)", grouped(reused)))
     }
 
     /// Use of the day's quota, where there is a limit.
@@ -269,6 +276,7 @@ fn counts_json(counts: &Counts, left: u64) -> Value {
         "retried": counts.retried,
         "new": counts.new,
         "gone": counts.gone,
+        "reused": counts.reused,
         "left": left,
     })
 }
