@@ -66,6 +66,17 @@ fn word(part: &Value) -> String {
     }
 }
 
+/// The parts with the names that the server chose taken out.
+fn steady(mut parts: Vec<Value>) -> Vec<Value> {
+    for part in &mut parts {
+        if let Some(uri) = part["fileData"]["fileUri"].as_str().filter(|uri| uri.contains("/v1beta/files/")) {
+            let host = uri.find("/v1beta").unwrap_or_default();
+            part["fileData"]["fileUri"] = json!(format!("SERVER{}ID", &uri[host..uri.rfind('/').unwrap() + 1]));
+        }
+    }
+    parts
+}
+
 fn row(id: &str, mut fields: Value) -> String {
     fields["id"] = json!(id);
     format!("{fields}\n")
@@ -96,6 +107,12 @@ fn every_kind_and_source_goes_over_the_wire_in_its_place() {
             ),
             row("tube", json!({"prompt": "p7", "video_url": "https://www.youtube.com/watch?v=abc"})),
             row("https", json!({"prompt": "p8", "image_url": "https://example.com/wren.jpg"})),
+            row(
+                "mix",
+                json!({"prompt": "<audio><audio> then <video> p9", "audio_path": "odd.mp3", "audio_bytes": "UklGRiQAAABXQVZF",
+                    "audio_mime_type": ["audio/mp3", "audio/wav"], "video_url": "https://www.youtube.com/watch?v=abc"}),
+            ),
+            row("list", json!({"prompt": "p10 <image><image>", "imagePath": ["a.png", "a.png"], "generation_config": {"mediaResolution": "MEDIA_RESOLUTION_LOW"}})),
         ]
         .concat(),
     );
@@ -114,6 +131,8 @@ fn every_kind_and_source_goes_over_the_wire_in_its_place() {
     assert_eq!(words("p7"), "https://www.youtube.com/watch?v=abc - | [p7]");
     assert_eq!(words("p8"), "https://example.com/wren.jpg image/jpeg | [p8]");
     assert_eq!(report["uploads"]["finished"], 1, "one film, two prompts");
+    let sent: BTreeMap<_, _> = sent.into_iter().map(|(prompt, parts)| (prompt, steady(parts))).collect();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&sent).unwrap());
 }
 
 #[test]
