@@ -5,6 +5,7 @@ mod keys;
 mod pacing;
 mod plan;
 mod run;
+mod serve;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ pub use keys::{AddArgs, ExplainArgs, InitArgs, KeysArgs, KeysCommand, ListingArg
 pub use pacing::PacingArgs;
 pub use plan::PlanArgs;
 pub use run::{Progress, RunArgs, WhenExhausted};
+pub use serve::ServeArgs;
 
 use crate::settings::layers::Layer;
 use crate::settings::profile::Profile;
@@ -49,6 +51,8 @@ pub enum Command {
     Plan(Box<PlanArgs>),
     /// Look after the keys: init, add, list, remove, check, explain
     Keys(KeysArgs),
+    /// Serve Gemini's and OpenAI's API to other programs, over the same keys and quotas
+    Serve(Box<ServeArgs>),
     /// Serve a simulated Gemini API, for offline work and tests
     Simulate(SimulateArgs),
     /// Print the completion script of a shell

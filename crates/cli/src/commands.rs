@@ -6,6 +6,7 @@ pub mod keys;
 mod past;
 pub mod plan;
 pub mod run;
+pub mod serve;
 pub mod simulate;
 
 use std::path::{Path, PathBuf};

@@ -69,6 +69,10 @@ pub const BUCKET: &str = "TIDEGATE_BUCKET";
 pub const DAY: &str = "TIDEGATE_DAY";
 /// How late a request may be counted after it was sent.
 pub const GUARD: &str = "TIDEGATE_GUARD";
+/// The address that `serve` listens on.
+pub const LISTEN: &str = "TIDEGATE_LISTEN";
+/// How long a request to `serve` waits for its permit.
+pub const MAX_WAIT: &str = "TIDEGATE_MAX_WAIT";
 /// How much is logged.
 pub const LOG_LEVEL: &str = "TIDEGATE_LOG_LEVEL";
 /// Where the log goes instead of standard error.
@@ -129,6 +133,8 @@ const OWN: &[&str] = &[
     BUCKET,
     DAY,
     GUARD,
+    LISTEN,
+    MAX_WAIT,
     LOG_LEVEL,
     LOG_FILE,
     LOG_FORMAT,

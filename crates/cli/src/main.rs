@@ -64,6 +64,7 @@ fn run(command: Command, context: Context) -> Result<ExitCode, Failure> {
                 Command::Embed(wanted) => commands::embed::run(*wanted, context).await,
                 Command::Plan(wanted) => commands::plan::run(&wanted, &context),
                 Command::Keys(wanted) => commands::keys::run(wanted, context).await,
+                Command::Serve(wanted) => commands::serve::run(*wanted, context).await,
                 Command::Simulate(wanted) => commands::simulate::serve(wanted, context).await,
                 Command::Completions(wanted) => Ok(commands::completions::print(&wanted)),
             }

@@ -6,6 +6,7 @@ pub mod layers;
 pub mod media;
 pub mod profile;
 pub mod projects;
+pub mod serve;
 pub mod values;
 
 use std::collections::BTreeMap;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub media: MediaSettings,
     /// Which answers are reused.
     pub cache: CacheWish,
+    /// What the gateway is told.
+    pub serve: serve::Serve,
     /// Projects with keys and limits; empty when no key was found.
     pub projects: Vec<Project>,
     /// Tier of each project that has one.
@@ -191,9 +194,10 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
     let media = media::resolve(&mut resolver)?;
     let cache = cache::resolve(&mut resolver);
     resolver.limits();
+    let mut warnings = Vec::new();
+    let serve = serve::resolve(&mut resolver, environment, &mut warnings)?;
     let origins = resolver.origins;
     check(&scheduler, attempt_timeout)?;
-    let mut warnings = Vec::new();
     let told = below_scenario.map_or(stack.0.as_slice(), |at| &stack.0[..=at]);
     let projects = projects::resolve(told, &model, environment, &mut warnings)?;
     let (tiers, projects_are_listed) = projects::tiers(told);
@@ -209,6 +213,7 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
         max_json_tokens,
         media,
         cache,
+        serve,
         projects,
         tiers,
         projects_are_listed,

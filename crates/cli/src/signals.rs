@@ -68,7 +68,8 @@ impl Signal {
         }
     }
 
-    fn exit_code(self) -> ExitCode {
+    /// What the program leaves with when it is ended by this signal.
+    pub fn exit_code(self) -> ExitCode {
         match self {
             Signal::Interrupt => ExitCode::Interrupted,
             Signal::Terminate => ExitCode::Terminated,

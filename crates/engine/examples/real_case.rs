@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use tidegate_engine::scheduler::{QuotaRules, Settings};
-use tidegate_engine::{Engine, ErrorClass, Request};
+use tidegate_engine::{Deadline, Engine, ErrorClass, Request};
 use tidegate_gemini::prompt::Prompt;
 use tidegate_gemini::request::{Defaults, build};
 use tidegate_simulator::Scenario;
@@ -51,7 +51,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (number, (mail, urgent)) in MAILS.iter().enumerate() {
         let mut request = Request::new(build(&Prompt::text(*mail), &defaults)?).labelled(format!("mail-{number}"));
         request.priority = i32::from(*urgent);
-        request.deadline = Some(Duration::from_secs(30));
+        request.deadline = Some(Deadline::Answer(Duration::from_secs(30)));
         let engine = engine.clone();
         sorted.push(tokio::spawn(async move { engine.submit(request).await }));
     }

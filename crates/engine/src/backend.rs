@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt};
 use secrecy::SecretString;
 
 use crate::media::Payload;
@@ -43,6 +44,15 @@ impl Method {
             Method::EmbedTogether => "batchEmbedContents",
         }
     }
+}
+
+/// A call that is handed on as it is and that no quota counts: a look at models, a count of tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passage {
+    /// What stands behind the version in the address, with its query: `models?pageSize=5`. It must hold no key.
+    pub path: String,
+    /// The body of a POST; `None` for a GET.
+    pub body: Option<Bytes>,
 }
 
 /// What came back with an HTTP status.
@@ -114,15 +124,46 @@ pub enum TransportError {
     },
 }
 
+/// An answer whose body is still to come.
+pub struct Opened {
+    /// HTTP status.
+    pub status: u16,
+    /// `Content-Type`, if told.
+    pub content_type: Option<String>,
+    /// The seconds of `Retry-After`, if told.
+    pub retry_after: Option<String>,
+    /// The body as it comes: server-sent events, or a list of objects.
+    pub body: BoxStream<'static, Result<Bytes, TransportError>>,
+}
+
 /// Carries attempts to a service. Must be cheap to share; dropping the future must end the call.
 pub trait Backend: Send + Sync + 'static {
     /// Sends one call and waits for the whole answer.
     fn call(&self, call: Call) -> BoxFuture<'_, Result<Reply, TransportError>>;
 
+    /// Sends one call whose answer is wanted piece by piece. A backend that cannot do so gives it in one piece.
+    fn open(&self, call: Call) -> BoxFuture<'_, Result<Opened, TransportError>> {
+        let whole = self.call(call);
+        async move {
+            let Reply { status, content_type, retry_after, body } = whole.await?;
+            let body = stream::once(std::future::ready(Ok(body))).boxed();
+            Ok(Opened { status, content_type, retry_after, body })
+        }
+        .boxed()
+    }
+
     /// Asks how many input tokens the call would have, without sending it for an answer. A backend that cannot tell says
     /// so with another status than 200, and the estimate stands.
     fn count_tokens(&self, _call: Call) -> BoxFuture<'_, Result<Reply, TransportError>> {
-        let reply = Reply { status: 501, content_type: None, retry_after: None, body: Bytes::new() };
-        std::future::ready(Ok(reply)).boxed()
+        std::future::ready(Ok(not_implemented())).boxed()
     }
+
+    /// Hands on a call that no quota counts. A backend that knows no such calls says 501.
+    fn pass(&self, _passage: Passage, _key: Arc<SecretString>) -> BoxFuture<'_, Result<Reply, TransportError>> {
+        std::future::ready(Ok(not_implemented())).boxed()
+    }
+}
+
+fn not_implemented() -> Reply {
+    Reply { status: 501, content_type: None, retry_after: None, body: Bytes::new() }
 }

@@ -78,7 +78,7 @@ fn embedded(reply: &Reply, retry_on: &RetryOn) -> Reading {
     answered(answer)
 }
 
-fn answered(answer: Answer) -> Reading {
+pub(crate) fn answered(answer: Answer) -> Reading {
     let usage = answer.usage.clone();
     let Usage { input_tokens: input, total_tokens, .. } = usage;
     let used = (input > 0).then_some(Used { input, total: total_tokens.max(input) });
@@ -104,7 +104,7 @@ fn no_text(status: AnswerStatus) -> &'static str {
 }
 
 /// Whose fault an error body is (rows of the API's error table).
-fn failed(fault: &Fault, retry_on: &RetryOn) -> Reading {
+pub(crate) fn failed(fault: &Fault, retry_on: &RetryOn) -> Reading {
     use FaultKind as K;
     let outcome = match &fault.kind {
         K::Quota => Outcome::KeyLimited(denied(fault)),
@@ -241,7 +241,7 @@ fn unreadable_media(fault: &TransportError) -> Reading {
     Reading { outcome, answer: None, usage: Usage::default(), fault: Some(words), stale_file: false }
 }
 
-fn transient(http_status: Option<u16>, code: &str, message: String) -> Reading {
+pub(crate) fn transient(http_status: Option<u16>, code: &str, message: String) -> Reading {
     let (code, message) = (code.to_string(), one_line(&message));
     let words = FaultWords { blame: Blame::Upstream, http_status, status: None, code, message, quota_id: None };
     Reading {

@@ -24,7 +24,7 @@ pub(crate) async fn count(driver: &Driver, request: &Request) -> Option<u64> {
     }
     let call = call(driver, request)?;
     let _turn = driver.counting.acquire().await.ok()?;
-    let patience = request.deadline.map_or(PATIENCE, |deadline| deadline.min(PATIENCE));
+    let patience = request.deadline.map_or(PATIENCE, |deadline| deadline.span().min(PATIENCE));
     let reply = tokio::time::timeout(patience, driver.backend.count_tokens(call)).await.ok()?.ok()?;
     let total = (reply.status == 200).then(|| tokens::total_counted(&reply.body)).flatten();
     total.filter(|total| *total > 0)

@@ -40,8 +40,10 @@ use crate::redact;
 use crate::request::{Error, Request, Response, Trace};
 use crate::retry_on::RetryOn;
 use crate::stats::Stats;
+use crate::stream::{self, Listener};
 use crate::structured::{Judge, Next};
 use crate::uploads::{Owner, Setback, Upload};
+use crate::withdraw::Withdraw;
 
 /// A key as the driver holds it.
 pub(crate) struct KeyCard {
@@ -64,8 +66,8 @@ pub(crate) struct Driver {
     pub counted: AtomicUsize,
     pub counting: Semaphore,
     observers: Vec<Arc<dyn Observer>>,
-    attempt_timeout: Duration,
-    retry_on: RetryOn,
+    pub attempt_timeout: Duration,
+    pub retry_on: RetryOn,
     runtime: Handle,
     rearm: Notify,
     armed: AtomicU64,
@@ -103,6 +105,8 @@ struct Ticket {
     last: Last,
     abort: Option<AbortHandle>,
     media: MediaState,
+    /// Who wants the answer piece by piece.
+    listener: Option<Listener>,
 }
 
 impl Ticket {
@@ -189,6 +193,7 @@ impl Driver {
         self: &Arc<Driver>,
         request: Request,
         counted: Option<u64>,
+        listener: Option<Listener>,
     ) -> (oneshot::Receiver<Result<Response, Error>>, Withdraw) {
         let (reply_to, reply) = oneshot::channel();
         let now = self.clock.now();
@@ -196,7 +201,7 @@ impl Driver {
         let state = &mut *state;
         state.last += 1;
         let job = JobId(state.last);
-        let withdraw = Withdraw { driver: self.clone(), job };
+        let withdraw = Withdraw::new(self.clone(), job);
         if state.closed {
             let _ = reply_to.send(Err(cancelled("the engine is shut down: Workers not running")));
             return (reply, withdraw);
@@ -212,7 +217,7 @@ impl Driver {
         }
         let tokens = counted.unwrap_or_else(|| state.calibration.apply(&family, request.estimate));
         let spread = counted.map_or_else(|| state.calibration.spread(&family, tokens), |_| 0);
-        let deadline = request.deadline.map(|span| now + span);
+        let deadline = request.deadline.map(|deadline| deadline.from(now));
         let least = counted.unwrap_or_else(|| request.estimate.total());
         let output = u32::try_from(state.calibration.expected_output(&family)).unwrap_or(u32::MAX);
         let priority = request.priority;
@@ -234,6 +239,7 @@ impl Driver {
             last,
             abort: None,
             media: MediaState::default(),
+            listener,
         };
         state.tickets.insert(job, ticket);
         self.emit(state, now, EventKind::Submitted { job });
@@ -289,7 +295,7 @@ impl Driver {
         }
     }
 
-    fn withdraw(self: &Arc<Driver>, job: JobId) {
+    pub(crate) fn withdraw(self: &Arc<Driver>, job: JobId) {
         let now = self.clock.now();
         let mut state = self.state.lock();
         if let Some(ticket) = state.tickets.remove(&job) {
@@ -405,7 +411,8 @@ impl Driver {
             (None, payload) => Met::Open(payload.unwrap_or_else(|| Bytes::new().into())),
         };
         let (tokens, method, model) = (ticket.tokens, ticket.request.method, ticket.model.clone());
-        let attempt = attempt_once(self.clone(), job, attempt, Asked { method, model, key: card.secret.clone(), judge }, met);
+        let (key, listener) = (card.secret.clone(), ticket.listener.clone());
+        let attempt = attempt_once(self.clone(), job, attempt, Asked { method, model, key, judge, listener }, met);
         if let Some(memory) = &mut state.memory {
             memory.started(&mut state.scheduler, now, card.project, &ticket.family, tokens);
         }
@@ -556,10 +563,19 @@ struct Asked {
     model: Arc<str>,
     key: Arc<SecretString>,
     judge: Option<Judge>,
+    /// Who wants the answer piece by piece.
+    listener: Option<Listener>,
 }
 
 async fn attempt_once(driver: Arc<Driver>, job: JobId, attempt: u32, asked: Asked, met: Met) {
-    let Asked { method, model, key, judge } = asked;
+    let Asked { method, model, key, judge, listener } = asked;
+    let met = match (met, listener) {
+        (Met::Open(body), Some(listener)) => {
+            let (body, reading) = stream::attempt(&driver, Call { model, method, body, key }, &listener).await;
+            return driver.finish(job, attempt, body, reading, None);
+        }
+        (met, _) => met,
+    };
     let result = match met {
         Met::Open(body) => called(&driver, Call { model, method, body, key: key.clone() }).await,
         Met::Setback(setback) => setback.into_result(),
@@ -628,15 +644,4 @@ fn reweigh(scheduler: &mut Scheduler, calibration: &Calibration, now: Timestamp,
     let spread = calibration.spread(&ticket.family, ticket.tokens);
     let stimulus = Stimulus::Reweighed { job, tokens: ticket.tokens, least: estimate.total(), spread };
     scheduler.handle(now, stimulus, &mut Vec::new());
-}
-/// Withdraws a prompt when dropped before its end.
-pub(crate) struct Withdraw {
-    driver: Arc<Driver>,
-    job: JobId,
-}
-
-impl Drop for Withdraw {
-    fn drop(&mut self) {
-        self.driver.withdraw(self.job);
-    }
 }

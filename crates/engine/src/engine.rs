@@ -7,12 +7,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use secrecy::SecretString;
 use tidegate_gemini::models::{self, Limits};
-use tidegate_gemini::tokens::Calibration;
+use tidegate_gemini::tokens::{Calibration, Estimate};
 use tidegate_scheduler::{KeyState, Limiting, ParkView, ProjectSpec, QuotaRules, Scheduler, Settings, Timestamp};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Passage, Reply};
 use crate::change::{Change, UnknownProject};
 use crate::clock::Clock;
 use crate::counting;
@@ -24,11 +24,13 @@ use crate::media::{Desk, MediaSettings, Resolver};
 use crate::memory::Memory;
 use crate::outlier::CountTokens;
 use crate::packing::Packing;
+use crate::passage::{self, PassageError};
 use crate::request::{Error, ErrorClass, Request, Response};
 use crate::retry_on::RetryOn;
 use crate::reuse::{Reuse, ReuseSettings};
 use crate::stats::{KeyStatus, QuotaStatus, Status, Waiting};
 use crate::store::{Store, StoreError};
+use crate::stream::{self, AnswerStream};
 use crate::transport::{HttpBackend, HttpVersion};
 use crate::uploads::{FilesClient, Patience, Upload, Uploads};
 
@@ -355,14 +357,9 @@ impl Engine {
         self.inner.reuse.answer(request, || clock.now(), |request| self.ask(request)).await
     }
 
-    async fn ask(&self, mut request: Request) -> Result<Response, Error> {
-        let driver = &self.inner.driver;
-        let begun = driver.clock.now();
-        request.body = driver.desk.fetch(request.body).await?;
-        let counted = counting::count(driver, &request).await;
-        let waited = driver.clock.now() - begun;
-        let request = Request { deadline: request.deadline.map(|span| span.saturating_sub(waited)), ..request };
-        let (reply, _withdraw) = driver.submit(request, counted);
+    async fn ask(&self, request: Request) -> Result<Response, Error> {
+        let (request, counted) = self.counted(request).await?;
+        let (reply, _withdraw) = self.inner.driver.submit(request, counted, None);
         match reply.await {
             Ok(result) => result,
             // The driver answers every prompt before it drops its sender; a runtime that is going down may not.
@@ -387,6 +384,26 @@ impl Engine {
     /// Deletes from the storage of all projects what this engine uploaded; what cannot be deleted expires by itself.
     pub async fn delete_uploads(&self) {
         self.inner.driver.desk.uploads.delete_own().await;
+    }
+
+    /// The same for an answer that is wanted piece by piece: returns with its first piece. Until then everything is tried
+    /// again as in [`Engine::submit`], after it nothing is.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`], when not even a first piece came.
+    pub async fn stream(&self, request: Request) -> Result<AnswerStream, Error> {
+        let (request, counted) = self.counted(request).await?;
+        stream::begin(|listener| self.inner.driver.submit(request, counted, Some(listener))).await
+    }
+
+    /// The request with its tokens, where the API is asked for them, and with what is left of its deadline then.
+    async fn counted(&self, mut request: Request) -> Result<(Request, Option<u64>), Error> {
+        let driver = &self.inner.driver;
+        let begun = driver.clock.now();
+        request.body = driver.desk.fetch(request.body).await?;
+        let counted = counting::count(driver, &request).await;
+        let waited = driver.clock.now() - begun;
+        Ok((Request { deadline: request.deadline.map(|deadline| deadline.less(waited)), ..request }, counted))
     }
 
     /// The event stream from now on; a reader that falls 1,024 events behind loses the oldest.
@@ -489,6 +506,25 @@ impl Engine {
     /// under one name.
     pub fn kin(&self) -> Vec<Kin> {
         self.inner.driver.state.lock().kinship.kin()
+    }
+
+    /// The earliest instant at which a prompt of this size could start if it were the next of all; with prompts that wait
+    /// before it, the least it has to wait. `None` when time alone will not let it go.
+    pub fn due(&self, model: &str, estimate: Estimate) -> Option<Timestamp> {
+        let driver = &self.inner.driver;
+        let mut state = driver.state.lock();
+        let family = models::family(model);
+        let tokens = state.calibration.apply(family, estimate);
+        let model = state.scheduler.model(family);
+        state.scheduler.due(driver.clock.now(), model, tokens)
+    }
+
+    /// Hands a call that no quota counts to the API with any good key, and its answer back as it came.
+    ///
+    /// # Errors
+    /// When no answer came, or no key is left to ask with.
+    pub async fn pass(&self, passage: Passage) -> Result<Reply, PassageError> {
+        passage::pass(&self.inner.driver, passage).await
     }
 
     /// The engine's clock.

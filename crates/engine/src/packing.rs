@@ -11,12 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{self, BoxFuture, FutureExt};
 use parking_lot::Mutex;
+use secrecy::SecretString;
 use tidegate_gemini::embedding::{self, MOST_TEXTS};
 use tidegate_scheduler::Outcome;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::backend::{Backend, Call, Method, Reply, TransportError};
+use crate::backend::{Backend, Call, Method, Opened, Passage, Reply, TransportError};
 use crate::classify::classify;
 use crate::retry_on::RetryOn;
 
@@ -149,8 +150,16 @@ impl Backend for Packing {
         }
     }
 
+    fn open(&self, call: Call) -> BoxFuture<'_, Result<Opened, TransportError>> {
+        self.inner.open(call)
+    }
+
     fn count_tokens(&self, call: Call) -> BoxFuture<'_, Answer> {
         self.inner.count_tokens(call)
+    }
+
+    fn pass(&self, passage: Passage, key: Arc<SecretString>) -> BoxFuture<'_, Answer> {
+        self.inner.pass(passage, key)
     }
 }
 

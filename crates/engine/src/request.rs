@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate_gemini::response::{Answer, Usage};
 use tidegate_gemini::tokens::Estimate;
+use tidegate_scheduler::{self as scheduler, Timestamp};
 
 use crate::backend::Method;
 use crate::media::{Body, Resolved};
@@ -24,8 +25,8 @@ pub struct Request {
     pub estimate: Estimate,
     /// Higher goes first; 0 is usual.
     pub priority: i32,
-    /// The longest the caller will wait from `submit` to the answer.
-    pub deadline: Option<Duration>,
+    /// The longest the caller will wait, counted from `submit`.
+    pub deadline: Option<Deadline>,
     /// The caller's name for this prompt (a row's id): it stands in events and logs, nowhere else.
     pub label: Option<Arc<str>>,
     /// What the request is known by, over everything that shapes its answer. Only requests that carry one are ever answered
@@ -33,6 +34,40 @@ pub struct Request {
     pub identity: Option<Arc<str>>,
     /// How the answer is to look, where it is wanted as JSON.
     pub structured: Option<Arc<Structured>>,
+}
+
+/// How long a caller waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadline {
+    /// For the answer: an attempt under way is given up then.
+    Answer(Duration),
+    /// For a permit: an attempt under way then goes on, and only if it fails nothing more is tried.
+    Start(Duration),
+}
+
+impl Deadline {
+    /// How long.
+    pub fn span(self) -> Duration {
+        match self {
+            Deadline::Answer(span) | Deadline::Start(span) => span,
+        }
+    }
+
+    /// What is left of it after some time.
+    pub(crate) fn less(self, spent: Duration) -> Deadline {
+        match self {
+            Deadline::Answer(span) => Deadline::Answer(span.saturating_sub(spent)),
+            Deadline::Start(span) => Deadline::Start(span.saturating_sub(spent)),
+        }
+    }
+
+    /// As the scheduler knows it.
+    pub(crate) fn from(self, now: Timestamp) -> scheduler::Deadline {
+        match self {
+            Deadline::Answer(span) => scheduler::Deadline::Answer(now + span),
+            Deadline::Start(span) => scheduler::Deadline::Start(now + span),
+        }
+    }
 }
 
 impl Request {

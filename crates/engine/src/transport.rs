@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, stream};
 use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::BodyExt;
@@ -24,7 +24,7 @@ use parking_lot::RwLock;
 use secrecy::{ExposeSecret, SecretString};
 use tower_service::Service;
 
-use crate::backend::{Backend, Call, Reply, TransportError};
+use crate::backend::{Backend, Call, Opened, Passage, Reply, TransportError};
 use crate::engine::BuildError;
 use crate::media::{FileError, Payload, Sending};
 use crate::redact::public_url;
@@ -189,6 +189,16 @@ impl HttpBackend {
         self.exchange(request.map_err(|_| TransportError::Key)?).await
     }
 
+    fn passing(&self, passage: Passage, key: &SecretString) -> Result<Request<Sending>, http::Error> {
+        let method = if passage.body.is_some() { http::Method::POST } else { http::Method::GET };
+        let mut request = Request::builder().method(method).uri(format!("{}/{}", self.prefix, passage.path));
+        if passage.body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let request = request.header("x-goog-api-key", key_header(key)?).header(USER_AGENT, AGENT);
+        request.body(Payload::from(passage.body.unwrap_or_default()).sending())
+    }
+
     async fn exchange(&self, request: Request<Sending>) -> Result<Reply, TransportError> {
         let shard = self.shard();
         let response = shard.0.client.request(request).await.map_err(|fault| explain(&self.authority, &fault))?;
@@ -202,9 +212,52 @@ impl Backend for HttpBackend {
         self.send(call, method).boxed()
     }
 
+    fn open(&self, call: Call) -> BoxFuture<'_, Result<Opened, TransportError>> {
+        async move {
+            let request = self.request(&call, "streamGenerateContent?alt=sse").map_err(|_| TransportError::Key)?;
+            let shard = self.shard();
+            let response = shard.0.client.request(request).await.map_err(|fault| explain(&self.authority, &fault))?;
+            Ok(opened(response, shard))
+        }
+        .boxed()
+    }
+
     fn count_tokens(&self, call: Call) -> BoxFuture<'_, Result<Reply, TransportError>> {
         self.send(call, "countTokens").boxed()
     }
+
+    fn pass(&self, passage: Passage, key: Arc<SecretString>) -> BoxFuture<'_, Result<Reply, TransportError>> {
+        async move {
+            // Whoever hands on a path sees to it that it is one; a key that HTTP cannot carry is the usual fault.
+            let request = self.passing(passage, &key).map_err(|_| TransportError::Key)?;
+            self.exchange(request).await
+        }
+        .boxed()
+    }
+}
+
+/// The head of an answer and its body as it comes; the client counts it as in flight until the body is dropped.
+fn opened(response: Response<Incoming>, shard: Occupied) -> Opened {
+    let (parts, body) = response.into_parts();
+    let (content_type, retry_after) = told(&parts.headers);
+    let body = stream::unfold((body, shard), |(mut body, shard)| async {
+        loop {
+            match body.frame().await? {
+                Ok(frame) => match frame.into_data() {
+                    Ok(data) => return Some((Ok(data), (body, shard))),
+                    Err(_) => continue,
+                },
+                Err(fault) => return Some((Err(TransportError::Cut { reason: innermost(&fault) }), (body, shard))),
+            }
+        }
+    });
+    Opened { status: parts.status.as_u16(), content_type, retry_after, body: body.boxed() }
+}
+
+/// `Content-Type`, and the seconds of `Retry-After`.
+fn told(headers: &http::HeaderMap) -> (Option<String>, Option<String>) {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_string);
+    (content_type, retry_after::seconds(headers, SystemTime::now()))
 }
 
 /// The header a key travels in; it is marked so that no log shows it.
@@ -235,8 +288,7 @@ pub(crate) fn explain(host: &str, fault: &hyper_util::client::legacy::Error) -> 
 /// The whole answer.
 pub(crate) async fn read(response: Response<Incoming>) -> Result<Reply, TransportError> {
     let (parts, body) = response.into_parts();
-    let text = |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_string);
-    let (content_type, retry_after) = (text(CONTENT_TYPE), retry_after::seconds(&parts.headers, SystemTime::now()));
+    let (content_type, retry_after) = told(&parts.headers);
     let body = body.collect().await.map_err(|fault| TransportError::Cut { reason: innermost(&fault) })?;
     Ok(Reply { status: parts.status.as_u16(), content_type, retry_after, body: body.to_bytes() })
 }

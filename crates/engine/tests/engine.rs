@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{OK, Script, project, reply, request};
 use tidegate_engine::scheduler::{Pacing, Settings};
-use tidegate_engine::{Blame, Builder, Engine, ErrorClass, Event, EventKind, Observer, RetryOn, TransportError};
+use tidegate_engine::{Blame, Builder, Deadline, Engine, ErrorClass, Event, EventKind, Observer, RetryOn, TransportError};
 use tidegate_gemini::models::Limits;
 
 const BAD_KEY: &str = r#"{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT",
@@ -175,12 +175,40 @@ async fn a_deadline_ends_a_prompt_at_its_instant_and_frees_its_worker() {
     let settings = Settings { pacing, ..Settings::default() };
     let engine = engine(&script).project(project("main", 1, Limits::default())).settings(settings).build().unwrap();
     let mut hasty = request("x");
-    hasty.deadline = Some(Duration::from_secs(2));
+    hasty.deadline = Some(Deadline::Answer(Duration::from_secs(2)));
     let start = tokio::time::Instant::now();
     let error = engine.submit(hasty).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Deadline);
     assert!(start.elapsed() < Duration::from_millis(2_010), "took {:?}", start.elapsed());
     engine.submit(request("y")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_permit_only_gets_an_answer_that_comes_later_but_no_further_try() {
+    let slow = Duration::from_secs(10);
+    let script = Script::default().then(slow, reply(200, OK)).then(slow, reply(503, "{}"));
+    let engine = engine(&script).project(project("main", 1, Limits::default())).build().unwrap();
+    let patient = || tidegate_engine::Request { deadline: Some(Deadline::Start(Duration::from_secs(2))), ..request("x") };
+    engine.submit(patient()).await.unwrap();
+    let error = engine.submit(patient()).await.unwrap_err();
+    assert_eq!((error.class, error.http_status, script.calls()), (ErrorClass::Deadline, Some(503), 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_instant_a_prompt_could_start_is_known_before_it_is_asked() {
+    let limits = Limits { rpm: Some(2), tpm: Some(1_000), rpd: None };
+    let engine = engine(&Script::default()).project(project("main", 1, limits)).build().unwrap();
+    let wait = |tokens| engine.due(common::MODEL, tokens).map(|at| at - engine.now());
+    assert_eq!(wait(10.into()), Some(Duration::ZERO));
+    for name in ["a", "b"] {
+        engine.submit(request(name)).await.unwrap();
+    }
+    let begun = tokio::time::Instant::now();
+    let told = wait(10.into()).unwrap();
+    engine.submit(request("c")).await.unwrap();
+    let waited = begun.elapsed() - Duration::from_millis(100);
+    assert!(told > Duration::from_secs(50) && waited.abs_diff(told) < Duration::from_millis(5), "told {told:?}, was {waited:?}");
+    assert_eq!(wait(5_000.into()), None, "more than a minute holds");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::fields::{self, Fields};
 use crate::prompt::{Content, Prompt};
 use crate::request::{self, Defaults, Request, RequestError};
 use crate::response::Usage;
@@ -152,7 +153,7 @@ pub fn build(prompt: &Prompt, defaults: &Defaults, settings: &EmbedSettings) -> 
         return Err(EmbeddingError::Title);
     }
     let body = Body {
-        model: if model.contains('/') { model.clone() } else { format!("models/{model}") },
+        model: resource(&model),
         content,
         task_type,
         // Under another task type of the whole run, a field of this name is just a field of the author's.
@@ -191,6 +192,60 @@ fn content(content: &Content) -> Result<(Value, u64), EmbeddingError> {
         }
         Content::Request(_) => Err(EmbeddingError::WholeRequest),
     }
+}
+
+/// A body of `embedContent` of somebody else's, with its estimate. It goes out byte for byte, but for the model, which is
+/// added where it is missing: a text that travels in company must name it.
+///
+/// # Errors
+/// [`RequestError::NotJson`] for what is no JSON object, [`RequestError::BadModel`] for a name that would change the address.
+pub fn forwarded(model: &str, body: &str) -> Result<Request, RequestError> {
+    let model = request::checked(model)?;
+    let members = Fields::read(body).map_err(|error| RequestError::NotJson(error.to_string()))?;
+    let text = members.get(&["content"]).map_or("", RawValue::get);
+    let estimate = Estimate::from(estimate_text(text) + 1);
+    let body = match members.get(&["model"]) {
+        Some(_) => body.to_owned(),
+        None => fields::with_member(body, "model", &Value::from(resource(&model)).to_string()),
+    };
+    Ok(Request::of_text(model, body.into_bytes(), estimate))
+}
+
+fn resource(model: &str) -> String {
+    if model.contains('/') { model.to_owned() } else { format!("models/{model}") }
+}
+
+#[derive(Deserialize)]
+struct Together<'a> {
+    #[serde(borrow)]
+    requests: Vec<&'a RawValue>,
+}
+
+/// The inner requests of a `batchEmbedContents` body; `None` when it is none.
+pub fn inner(body: &[u8]) -> Option<Vec<&str>> {
+    let together: Together<'_> = serde_json::from_slice(body).ok()?;
+    Some(together.requests.into_iter().map(RawValue::get).collect())
+}
+
+/// The answer of `batchEmbedContents` from those of `embedContent`, in their order, their tokens added up.
+///
+/// `None` when one of them holds no vector.
+pub fn together<'a>(answers: impl IntoIterator<Item = &'a [u8]>) -> Option<Vec<u8>> {
+    let mut usage = Usage::default();
+    let mut written = br#"{"embeddings":["#.to_vec();
+    for (nth, answer) in answers.into_iter().enumerate() {
+        let embedding = read(answer)?;
+        usage.add(&embedding.usage);
+        written.extend_from_slice(if nth > 0 { b",{\"values\":" } else { b"{\"values\":" });
+        written.extend_from_slice(embedding.values.get().as_bytes());
+        written.push(b'}');
+    }
+    written.push(b']');
+    if usage.input_tokens > 0 {
+        written.extend_from_slice(format!(r#","usageMetadata":{{"promptTokenCount":{}}}"#, usage.input_tokens).as_bytes());
+    }
+    written.push(b'}');
+    Some(written)
 }
 
 /// The body of one `batchEmbedContents` call over these inner requests.
@@ -317,6 +372,28 @@ mod tests {
         assert_eq!((read[1].values.get(), read[1].usage.input_tokens), ("[2.50]", 2));
         assert!(unpack(body, 3).is_none(), "an answer that lost a vector must not shift the others");
         assert!(unpack(b"{}", 0).is_none());
+    }
+
+    #[test]
+    fn a_request_of_somebody_elses_goes_out_as_it_came_but_names_its_model() {
+        let of = |body: &str| String::from_utf8(forwarded("gemini-embedding-001", body).unwrap().body.text().to_vec()).unwrap();
+        let whole = r#"{ "content" : {"parts":[{"text":"a"}]}, "model":"models/gemini-embedding-001", "new": 1.50 }"#;
+        assert_eq!(of(whole), whole);
+        assert!(of(r#"{"content":{"parts":[]},"new":1.50}"#).ends_with(r#""new":1.50,"model":"models/gemini-embedding-001"}"#));
+        assert!(forwarded("gemini-embedding-001", "[]").is_err());
+    }
+
+    #[test]
+    fn inner_requests_come_apart_and_their_answers_together() {
+        assert_eq!(inner(br#"{"requests":[{"a": 1},{"b":2}]}"#).unwrap(), [r#"{"a": 1}"#, r#"{"b":2}"#]);
+        assert!(inner(b"{}").is_none());
+        let answers = [
+            &br#"{"embedding":{"values":[1.0]},"usageMetadata":{"promptTokenCount":2}}"#[..],
+            br#"{"embedding":{"values":[2.50]}}"#,
+        ];
+        let told = together(answers).unwrap();
+        assert_eq!(told, br#"{"embeddings":[{"values":[1.0]},{"values":[2.50]}],"usageMetadata":{"promptTokenCount":2}}"#);
+        assert!(together([&b"{}"[..]]).is_none());
     }
 
     #[test]

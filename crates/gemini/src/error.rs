@@ -155,6 +155,11 @@ pub fn read(http_status: u16, content_type: Option<&str>, retry_after_header: Op
     }
 }
 
+/// Whether a body is an error in the API's own form.
+pub fn in_body(body: &[u8]) -> bool {
+    serde_json::from_slice(body).is_ok_and(|value: Value| in_value(&value))
+}
+
 /// Whether a body that came with a 200 is an error all the same, alone or in a list.
 pub(crate) fn in_value(value: &Value) -> bool {
     envelope(value).is_some()

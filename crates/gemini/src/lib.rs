@@ -17,7 +17,7 @@ mod fields;
 pub mod json_repair;
 pub mod media;
 pub mod models;
-mod openai;
+pub mod openai;
 pub mod prices;
 pub mod prompt;
 mod redact;

@@ -147,6 +147,16 @@ fn is_plain(prompt: &Prompt) -> bool {
         && prompt.tool_config.is_none()
 }
 
+/// A body of somebody else's, to be passed on byte for byte, with its estimate.
+///
+/// # Errors
+/// [`RequestError::BadModel`] for a name that would change the address of the call.
+pub fn forwarded(model: &str, body: bytes::Bytes) -> Result<Request, RequestError> {
+    let model = checked(model)?;
+    let estimate = estimate::tokens(&String::from_utf8_lossy(&body), &model);
+    Ok(Request { model, body: Skeleton::whole(body), media: Vec::new(), estimate, json: None, resolution: None })
+}
+
 impl Request {
     /// A body that is whole as it is.
     pub(crate) fn of_text(model: String, body: Vec<u8>, estimate: Estimate) -> Request {
@@ -381,7 +391,10 @@ fn named_inside(raw: &RawValue) -> Option<String> {
 }
 
 /// The bare id. The name becomes part of an address, so nothing may stand in it that could lead elsewhere.
-fn checked(name: &str) -> Result<String, RequestError> {
+///
+/// # Errors
+/// [`RequestError::BadModel`] for any other name.
+pub fn checked(name: &str) -> Result<String, RequestError> {
     let name = name.trim();
     let bare = name.strip_prefix("models/").unwrap_or(name);
     let id = bare.strip_prefix("tunedModels/").unwrap_or(bare);

@@ -12,6 +12,7 @@ mod fold;
 
 pub use extras::{Candidate, Extras, Inline, extras};
 pub(crate) use fold::Fold;
+pub(crate) use fold::usage_of;
 
 /// Tokens one answer cost, as the API counted them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

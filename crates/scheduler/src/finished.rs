@@ -252,6 +252,9 @@ impl Scheduler {
 
     /// Back to its old place in the queue, at once.
     fn again(&mut self, now: Timestamp, id: JobId, actions: &mut Vec<Action>) {
+        if self.is_late(now, id) {
+            return self.complete(now, id, Verdict::Deadline, actions);
+        }
         if self.attempts_spent(id) {
             return self.complete(now, id, Verdict::AttemptsSpent, actions);
         }
@@ -260,6 +263,9 @@ impl Scheduler {
 
     /// Back to its old place in the queue after a pause, if possible with another key.
     fn pause(&mut self, now: Timestamp, id: JobId, key: KeyId, until: Timestamp, actions: &mut Vec<Action>) {
+        if self.is_late(now, id) {
+            return self.complete(now, id, Verdict::Deadline, actions);
+        }
         if self.attempts_spent(id) {
             return self.complete(now, id, Verdict::AttemptsSpent, actions);
         }
@@ -273,6 +279,11 @@ impl Scheduler {
     fn backoff(&mut self, nth: u32, hint: Option<Duration>) -> Duration {
         let retry = &self.settings.retry;
         Backoff { initial: retry.initial_backoff, max: retry.max_backoff }.pause(nth, hint, &mut self.rng)
+    }
+
+    /// Its caller gave up while an attempt was under way.
+    fn is_late(&self, now: Timestamp, id: JobId) -> bool {
+        self.jobs.get(&id).is_some_and(|job| job.deadline <= now)
     }
 
     fn attempts_spent(&self, id: JobId) -> bool {

@@ -33,7 +33,16 @@ pub struct Submission {
     /// Higher goes first.
     pub priority: i32,
     /// When its caller gives up.
-    pub deadline: Option<Timestamp>,
+    pub deadline: Option<Deadline>,
+}
+
+/// How long a caller waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadline {
+    /// For its end: an attempt under way is given up then.
+    Answer(Timestamp),
+    /// For a permit: an attempt under way then goes on, and only if it fails nothing more is tried.
+    Start(Timestamp),
 }
 
 /// Its place in the queue: higher priority first, then in the order of submission.
@@ -61,6 +70,8 @@ pub(crate) struct Job {
     pub attempts: u32,
     /// [`Timestamp::NEVER`] where its caller waits for ever.
     pub deadline: Timestamp,
+    /// Whether an attempt under way outlives the deadline.
+    pub spares_running: bool,
     pub faults: Option<Box<Faults>>,
     pub state: State,
 }

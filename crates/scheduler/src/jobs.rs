@@ -70,7 +70,17 @@ mod tests {
 
     fn job(least: u32) -> Job {
         let (place, weight, deadline) = (Place::new(0, 0), Weight::default(), Timestamp::NEVER);
-        Job { model: ModelId(0), place, weight, least, attempts: 0, deadline, faults: None, state: State::Queued }
+        Job {
+            model: ModelId(0),
+            place,
+            weight,
+            least,
+            attempts: 0,
+            deadline,
+            spares_running: false,
+            faults: None,
+            state: State::Queued,
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod breaker;
 mod company;
 mod day;
 mod dispatch;
+mod due;
 mod ending;
 mod event;
 mod finished;
@@ -33,7 +34,7 @@ mod worker;
 
 pub use backoff::Backoff;
 pub use event::{Action, Event, ProjectSpec, Reconfiguration};
-pub use job::{JobId, ModelId, Submission};
+pub use job::{Deadline, JobId, ModelId, Submission};
 pub use key::KeyId;
 pub use outcome::{Blocked, Denied, Dimension, KeyFault, Outcome, Reason, Scope, TaskFault, Used, Verdict};
 pub use quota::{Counting, Limits};

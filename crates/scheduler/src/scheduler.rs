@@ -14,7 +14,7 @@ use rand::rngs::SmallRng;
 use crate::breaker::HostPause;
 use crate::day::Calendar;
 use crate::event::{Action, Event, ProjectSpec};
-use crate::job::{Job, JobId, ModelId, Place, State, Submission};
+use crate::job::{Deadline, Job, JobId, ModelId, Place, State, Submission};
 use crate::jobs::Jobs;
 use crate::key::{Key, KeyId, KeyRing};
 use crate::lane::{Entry, LOOK_AHEAD, Lane, Standing};
@@ -200,18 +200,24 @@ impl Scheduler {
         }
         let Submission { job: id, model, tokens, least, spread, output, priority, deadline } = submission;
         self.sequence += 1;
+        let (deadline, spares_running) = match deadline {
+            None => (Timestamp::NEVER, false),
+            Some(Deadline::Answer(at)) => (at, false),
+            Some(Deadline::Start(at)) => (at, true),
+        };
         let job = Job {
             model,
             place: Place::new(priority, self.sequence),
             weight: Weight::new(tokens, spread, output),
             least: u32::try_from(least.min(tokens)).unwrap_or(u32::MAX),
-            deadline: deadline.unwrap_or(Timestamp::NEVER),
+            deadline,
+            spares_running,
             attempts: 0,
             faults: None,
             state: State::Queued,
         };
         self.jobs.insert(id, job);
-        if let Some(deadline) = deadline {
+        if !deadline.is_never() {
             self.deadlines.insert((deadline, id));
         }
         self.enqueue(now, id, actions);
@@ -273,6 +279,11 @@ impl Scheduler {
         while let Some(&(at, id)) = self.deadlines.first() {
             if at > now {
                 break;
+            }
+            // It has its permit; what becomes of it after this attempt is looked at then.
+            if self.jobs.get(&id).is_some_and(|job| job.spares_running && matches!(job.state, State::Running(_))) {
+                self.deadlines.pop_first();
+                continue;
             }
             self.abandon(now, id);
             self.complete(now, id, Verdict::Deadline, actions);

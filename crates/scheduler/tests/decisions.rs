@@ -211,7 +211,7 @@ fn a_deadline_ends_a_waiting_and_a_running_prompt() {
     let mut bench = Bench::new(&[(1, rpm(1))], settings(Pacing::default()));
     let model = bench.model;
     for job in [1, 2] {
-        let deadline = Some(NOW + Duration::from_secs(5));
+        let deadline = Some(Deadline::Answer(NOW + Duration::from_secs(5)));
         bench.event(Event::Submitted(Submission {
             job: JobId(job),
             model,

@@ -23,7 +23,7 @@ use crate::screen;
 use crate::settings::Settings;
 use crate::settings::layers::Layer;
 use crate::signals;
-pub(super) use prepare::system_instruction;
+pub(super) use prepare::{build_code, builder, system_instruction};
 use records::Records;
 use summary::Account;
 pub(super) use summary::kin_in_words;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct Layer {
     pub media: MediaLayer,
     /// `[cache]`.
     pub cache: CacheLayer,
+    /// `[serve]`.
+    pub serve: ServeLayer,
     /// `[[projects]]`.
     pub projects: Option<Vec<ProjectEntry>>,
     /// `[prices."MODEL"]`: what a model charges, in USD per 1,000,000 tokens.
@@ -150,6 +153,34 @@ pub struct QuotaLayer {
     /// Whose tokens are counted by the API before they are sent.
     #[serde(deserialize_with = "written")]
     pub count_tokens: Option<CountTokens>,
+}
+
+/// `[serve]`: who may call the gateway, and how long they wait.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServeLayer {
+    /// Address to listen on.
+    #[serde(deserialize_with = "written")]
+    pub listen: Option<SocketAddr>,
+    /// How long a request waits for its permit.
+    #[serde(deserialize_with = "written")]
+    pub max_wait: Option<Duration>,
+    /// `[[serve.clients]]`.
+    pub clients: Option<Vec<ClientEntry>>,
+}
+
+/// One of `[[serve.clients]]`: somebody who may call.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientEntry {
+    /// Its name in logs.
+    pub name: String,
+    /// Its token.
+    #[serde(deserialize_with = "key_list")]
+    pub token: Vec<KeySource>,
+    /// Higher goes first.
+    #[serde(default)]
+    pub priority: i32,
 }
 
 /// One of `[[projects]]`: an owner of quotas with its keys.
@@ -279,6 +310,7 @@ impl Layer {
                 tpm_counts: None,
                 count_tokens: env.read(env_vars::COUNT_TOKENS)?,
             },
+            serve: ServeLayer { listen: env.read(env_vars::LISTEN)?, max_wait: env.read(env_vars::MAX_WAIT)?, clients: None },
             limits: LimitsLayer { rpm: env.read(env_vars::RPM)?, tpm: env.read(env_vars::TPM)?, rpd: env.read(env_vars::RPD)? },
             ..Layer::default()
         })

@@ -1,6 +1,7 @@
 //! Values as people write them in the settings file and in environment variables.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::de::{Error, Unexpected, Visitor};
@@ -61,6 +62,16 @@ macro_rules! whole_numbers {
     )*};
 }
 whole_numbers!(u32, u64, usize);
+
+impl Written for SocketAddr {
+    const EXPECTED: &'static str = "an address and a port such as \"127.0.0.1:8787\"";
+    fn read(text: &str) -> Option<SocketAddr> {
+        text.trim().parse().ok()
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
 
 impl Written for Duration {
     const EXPECTED: &'static str = "a duration such as \"30s\"";

@@ -130,6 +130,11 @@ fn judge(finish: Option<&str>, block: Option<&str>, something: bool) -> (AnswerS
     }
 }
 
+/// What the body of an answer, or a piece of one, says of its cost.
+pub(crate) fn usage_of(body: &Value) -> Usage {
+    usage(&body["usageMetadata"])
+}
+
 fn usage(counts: &Value) -> Usage {
     let count = |name: &str| counts[name].as_u64().unwrap_or(0);
     Usage {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tidegate_batch::{Budget, ErrorLog, ErrorLogFormat, Input, Options};
-use tidegate_engine::{BuildError, CacheSettings, Engine, Observer, ReuseSettings, Schema};
+use tidegate_engine::{BuildError, Builder, CacheSettings, Engine, Observer, ReuseSettings, Schema};
 use tidegate_gemini::prices::{Date, Usd};
 use tidegate_gemini::request::Defaults;
 
@@ -151,25 +151,9 @@ pub fn engine(
     watch: Arc<Watch>,
     records: &Records,
 ) -> Result<Engine, Failure> {
-    let mut builder = Engine::builder()
-        .settings(settings.scheduler.clone())
-        .base_url(settings.base_url.clone())
-        .attempt_timeout(settings.attempt_timeout)
-        .retry_on(settings.retry_on.clone())
-        .count_tokens(settings.count_tokens)
-        .media(settings.media.clone())
-        .reuse(reuse(settings, simulated)?)
-        .observer(watch)
-        .observer(Arc::new(Chronicle::default()));
-    // A simulated quota begins afresh with each run, and real limits must not learn from it.
-    if let Some(folder) = settings.state_dir.as_ref().filter(|_| !simulated) {
-        builder = builder.state_dir(folder);
-    }
+    let mut builder = builder(settings, simulated)?.observer(watch).observer(Arc::new(Chronicle::default()));
     for observer in records.observers() {
         builder = builder.observer(observer);
-    }
-    for project in &settings.projects {
-        builder = builder.project(project.clone());
     }
     if let Some(path) = &wanted.error_log {
         builder = builder.observer(error_log(path, wanted.error_log_format)?);
@@ -193,7 +177,31 @@ fn reuse(settings: &Settings, simulated: bool) -> Result<ReuseSettings, Failure>
     Ok(ReuseSettings { in_flight: wish.dedup, cache })
 }
 
-fn build_code(error: &BuildError) -> ExitCode {
+/// An engine of these settings, about to be built.
+///
+/// # Errors
+/// When answers are to be kept and there is no folder for them.
+pub fn builder(settings: &Settings, simulated: bool) -> Result<Builder, Failure> {
+    let mut builder = Engine::builder()
+        .settings(settings.scheduler.clone())
+        .base_url(settings.base_url.clone())
+        .attempt_timeout(settings.attempt_timeout)
+        .retry_on(settings.retry_on.clone())
+        .count_tokens(settings.count_tokens)
+        .media(settings.media.clone())
+        .reuse(reuse(settings, simulated)?);
+    // A simulated quota begins afresh with each run, and real limits must not learn from it.
+    if let Some(folder) = settings.state_dir.as_ref().filter(|_| !simulated) {
+        builder = builder.state_dir(folder);
+    }
+    for project in &settings.projects {
+        builder = builder.project(project.clone());
+    }
+    Ok(builder)
+}
+
+/// The exit code of an engine that could not be built.
+pub fn build_code(error: &BuildError) -> ExitCode {
     match error {
         BuildError::NoKeys => ExitCode::NoKey,
         BuildError::BaseUrl { .. } => ExitCode::Usage,

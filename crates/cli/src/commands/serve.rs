@@ -1,0 +1,69 @@
+//! `tidegate serve`: the gateway, until a signal ends it.
+
+use tidegate_engine::Engine;
+use tidegate_gateway::{Gateway, ServeError, Settings as GatewaySettings};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::Context;
+use super::run::{build_code, builder};
+use crate::args::ServeArgs;
+use crate::embedded::{self, Embedded};
+use crate::exit_code::{ExitCode, Failure};
+use crate::screen;
+use crate::settings::Settings;
+use crate::signals::{self, Signal};
+
+/// Serves until Ctrl-C or SIGTERM; requests under way then have some seconds to end, and a second signal ends them at once.
+///
+/// # Errors
+/// When there is no key, or the address is taken or open to strangers.
+pub async fn run(wanted: ServeArgs, context: Context) -> Result<ExitCode, Failure> {
+    let simulator = match &context.global.sim {
+        Some(named) => Some((embedded::scenario(named)?, Embedded::start(embedded::scenario(named)?).await?)),
+        None => None,
+    };
+    let told = simulator.as_ref().map(|(scenario, server)| embedded::layer(scenario, server.base_url()));
+    let settings = context.settings(wanted.layer(context.global.layer()), told)?;
+    let engine = engine(&settings, simulator.is_some())?;
+    let mut signals = signals::listen();
+    let listen = settings.serve.listen;
+    let taken =
+        |error: &dyn std::fmt::Display| Failure::new(ExitCode::Unreachable, format!("cannot listen on {listen}: {error}"));
+    let listener = TcpListener::bind(listen).await.map_err(|error| taken(&error))?;
+    let address = listener.local_addr().map_err(|error| taken(&error))?;
+    let gateway_settings = gateway_settings(settings);
+    let grace = gateway_settings.grace;
+    let gateway = Gateway::new(engine.clone(), gateway_settings);
+    screen::data(format!("http://{address}"));
+    let serving = gateway.serve(listener, first(&mut signals, &context));
+    serving.await.map_err(|error| match error {
+        ServeError::Open(_) => Failure::usage(error),
+        ServeError::Listener(_) => Failure::new(ExitCode::Unreachable, error),
+    })?;
+    engine.shutdown(grace).await;
+    Ok(ExitCode::AllOk)
+}
+
+/// The first signal; from then on a second one ends the program.
+async fn first(signals: &mut mpsc::UnboundedReceiver<Signal>, context: &Context) {
+    if signals.recv().await.is_some() {
+        context.screen.say("no further request is taken, those under way may end; the same again ends them");
+    }
+    let (_, rest) = mpsc::unbounded_channel();
+    let mut rest = std::mem::replace(signals, rest);
+    tokio::spawn(async move {
+        if let Some(signal) = rest.recv().await {
+            std::process::exit(i32::from(signal.exit_code() as u8));
+        }
+    });
+}
+
+fn gateway_settings(settings: Settings) -> GatewaySettings {
+    let serve = settings.serve;
+    GatewaySettings { model: settings.model, max_wait: serve.max_wait, clients: serve.clients, ..GatewaySettings::default() }
+}
+
+fn engine(settings: &Settings, simulated: bool) -> Result<Engine, Failure> {
+    builder(settings, simulated)?.build().map_err(|error| Failure::new(build_code(&error), error))
+}

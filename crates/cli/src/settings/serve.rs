@@ -1,0 +1,98 @@
+//! `[serve]`: where the gateway listens, how long its callers wait, who they are.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tidegate_gateway::Client;
+
+use super::layers::{ClientEntry, Layer, Stack};
+use super::{Resolver, SettingsError};
+use crate::env_vars::Environment;
+use crate::keys;
+
+/// Where the gateway listens when nobody says: for this machine only.
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8787);
+/// How long a request waits when nobody says.
+const MAX_WAIT: Duration = Duration::from_secs(300);
+
+/// What the gateway is told.
+#[derive(Debug)]
+pub struct Serve {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// How long a request waits for its permit.
+    pub max_wait: Duration,
+    /// Who may call.
+    pub clients: Vec<Client>,
+}
+
+/// The settings of `[serve]` from all sources.
+///
+/// # Errors
+/// When a client's token is missing: without it a door that was to be locked would stand open.
+pub(super) fn resolve(
+    from: &mut Resolver<'_>,
+    environment: &Environment,
+    warnings: &mut Vec<String>,
+) -> Result<Serve, SettingsError> {
+    let listen = from.value("serve.listen", LISTEN, |layer| layer.serve.listen);
+    let max_wait = from.value("serve.max_wait", MAX_WAIT, |layer| layer.serve.max_wait);
+    let clients = clients(from.stack, environment, warnings)?;
+    Ok(Serve { listen, max_wait, clients })
+}
+
+fn clients(stack: &Stack, environment: &Environment, warnings: &mut Vec<String>) -> Result<Vec<Client>, SettingsError> {
+    let told = stack.0.iter().find_map(|(_, layer)| layer.serve.clients.as_ref().map(|clients| (clients, layer)));
+    let Some((entries, layer)) = told else { return Ok(Vec::new()) };
+    entries.iter().map(|entry| client(entry, layer, environment, warnings)).collect()
+}
+
+fn client(
+    entry: &ClientEntry,
+    layer: &Layer,
+    environment: &Environment,
+    warnings: &mut Vec<String>,
+) -> Result<Client, SettingsError> {
+    let sources = entry.token.iter();
+    let mut tokens: Vec<_> = sources.flat_map(|source| source.keys(environment, &layer.folder, warnings)).collect();
+    match (tokens.pop(), tokens.is_empty()) {
+        (Some(token), true) => Ok(Client { name: entry.name.clone(), token: token.secret, priority: entry.priority }),
+        (token, _) => {
+            let reason = if token.is_some() { "it has several tokens: give one" } else { "its token is not set" };
+            Err(SettingsError::Impossible { name: "serve.clients", value: keys::shown(&entry.name), reason })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use secrecy::ExposeSecret;
+
+    use super::*;
+    use crate::settings::{Given, Settings, file};
+
+    fn serve(toml: &str, variables: &[(&str, &str)]) -> Result<Serve, SettingsError> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(file::NAME), toml).unwrap();
+        Settings::load(Given::default(), None, folder.path(), &Environment::of(variables)).map(|settings| settings.serve)
+    }
+
+    #[test]
+    fn the_gateway_listens_on_this_machine_unless_told_otherwise() {
+        let usual = serve("", &[]).unwrap();
+        assert_eq!((usual.listen.to_string().as_str(), usual.max_wait), ("127.0.0.1:8787", MAX_WAIT));
+        let told = serve("[serve]\nlisten = \"0.0.0.0:80\"\nmax_wait = \"9s\"", &[("TIDEGATE_MAX_WAIT", "1s")]).unwrap();
+        assert_eq!((told.listen.to_string().as_str(), told.max_wait), ("0.0.0.0:80", Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn clients_have_a_token_or_nothing_is_served() {
+        let toml = "[[serve.clients]]\nname = \"notebook\"\ntoken = \"env:NOTEBOOK_TOKEN\"\npriority = 10";
+        let clients = serve(toml, &[("NOTEBOOK_TOKEN", "t-1")]).unwrap().clients;
+        assert_eq!((clients[0].priority, clients[0].token.expose_secret()), (10, "t-1"));
+        let message = serve(toml, &[]).unwrap_err().to_string();
+        assert_eq!(message, "serve.clients = notebook cannot be: its token is not set");
+        assert!(serve(toml, &[("NOTEBOOK_TOKEN", "a,b")]).is_err());
+    }
+}

@@ -1,0 +1,25 @@
+//! A caller that stops waiting takes its prompt along.
+
+use std::sync::Arc;
+
+use tidegate_scheduler::JobId;
+
+use crate::driver::Driver;
+
+/// Withdraws a prompt when dropped before its end.
+pub(crate) struct Withdraw {
+    driver: Arc<Driver>,
+    job: JobId,
+}
+
+impl Withdraw {
+    pub(crate) fn new(driver: Arc<Driver>, job: JobId) -> Withdraw {
+        Withdraw { driver, job }
+    }
+}
+
+impl Drop for Withdraw {
+    fn drop(&mut self) {
+        self.driver.withdraw(self.job);
+    }
+}

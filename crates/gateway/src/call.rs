@@ -1,0 +1,93 @@
+//! One request on its way through the gateway: its head, who sent it, and its body as it comes in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::request::Parts;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use tidegate_engine::{Deadline, Request};
+use tokio::time::{Instant, timeout_at};
+
+use crate::auth::Caller;
+use crate::error::Refusal;
+use crate::patience::patience;
+use crate::settings::Settings;
+
+/// A body may take so many times as long as it may pause.
+const PAUSES: u32 = 10;
+
+/// A request and what is known of it.
+pub struct Call {
+    pub head: Parts,
+    pub body: Incoming,
+    pub caller: Caller,
+    /// What it is called in logs and in the answer.
+    pub id: Arc<str>,
+}
+
+impl Call {
+    /// What stands behind the `?`.
+    pub fn query(&self) -> &str {
+        self.head.uri.query().unwrap_or_default()
+    }
+
+    /// How long this caller waits for a permit.
+    pub fn patience(&self, settings: &Settings) -> Result<Duration, Refusal> {
+        patience(&self.head.headers, settings.max_wait)
+    }
+
+    /// A prompt of this caller's, which waits for its permit as long as the caller does.
+    pub fn asks(&self, prompt: Request, settings: &Settings) -> Result<Request, Refusal> {
+        let deadline = Some(Deadline::Start(self.patience(settings)?));
+        Ok(Request { priority: self.caller.priority, deadline, label: Some(self.id.clone()), ..prompt })
+    }
+
+    /// The whole body.
+    ///
+    /// # Errors
+    /// When it is larger than allowed, comes too slowly or breaks off.
+    pub async fn body(&mut self, settings: &Settings) -> Result<Bytes, Refusal> {
+        let foretold = self.body.size_hint().lower();
+        if foretold > settings.max_body as u64 {
+            return Err(too_large(settings));
+        }
+        let last = Instant::now() + settings.body_timeout.saturating_mul(PAUSES);
+        let mut first = None;
+        let mut more = BytesMut::new();
+        let mut length = 0;
+        while let Some(frame) = self.frame(last, settings.body_timeout).await? {
+            length += frame.len();
+            if length > settings.max_body {
+                return Err(too_large(settings));
+            }
+            match first.take() {
+                // Most bodies come in one piece, which is not copied.
+                None if more.is_empty() => first = Some(frame),
+                None => more.extend_from_slice(&frame),
+                Some(earlier) => {
+                    more.reserve(usize::try_from(foretold).unwrap_or_default().max(length));
+                    more.extend_from_slice(&earlier);
+                    more.extend_from_slice(&frame);
+                }
+            }
+        }
+        Ok(first.unwrap_or_else(|| more.freeze()))
+    }
+
+    async fn frame(&mut self, last: Instant, pause: Duration) -> Result<Option<Bytes>, Refusal> {
+        loop {
+            let come = timeout_at(last.min(Instant::now() + pause), self.body.frame()).await;
+            let Some(frame) = come.map_err(|_| Refusal::slow())? else { return Ok(None) };
+            let frame = frame.map_err(|_| Refusal::invalid("the request's body broke off"))?;
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+    }
+}
+
+fn too_large(settings: &Settings) -> Refusal {
+    Refusal::new(413, "INVALID_ARGUMENT", format!("Request payload size exceeds the limit: {} bytes.", settings.max_body))
+}

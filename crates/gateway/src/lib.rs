@@ -1,0 +1,23 @@
+//! The HTTP front door: whoever speaks to Gemini or to OpenAI changes a base URL and shares the quotas of one engine.
+//!
+//! ```no_run
+//! # async fn example(engine: tidegate_engine::Engine) -> Result<(), Box<dyn std::error::Error>> {
+//! use tidegate_gateway::{Gateway, Settings};
+//!
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8787").await?;
+//! let gateway = Gateway::new(engine, Settings::default());
+//! gateway.serve(listener, std::future::pending::<()>()).await?;
+//! # Ok(()) }
+//! ```
+
+mod answer;
+mod auth;
+mod call;
+mod error;
+mod patience;
+mod routes;
+mod server;
+mod settings;
+
+pub use server::{Gateway, ServeError};
+pub use settings::{Client, Settings};

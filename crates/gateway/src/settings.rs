@@ -1,0 +1,49 @@
+//! What a gateway is told: who may call, how long they wait, how much they may send.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+/// A caller that is known by its token.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Its name in logs.
+    pub name: String,
+    /// What it shows; its `Debug` is redacted.
+    pub token: SecretString,
+    /// Higher goes first.
+    pub priority: i32,
+}
+
+/// Settings of a [`Gateway`](crate::Gateway).
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The model of requests that name none: those of `/chat`, and of OpenAI's routes.
+    pub model: String,
+    /// How long a request waits for its permit, unless it says otherwise.
+    pub max_wait: Duration,
+    /// Who may call; nobody listed means everybody on this machine.
+    pub clients: Vec<Client>,
+    /// The most bytes of a request's body. The API itself takes 100 MB (January 2026).
+    pub max_body: usize,
+    /// How long the head of a request may take.
+    pub header_timeout: Duration,
+    /// How long a body may pause; a whole body has ten times as long.
+    pub body_timeout: Duration,
+    /// How long requests under way may go on when the server is told to end.
+    pub grace: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            model: "gemini-3.8-flash".to_string(),
+            max_wait: Duration::from_secs(300),
+            clients: Vec::new(),
+            max_body: 100 << 20,
+            header_timeout: Duration::from_secs(15),
+            body_timeout: Duration::from_secs(30),
+            grace: Duration::from_secs(10),
+        }
+    }
+}
