@@ -6,19 +6,18 @@
 //! The load generator is `oha`; it is left out where it is not installed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
+mod common;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
+use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 
-const ANSWER: &str = r#"{"candidates":[{"content":{"parts":[{"text":"The knot breeds in the high Arctic and winters on muddy coasts."}],"role":"model"},"finishReason":"STOP","index":0}],"usageMetadata":{"promptTokenCount":250,"candidatesTokenCount":14,"totalTokenCount":264},"modelVersion":"gemini-3.8-flash","responseId":"6VFkaIDwEPXVjMcP4-XW6Qo"}"#;
-const PATH: &str = "/v1beta/models/gemini-3.8-flash:generateContent";
+use common::{ANSWER, CollectAll, PATH, Server, cpu, has_ended, high_water, itself, runtime, upstream};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
@@ -46,7 +45,7 @@ fn compare() {
     for latency in [0, 50] {
         for (concurrency, requests) in [(64, 60_000), (512, 100_000)] {
             let requests = if latency == 0 { requests } else { concurrency * 300 };
-            let upstream = Upstream::start(latency);
+            let upstream = Server::start(itself().args(["upstream", &latency.to_string()]));
             let plain = measure(itself().args(["loop", &upstream.url, &requests.to_string(), &concurrency.to_string()]));
             row("plain hyper loop", latency, concurrency, requests, &plain, &plain);
             if let Some(oha) = oha(&upstream.url, requests, concurrency) {
@@ -63,7 +62,7 @@ fn embed() {
     const TEXTS: usize = 10_000;
     println!("{:<22} {:>8} {:>8} {:>8} {:>11} {:>10}", "vectors of 768", "latency", "texts", "calls", "texts/s", "peak MB");
     for latency in [0, 50] {
-        let upstream = Upstream::start(latency);
+        let upstream = Server::start(itself().args(["upstream", &latency.to_string()]));
         let one_by_one = measure(itself().args(["loop", &upstream.url, &TEXTS.to_string(), "64"]));
         let line = |name: &str, calls: u64, figures: &Figures| {
             let (rate, peak) = (TEXTS as f64 / figures.wall.as_secs_f64(), figures.peak_kb as f64 / 1024.0);
@@ -98,7 +97,7 @@ fn packed(texts: usize, latency: u64) -> (u64, Figures) {
 }
 
 fn million() {
-    let upstream = Upstream::start(0);
+    let upstream = Server::start(itself().args(["upstream", "0"]));
     let ours = tidegate(&upstream.url, 1_000_000, 512);
     println!("1,000,000 prompts of 1 KB: {:.0} s, peak {} MB", ours.wall.as_secs_f64(), ours.peak_kb / 1024);
 }
@@ -112,10 +111,6 @@ fn row(name: &str, latency: u64, concurrency: usize, requests: usize, figures: &
 }
 
 // === the clients ===
-
-fn itself() -> Command {
-    Command::new(std::env::current_exe().unwrap())
-}
 
 fn tidegate(url: &str, requests: usize, concurrency: usize) -> Figures {
     let folder = tempfile::tempdir().unwrap();
@@ -189,64 +184,6 @@ async fn plain_worker(address: String, requests: usize) {
     }
 }
 
-trait CollectAll {
-    async fn collect_all(self) -> Bytes;
-}
-
-impl CollectAll for hyper::Response<Incoming> {
-    async fn collect_all(self) -> Bytes {
-        self.into_body().collect().await.unwrap().to_bytes()
-    }
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
-}
-
-// === the upstream ===
-
-struct Upstream {
-    process: Child,
-    url: String,
-}
-
-impl Upstream {
-    fn start(latency: u64) -> Upstream {
-        let mut process = itself().args(["upstream", &latency.to_string()]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Upstream { process, url: line.trim().to_string() }
-    }
-}
-
-impl Drop for Upstream {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn upstream(latency: Duration) {
-    runtime().block_on(async move {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        println!("http://{}", listener.local_addr().unwrap());
-        loop {
-            let (socket, _) = listener.accept().await.unwrap();
-            socket.set_nodelay(true).unwrap();
-            let service = service_fn(move |request: hyper::Request<Incoming>| async move {
-                request.into_body().collect().await?;
-                if !latency.is_zero() {
-                    tokio::time::sleep(latency).await;
-                }
-                let answer = Full::new(Bytes::from_static(ANSWER.as_bytes()));
-                let answer = hyper::Response::builder().header("content-type", "application/json; charset=UTF-8").body(answer);
-                Ok::<_, hyper::Error>(answer.unwrap())
-            });
-            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service));
-        }
-    });
-}
-
 // === measuring ===
 
 struct Figures {
@@ -262,21 +199,12 @@ fn measure(command: &mut Command) -> Figures {
     let mut child = command.spawn().unwrap();
     let mut peak_kb = 0;
     loop {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-        if fields[0] == "Z" {
-            let wall = start.elapsed();
-            let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        if has_ended(child.id()) {
+            let (wall, cpu) = (start.elapsed(), cpu(child.id()));
             assert!(child.wait().unwrap().success(), "{command:?} failed");
-            return Figures { wall, cpu: Duration::from_millis(ticks * 10), peak_kb };
+            return Figures { wall, cpu, peak_kb };
         }
         peak_kb = peak_kb.max(high_water(child.id()));
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-fn high_water(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().nth(1)).and_then(|kb| kb.parse().ok()).unwrap_or(0)
 }
