@@ -502,7 +502,8 @@ impl Driver {
 
     fn complete(self: &Arc<Driver>, state: &mut State, now: Timestamp, job: JobId, verdict: Verdict) {
         let Some(mut ticket) = state.tickets.remove(&job) else { return };
-        let result = conclude(std::mem::take(&mut ticket.last), ticket.trace.clone(), &ticket.model, verdict);
+        let (last, trace) = (std::mem::take(&mut ticket.last), std::mem::take(&mut ticket.trace));
+        let result = conclude(last, trace, &ticket.model, verdict);
         self.leave(state, now, job, ticket, result);
     }
 
@@ -512,7 +513,8 @@ impl Driver {
             self.emit_abandoned(state, now, job, ticket.seat, ticket.trace.attempts, ticket.request.label.clone());
         }
         let failed = result.as_ref().err().map(|error| error.class);
-        let (label, usage) = (ticket.request.label, ticket.trace.usage);
+        let trace = result.as_ref().map_or_else(|error| &error.trace, |response| &response.trace);
+        let (label, usage) = (ticket.request.label, trace.usage.clone());
         self.emit(state, now, EventKind::Completed { job, label, failed, usage });
         let _ = ticket.reply_to.send(result);
         if state.tickets.is_empty() {
@@ -539,7 +541,9 @@ impl Driver {
     fn emit(&self, state: &mut State, at: Timestamp, kind: EventKind) {
         let event = Event { at, kind };
         state.stats.fold(&event);
-        state.kinship.fold(&event);
+        if self.projects.len() > 1 {
+            state.kinship.fold(&event);
+        }
         for observer in &self.observers {
             observer.observe(&event);
         }
@@ -571,7 +575,9 @@ async fn attempt_once(driver: Arc<Driver>, job: JobId, attempt: u32, asked: Aske
     let Asked { method, model, key, judge, listener } = asked;
     let met = match (met, listener) {
         (Met::Open(body), Some(listener)) => {
-            let (body, reading) = stream::attempt(&driver, Call { model, method, body, key }, &listener).await;
+            let streamed = stream::attempt(&driver, Call { model, method, body, key }, &listener);
+            // Most attempts are none of these and need not have the room for one.
+            let (body, reading) = Box::pin(streamed).await;
             return driver.finish(job, attempt, body, reading, None);
         }
         (met, _) => met,
