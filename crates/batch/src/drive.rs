@@ -122,7 +122,7 @@ impl Drive<'_> {
         let far = Instant::now() + 24 * 365 * NO_HURRY;
         while self.rows.is_some() || self.in_flight > 0 {
             let was_stopped = self.stop.is_some();
-            let turned_away = self.turned_away;
+            let unserved = self.tally.unserved;
             let end = self.stop.map_or(far, |(_, end)| end);
             tokio::select! {
                 biased;
@@ -162,7 +162,7 @@ impl Drive<'_> {
                 }
             }
             self.writer.flush();
-            if self.turned_away > turned_away {
+            if self.tally.unserved > unserved {
                 self.give_up(ask);
             }
             if let (false, Some((_, end))) = (was_stopped, self.stop) {

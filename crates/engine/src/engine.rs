@@ -263,7 +263,7 @@ fn desk(
     let own = || Store::in_memory(base_url);
     let store = state_dir.map_or_else(own, |folder| Store::open(folder, base_url).or_else(|_| own()));
     let store = store.map_err(|fault| BuildError::Store(fault.to_string()))?;
-    let fetcher = Fetcher::new(&settings.allow_hosts, Bounds::default())?;
+    let fetcher = Fetcher::new(&settings.allow_hosts, Bounds::default());
     let client = FilesClient::new(base_url, Patience::default())?;
     let resolver = Resolver::new(settings, state_dir).map_err(|fault| BuildError::Store(fault.to_string()))?;
     Ok(Desk::new(Arc::new(Uploads::new(client, store, clock, Arc::new(listener))), Arc::new(resolver), fetcher))
