@@ -355,6 +355,7 @@ mod tests {
             model_version: None,
             response_id: None,
             json: None,
+            is_plain: false,
         }
     }
 
