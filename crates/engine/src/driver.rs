@@ -502,8 +502,7 @@ impl Driver {
 
     fn complete(self: &Arc<Driver>, state: &mut State, now: Timestamp, job: JobId, verdict: Verdict) {
         let Some(mut ticket) = state.tickets.remove(&job) else { return };
-        let (last, trace) = (std::mem::take(&mut ticket.last), std::mem::take(&mut ticket.trace));
-        let result = conclude(last, trace, &ticket.model, verdict);
+        let result = conclude(std::mem::take(&mut ticket.last), ticket.trace.clone(), &ticket.model, verdict);
         self.leave(state, now, job, ticket, result);
     }
 
@@ -513,8 +512,7 @@ impl Driver {
             self.emit_abandoned(state, now, job, ticket.seat, ticket.trace.attempts, ticket.request.label.clone());
         }
         let failed = result.as_ref().err().map(|error| error.class);
-        let trace = result.as_ref().map_or_else(|error| &error.trace, |response| &response.trace);
-        let (label, usage) = (ticket.request.label, trace.usage.clone());
+        let (label, usage) = (ticket.request.label, ticket.trace.usage);
         self.emit(state, now, EventKind::Completed { job, label, failed, usage });
         let _ = ticket.reply_to.send(result);
         if state.tickets.is_empty() {
