@@ -8,13 +8,12 @@ use jiff::Timestamp;
 use tidegate_engine::{Error, ErrorClass, Request, Response};
 use tidegate_gemini::prices::Date;
 use tidegate_gemini::response::Usage;
-use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until};
 
 use crate::budget::Spending;
 use crate::control::{Control, Stop, StopReason};
 use crate::errors_file::ErrorsFile;
-use crate::feed::{self, Fed};
+use crate::feed::{self, Fed, Feeding};
 use crate::home::Home;
 use crate::input::InputError;
 use crate::journal::Writer;
@@ -77,7 +76,7 @@ struct Drive<'a> {
     sink: &'a dyn ProgressSink,
     writer: Writer<Ticket>,
     /// `None` once nothing more is to be admitted.
-    rows: Option<Receiver<Fed>>,
+    rows: Option<Feeding>,
     /// Rows admitted whose record is not safe yet.
     in_flight: u64,
     tally: Tally,
@@ -122,9 +121,8 @@ impl Drive<'_> {
         }
         let far = Instant::now() + 24 * 365 * NO_HURRY;
         while self.rows.is_some() || self.in_flight > 0 {
-            let has_room = self.in_flight < self.options.admit.max(1) as u64;
             let was_stopped = self.stop.is_some();
-            let turned_away = self.turned_away;
+            let unserved = self.tally.unserved;
             let end = self.stop.map_or(far, |(_, end)| end);
             tokio::select! {
                 biased;
@@ -145,14 +143,26 @@ impl Drive<'_> {
                     Some(Err(error)) => { self.failure = Some(error); break }
                     None => break,
                 },
-                Some((asked, answer)) = flying.next(), if !flying.is_empty() => self.answered(*asked, &answer),
-                fed = next(&mut self.rows), if has_room && self.rows.is_some() => {
-                    if let Some((asked, request)) = self.fed(fed) {
-                        flying.push(Box::pin(async move { (asked, ask.ask(request).await) }));
+                Some((asked, answer)) = flying.next(), if !flying.is_empty() => {
+                    self.answered(*asked, &answer);
+                    // What has come meanwhile is dealt with at once: a turn of this loop costs more than an answer.
+                    while let Some(Some((asked, answer))) = flying.next().now_or_never() {
+                        self.answered(*asked, &answer);
+                    }
+                }
+                fed = next(&mut self.rows), if self.has_room() && self.rows.is_some() => {
+                    let mut fed = fed;
+                    loop {
+                        if let Some((asked, request)) = self.fed(fed) {
+                            flying.push(Box::pin(async move { (asked, ask.ask(request).await) }));
+                        }
+                        let Some(next) = self.at_hand() else { break };
+                        fed = Some(next);
                     }
                 }
             }
-            if self.turned_away > turned_away {
+            self.writer.flush();
+            if self.tally.unserved > unserved {
                 self.give_up(ask);
             }
             if let (false, Some((_, end))) = (was_stopped, self.stop) {
@@ -207,6 +217,15 @@ impl Drive<'_> {
             None => self.rows = None,
         }
         None
+    }
+
+    /// A further row that needs no waiting for.
+    fn at_hand(&mut self) -> Option<Fed> {
+        if self.has_room() { self.rows.as_mut()?.at_hand() } else { None }
+    }
+
+    fn has_room(&self) -> bool {
+        self.in_flight < self.options.admit.max(1) as u64
     }
 
     fn admit(&mut self) {
@@ -351,9 +370,9 @@ impl Tally {
     }
 }
 
-async fn next(rows: &mut Option<Receiver<Fed>>) -> Option<Fed> {
+async fn next(rows: &mut Option<Feeding>) -> Option<Fed> {
     match rows {
-        Some(rows) => rows.recv().await,
+        Some(rows) => rows.next().await,
         None => None,
     }
 }

@@ -14,8 +14,10 @@ use crate::options::{Options, Task};
 use crate::prepare::Selection;
 use crate::record::{self, Asked, Done};
 
-/// Rows read ahead of those admitted.
-const AHEAD: usize = 64;
+/// Rows of a file that are handed over together: waking whoever waits for one costs more than reading it.
+const TOGETHER: usize = 16;
+/// Handfuls read ahead of the rows admitted.
+const AHEAD: usize = 4;
 
 /// What comes out of the inputs.
 pub(crate) enum Fed {
@@ -30,30 +32,49 @@ pub(crate) enum Fed {
     Ended,
 }
 
-/// Starts reading. Dropping the receiver ends it at the next row.
-pub(crate) fn start(
-    inputs: Vec<Input>,
-    compiler: Compiler,
-    selection: Selection,
-    options: &Options,
-) -> io::Result<Receiver<Fed>> {
+/// The near end of the reading thread.
+pub(crate) struct Feeding {
+    rows: Receiver<Vec<Fed>>,
+    at_hand: std::vec::IntoIter<Fed>,
+}
+
+impl Feeding {
+    /// The next row; `None` when the thread is gone.
+    pub(crate) async fn next(&mut self) -> Option<Fed> {
+        while self.at_hand.as_slice().is_empty() {
+            self.at_hand = self.rows.recv().await?.into_iter();
+        }
+        self.at_hand.next()
+    }
+
+    /// The next row, if it is here already.
+    pub(crate) fn at_hand(&mut self) -> Option<Fed> {
+        self.at_hand.next()
+    }
+}
+
+/// Starts reading. Dropping what it gives ends it at the next rows.
+pub(crate) fn start(inputs: Vec<Input>, compiler: Compiler, selection: Selection, options: &Options) -> io::Result<Feeding> {
     let (rows, receiver) = channel(AHEAD);
     let feed = Feed {
         task: options.task,
         compiler,
         rows,
+        // A row of a stream must not wait for the next one.
+        together: if matches!(selection, Selection::Live(_)) { 1 } else { TOGETHER },
         left: options.limit.unwrap_or(u64::MAX),
         skip_invalid: options.skip_invalid,
         keep_lines: options.errors.is_some(),
     };
     thread::Builder::new().name("input".to_owned()).spawn(move || feed.run(inputs, selection))?;
-    Ok(receiver)
+    Ok(Feeding { rows: receiver, at_hand: Vec::new().into_iter() })
 }
 
 struct Feed {
     task: Task,
     compiler: Compiler,
-    rows: Sender<Fed>,
+    rows: Sender<Vec<Fed>>,
+    together: usize,
     left: u64,
     skip_invalid: bool,
     keep_lines: bool,
@@ -65,6 +86,7 @@ impl Feed {
             self.left = plan.to_ask;
         }
         let mut walk = Walk::through(inputs);
+        let mut ready = Vec::with_capacity(self.together);
         while self.left > 0 {
             let fed = match walk.next() {
                 None => break,
@@ -77,11 +99,21 @@ impl Feed {
             };
             self.left -= 1;
             let is_last = matches!(fed, Fed::Refused(_));
-            if self.rows.blocking_send(fed).is_err() || is_last {
-                return;
+            ready.push(fed);
+            if is_last {
+                break;
+            }
+            if ready.len() >= self.together {
+                let handful = std::mem::replace(&mut ready, Vec::with_capacity(self.together));
+                if self.rows.blocking_send(handful).is_err() {
+                    return;
+                }
             }
         }
-        let _ = self.rows.blocking_send(Fed::Ended);
+        if !matches!(ready.last(), Some(Fed::Refused(_))) {
+            ready.push(Fed::Ended);
+        }
+        let _ = self.rows.blocking_send(ready);
     }
 
     fn row(&self, at: Located, walk: &mut Walk<'_>, selection: &mut Selection) -> Result<Option<Fed>, InputError> {

@@ -148,7 +148,7 @@ pub(crate) fn ended(asked: &Asked, result: &Result<Response, Error>, style: &Sty
 }
 
 fn answered(asked: &Asked, response: &Response, style: &Style, now: Timestamp) -> Done {
-    let (beside, files) = beside(asked, &response.body, style);
+    let (beside, files) = beside(asked, Some(&response.answer), &response.body, style);
     // What stands nowhere else in the record must not be lost; what stands in files would swell it.
     let embedding = if response.answer.text.is_none() { embedding::read(&response.body) } else { None };
     let shown = response.answer.text.is_some() || !files.is_empty() || embedding.is_some();
@@ -169,7 +169,7 @@ fn answered(asked: &Asked, response: &Response, style: &Style, now: Timestamp) -
 fn failed(asked: &Asked, error: &Error, style: &Style, now: Timestamp) -> Done {
     let answer = error.answer.as_deref();
     let body = error.body.as_deref().filter(|_| answer.is_some()).unwrap_or_default();
-    let (beside, files) = beside(asked, body, style);
+    let (beside, files) = beside(asked, answer, body, style);
     let record = Record {
         text: answer.and_then(|answer| answer.text.as_deref()),
         json: json_of(answer),
@@ -189,7 +189,10 @@ fn failed(asked: &Asked, error: &Error, style: &Style, now: Timestamp) -> Done {
     Done { files, ..line(&record, &error.trace.usage) }
 }
 
-fn beside(asked: &Asked, body: &[u8], style: &Style) -> (Beside, Vec<Attachment>) {
+fn beside(asked: &Asked, answer: Option<&Answer>, body: &[u8], style: &Style) -> (Beside, Vec<Attachment>) {
+    if answer.is_none_or(|answer| answer.is_plain) {
+        return Default::default();
+    }
     let Extras { thoughts, function_calls, grounding, candidates, inline } = response::extras(body);
     let folder = style.attachments.as_deref();
     let (named, files) = folder.map(|folder| Attachment::of(folder, &asked.id, &inline)).unwrap_or_default().into_iter().unzip();
@@ -352,6 +355,7 @@ mod tests {
             model_version: None,
             response_id: None,
             json: None,
+            is_plain: false,
         }
     }
 

@@ -19,7 +19,7 @@ pub(crate) const AT_ONCE: usize = 32;
 
 /// The input tokens of `request` as the API counts them; `None` where that is not wanted or not told.
 pub(crate) async fn count(driver: &Driver, request: &Request) -> Option<u64> {
-    if driver.count_tokens == CountTokens::Never || request.method != Method::Generate {
+    if !is_worth_a_look(driver, request) {
         return None;
     }
     let call = call(driver, request)?;
@@ -28,6 +28,11 @@ pub(crate) async fn count(driver: &Driver, request: &Request) -> Option<u64> {
     let reply = tokio::time::timeout(patience, driver.backend.count_tokens(call)).await.ok()?.ok()?;
     let total = (reply.status == 200).then(|| tokens::total_counted(&reply.body)).flatten();
     total.filter(|total| *total > 0)
+}
+
+/// Whether requests of this kind are counted at all.
+pub(crate) fn is_worth_a_look(driver: &Driver, request: &Request) -> bool {
+    driver.count_tokens != CountTokens::Never && request.method == Method::Generate
 }
 
 /// The question, if it is worth asking and there is a key to ask with.

@@ -539,7 +539,9 @@ impl Driver {
     fn emit(&self, state: &mut State, at: Timestamp, kind: EventKind) {
         let event = Event { at, kind };
         state.stats.fold(&event);
-        state.kinship.fold(&event);
+        if self.projects.len() > 1 {
+            state.kinship.fold(&event);
+        }
         for observer in &self.observers {
             observer.observe(&event);
         }
@@ -571,7 +573,9 @@ async fn attempt_once(driver: Arc<Driver>, job: JobId, attempt: u32, asked: Aske
     let Asked { method, model, key, judge, listener } = asked;
     let met = match (met, listener) {
         (Met::Open(body), Some(listener)) => {
-            let (body, reading) = stream::attempt(&driver, Call { model, method, body, key }, &listener).await;
+            let streamed = stream::attempt(&driver, Call { model, method, body, key }, &listener);
+            // Most attempts are none of these and need not have the room for one.
+            let (body, reading) = Box::pin(streamed).await;
             return driver.finish(job, attempt, body, reading, None);
         }
         (met, _) => met,

@@ -18,10 +18,10 @@ pub(crate) struct Last {
 
 /// What the caller is told at the end.
 pub(crate) fn conclude(last: Last, trace: Trace, model: &str, verdict: Verdict) -> Result<Response, Error> {
-    let Last { answer, body, fault } = last;
-    if let (Verdict::Done, Some(answer), Some(body)) = (verdict, answer.clone(), body.clone()) {
-        return Ok(Response { answer, body, trace });
-    }
+    let (answer, body, fault) = match (verdict, last) {
+        (Verdict::Done, Last { answer: Some(answer), body: Some(body), .. }) => return Ok(Response { answer, body, trace }),
+        (_, Last { answer, body, fault }) => (answer, body, fault),
+    };
     let http_status = fault.as_ref().and_then(|words| words.http_status);
     let upstream = fault.as_ref().is_some_and(|words| words.blame == Blame::Upstream);
     let (code, message) = fault.map_or_else(|| (String::new(), String::new()), |words| (words.code, words.message));

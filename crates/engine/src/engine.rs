@@ -263,7 +263,7 @@ fn desk(
     let own = || Store::in_memory(base_url);
     let store = state_dir.map_or_else(own, |folder| Store::open(folder, base_url).or_else(|_| own()));
     let store = store.map_err(|fault| BuildError::Store(fault.to_string()))?;
-    let fetcher = Fetcher::new(&settings.allow_hosts, Bounds::default())?;
+    let fetcher = Fetcher::new(&settings.allow_hosts, Bounds::default());
     let client = FilesClient::new(base_url, Patience::default())?;
     let resolver = Resolver::new(settings, state_dir).map_err(|fault| BuildError::Store(fault.to_string()))?;
     Ok(Desk::new(Arc::new(Uploads::new(client, store, clock, Arc::new(listener))), Arc::new(resolver), fetcher))
@@ -353,15 +353,22 @@ impl Engine {
     /// [`Error`] says whose fault it was and whether asking again may help. [`ErrorClass::NoKey`] and
     /// [`ErrorClass::Cancelled`] leave the prompt as it was: nothing was decided about it.
     pub async fn submit(&self, request: Request) -> Result<Response, Error> {
+        if !self.inner.reuse.may_answer(&request) {
+            return self.ask(request).await;
+        }
         let clock = self.inner.driver.clock;
-        self.inner.reuse.answer(request, || clock.now(), |request| self.ask(request)).await
+        Box::pin(self.inner.reuse.answer(request, move || clock.now(), |request| self.ask(request))).await
     }
 
     async fn ask(&self, request: Request) -> Result<Response, Error> {
-        let (request, counted) = self.counted(request).await?;
-        let (reply, _withdraw) = self.inner.driver.submit(request, counted, None);
+        let ready = request.body.ready().is_some() && !counting::is_worth_a_look(&self.inner.driver, &request);
+        let (request, counted) = if ready { (request, None) } else { Box::pin(self.counted(request)).await? };
+        let (reply, withdraw) = self.inner.driver.submit(request, counted, None);
         match reply.await {
-            Ok(result) => result,
+            Ok(result) => {
+                withdraw.ended();
+                result
+            }
             // The driver answers every prompt before it drops its sender; a runtime that is going down may not.
             Err(_) => Err(Error {
                 class: ErrorClass::Cancelled,

@@ -1,7 +1,7 @@
 //! Fetches what an address gives into a temporary file: bounded in size, time and redirects, never from private places.
 
 use std::io::{Seek, Write};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -75,21 +75,31 @@ impl FetchError {
     }
 }
 
+type HttpClient = Client<HttpsConnector<HttpConnector<Guard>>, Sending>;
+
 /// Fetches addresses.
 pub(crate) struct Fetcher {
-    client: Client<HttpsConnector<HttpConnector<Guard>>, Sending>,
+    /// Made when it is first needed: most runs fetch nothing, and the roots of TLS weigh megabytes.
+    client: OnceLock<HttpClient>,
     guard: Guard,
     bounds: Bounds,
     seats: Semaphore,
 }
 
 impl Fetcher {
-    pub(crate) fn new(allow_hosts: &[String], bounds: Bounds) -> Result<Fetcher, BuildError> {
-        let guard = Guard::new(allow_hosts);
+    pub(crate) fn new(allow_hosts: &[String], bounds: Bounds) -> Fetcher {
+        let (client, guard) = (OnceLock::new(), Guard::new(allow_hosts));
+        Fetcher { client, guard, bounds, seats: Semaphore::new(bounds.at_once) }
+    }
+
+    fn client(&self) -> Result<&HttpClient, BuildError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
         let mut builder = Client::builder(TokioExecutor::new());
         builder.pool_timer(TokioTimer::new()).pool_idle_timeout(Duration::from_secs(10));
-        let client = builder.build(connector(guard.clone(), true, HttpVersion::One)?);
-        Ok(Fetcher { client, guard, bounds, seats: Semaphore::new(bounds.at_once) })
+        let client = builder.build(connector(self.guard.clone(), true, HttpVersion::One)?);
+        Ok(self.client.get_or_init(|| client))
     }
 
     /// The content behind `url` as a part to be sent. `given` is the type its author told.
@@ -127,7 +137,8 @@ impl Fetcher {
             self.guard.check(&at).map_err(|fault| FetchError::Forbidden(fault, url.to_owned()))?;
             let request = Request::get(at.clone()).header(USER_AGENT, AGENT).body(Payload::from(Bytes::new()).sending());
             let request = request.map_err(|fault| unreachable(fault.to_string()))?;
-            let response = self.client.request(request).await.map_err(|fault| match guard::found(&fault) {
+            let client = self.client().map_err(|fault| unreachable(fault.to_string()))?;
+            let response = client.request(request).await.map_err(|fault| match guard::found(&fault) {
                 Some(forbidden) => FetchError::Forbidden(forbidden, url.to_owned()),
                 None => unreachable(explain(at.authority().map_or("", |host| host.as_str()), &fault).to_string()),
             })?;

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use secrecy::SecretString;
 use tidegate_gemini::tokens::Calibration;
 use tidegate_scheduler::{Counting, Day, Dimension, KeyId, Limits, Outcome, QuotaRules, Scheduler, Timestamp};
@@ -43,6 +44,7 @@ pub(crate) struct Memory {
     /// Number of each key's project.
     owners: Vec<u32>,
     slot: u64,
+    sent: Arc<Sent>,
     families: HashSet<Arc<str>>,
     blocks: HashMap<(u32, Arc<str>), Block>,
     learned: HashMap<(u32, Arc<str>), Limits>,
@@ -63,9 +65,16 @@ struct Block {
     left: u64,
 }
 
+/// Project, model family and start of a slot.
+type SlotOf = (Arc<str>, Arc<str>, Timestamp);
+
+/// Requests and tokens of each slot that are not written yet.
+type Sent = Mutex<HashMap<SlotOf, (i64, i64)>>;
+
 /// Something to be written in its own time.
 enum Note {
-    Sent { project: Arc<str>, model: Arc<str>, start: Timestamp, tokens: u64 },
+    /// [`Memory::sent`] holds something again.
+    Sent,
     Limit(LearnedLimit),
     Window(LearnedWindow),
     Kin(Kin, Timestamp),
@@ -111,7 +120,9 @@ impl Memory {
         let store = Store::open(state_dir, base_url)?;
         let behind = Store::open(state_dir, base_url)?;
         let (notes, incoming) = channel();
-        let writer = std::thread::Builder::new().name("store".to_owned()).spawn(move || write(&behind, &incoming)).ok();
+        let sent: Arc<Sent> = Arc::default();
+        let counted = sent.clone();
+        let writer = std::thread::Builder::new().name("store".to_owned()).spawn(move || write(&behind, &incoming, &counted)).ok();
         Ok(Memory {
             store,
             notes: Some(notes),
@@ -121,6 +132,7 @@ impl Memory {
             names: cards.iter().map(|card| card.name.clone()).collect(),
             owners: cards.iter().map(|card| card.project).collect(),
             slot: (u64::try_from(minute.as_micros()).unwrap_or(u64::MAX) / 600).max(1),
+            sent,
             families: HashSet::new(),
             blocks: HashMap::new(),
             learned: HashMap::new(),
@@ -195,7 +207,9 @@ impl Memory {
     pub(crate) fn started(&mut self, scheduler: &mut Scheduler, now: Timestamp, project: u32, family: &Arc<str>, tokens: u64) {
         let start = Timestamp::from_micros(now.as_micros() / self.slot * self.slot);
         let name = self.projects[project as usize].clone();
-        self.note(Note::Sent { project: name, model: family.clone(), start, tokens });
+        if self.count((name, family.clone(), start), tokens) {
+            self.note(Note::Sent);
+        }
         let day_end = scheduler.day_end(now);
         let place = (project, family.clone());
         if self.blocks.get(&place).is_none_or(|block| block.day_end != day_end || block.left == 0) {
@@ -207,6 +221,16 @@ impl Memory {
             self.take_block(scheduler, now, project, family);
             self.tell(scheduler, now, project, family);
         }
+    }
+
+    /// Counts a request for its slot; true when it is the first since the counts were written.
+    fn count(&self, slot: SlotOf, tokens: u64) -> bool {
+        let mut sent = self.sent.lock();
+        let is_first = sent.is_empty();
+        let (requests, sum) = sent.entry(slot).or_default();
+        *requests += 1;
+        *sum = sum.saturating_add(i64::try_from(tokens).unwrap_or(i64::MAX));
+        is_first
     }
 
     /// Writes the next block down.
@@ -421,7 +445,7 @@ fn redacted(body: &[u8], key: &SecretString) -> Redacted {
 
 // === the writing thread ===
 
-fn write(store: &Store, incoming: &Receiver<Note>) {
+fn write(store: &Store, incoming: &Receiver<Note>, sent: &Sent) {
     let mut open = true;
     while open {
         let Ok(first) = incoming.recv() else { return };
@@ -438,24 +462,16 @@ fn write(store: &Store, incoming: &Receiver<Note>) {
                 }
             }
         }
-        if let Err(fault) = store.together(|| put(store, batch)) {
+        if let Err(fault) = store.together(|| put(store, batch, sent)) {
             tracing::warn!("the local store falls behind: {fault}");
         }
     }
 }
 
-/// Project, model family and start of a slot.
-type SlotOf = (Arc<str>, Arc<str>, Timestamp);
-
-fn put(store: &Store, batch: Vec<Note>) -> Result<(), StoreError> {
-    let mut slots: HashMap<SlotOf, (i64, i64)> = HashMap::new();
+fn put(store: &Store, batch: Vec<Note>, sent: &Sent) -> Result<(), StoreError> {
     for note in batch {
         match note {
-            Note::Sent { project, model, start, tokens } => {
-                let slot = slots.entry((project, model, start)).or_default();
-                slot.0 += 1;
-                slot.1 = slot.1.saturating_add(i64::try_from(tokens).unwrap_or(i64::MAX));
-            }
+            Note::Sent => {}
             Note::Limit(limit) => store.learn_limit(&limit)?,
             Note::Kin(kin, at) => store.add_kin(&kin, at)?,
             Note::Window(window) => store.learn_window(&window)?,
@@ -465,6 +481,7 @@ fn put(store: &Store, batch: Vec<Note>) -> Result<(), StoreError> {
             Note::Calibration(sums) => store.save_calibration(&sums)?,
         }
     }
+    let slots = std::mem::take(&mut *sent.lock());
     slots
         .into_iter()
         .try_for_each(|((project, model, start), (requests, tokens))| store.add_slot(&project, &model, start, requests, tokens))

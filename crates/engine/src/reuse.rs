@@ -53,6 +53,11 @@ impl Reuse {
         })
     }
 
+    /// Whether the answer to a request may be another's.
+    pub(crate) fn may_answer(&self, request: &Request) -> bool {
+        request.identity.is_some() && (self.cache.is_some() || self.in_flight.is_some())
+    }
+
     /// The answer to a request: a kept one, one that is on its way to somebody else, or what `ask` comes to.
     pub(crate) async fn answer<F: Future<Output = Result<Response, Error>>>(
         &self,
@@ -60,7 +65,7 @@ impl Reuse {
         now: impl Fn() -> Timestamp,
         ask: impl FnOnce(Request) -> F,
     ) -> Result<Response, Error> {
-        let Some(identity) = request.identity.as_deref().filter(|_| self.cache.is_some() || self.in_flight.is_some()) else {
+        let Some(identity) = request.identity.as_deref().filter(|_| self.may_answer(&request)) else {
             return ask(request).await;
         };
         let key = CacheKey::of(&self.service, identity);

@@ -9,17 +9,24 @@ use crate::driver::Driver;
 /// Withdraws a prompt when dropped before its end.
 pub(crate) struct Withdraw {
     driver: Arc<Driver>,
-    job: JobId,
+    job: Option<JobId>,
 }
 
 impl Withdraw {
     pub(crate) fn new(driver: Arc<Driver>, job: JobId) -> Withdraw {
-        Withdraw { driver, job }
+        Withdraw { driver, job: Some(job) }
+    }
+
+    /// The prompt has come to its end: nothing is left to withdraw.
+    pub(crate) fn ended(mut self) {
+        self.job = None;
     }
 }
 
 impl Drop for Withdraw {
     fn drop(&mut self) {
-        self.driver.withdraw(self.job);
+        if let Some(job) = self.job {
+            self.driver.withdraw(job);
+        }
     }
 }

@@ -15,6 +15,7 @@ pub mod embedding;
 pub mod error;
 mod fields;
 pub mod json_repair;
+mod json_text;
 pub mod media;
 pub mod models;
 pub mod openai;

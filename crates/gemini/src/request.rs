@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value, json};
 
 use crate::fields::{self, Fields};
+use crate::json_text;
 use crate::media::{self, Facts, MediaFault, Resolution, Slot};
 use crate::prompt::{ConfigFault, Content, Prompt, check_config};
 use crate::tokens::{self, Estimate};
@@ -60,6 +61,8 @@ pub struct Request {
     pub json: Option<JsonWish>,
     /// How closely media are to be looked at, where the settings say so.
     resolution: Option<Resolution>,
+    /// Nothing but texts stands in the body, as [`build`] writes them.
+    is_bare: bool,
 }
 
 /// Why no request can be made of a prompt.
@@ -115,16 +118,17 @@ pub fn build(prompt: &Prompt, defaults: &Defaults) -> Result<Request, RequestErr
     if !prompt.media.is_empty() && matches!(prompt.content, Content::Request(_)) {
         return Err(MediaFault::BesideContents { other: "request" }.into());
     }
-    let (body, json) = match &prompt.content {
+    let (body, json, is_bare) = match &prompt.content {
         Content::Request(raw) => {
             let body = completed(raw, defaults)?;
             let json = JsonWish::in_request(&body);
-            (Skeleton::whole(body), json)
+            (Skeleton::whole(body), json, false)
         }
         content => {
             let config = config(prompt, defaults)?;
             let json = JsonWish::in_map(&config);
-            (assembled(prompt, content, config, defaults)?, json)
+            let (body, is_bare) = assembled(prompt, content, config, defaults)?;
+            (body, json, is_bare)
         }
     };
     let resolution = prompt.generation_config.as_ref().and_then(Resolution::of_config);
@@ -134,7 +138,7 @@ pub fn build(prompt: &Prompt, defaults: &Defaults) -> Result<Request, RequestErr
         }
         _ => estimate::tokens(&String::from_utf8_lossy(&body.without_media()), &model),
     };
-    Ok(Request { model, body, media: prompt.media.clone(), estimate, json, resolution })
+    Ok(Request { model, body, media: prompt.media.clone(), estimate, json, resolution, is_bare })
 }
 
 /// Nothing but texts: most prompts are, and need no second reading of their body.
@@ -154,13 +158,13 @@ fn is_plain(prompt: &Prompt) -> bool {
 pub fn forwarded(model: &str, body: bytes::Bytes) -> Result<Request, RequestError> {
     let model = checked(model)?;
     let estimate = estimate::tokens(&String::from_utf8_lossy(&body), &model);
-    Ok(Request { model, body: Skeleton::whole(body), media: Vec::new(), estimate, json: None, resolution: None })
+    Ok(Request { model, body: Skeleton::whole(body), media: Vec::new(), estimate, json: None, resolution: None, is_bare: false })
 }
 
 impl Request {
     /// A body that is whole as it is.
     pub(crate) fn of_text(model: String, body: Vec<u8>, estimate: Estimate) -> Request {
-        Request { model, body: Skeleton::whole(body), media: Vec::new(), estimate, json: None, resolution: None }
+        Request { model, body: Skeleton::whole(body), media: Vec::new(), estimate, json: None, resolution: None, is_bare: false }
     }
 
     /// The estimate with that of the media, once `facts` tell what each of them is, in the order of [`Request::media`].
@@ -185,6 +189,11 @@ impl Request {
             Some(item) => media::file_data(item.mime.as_deref(), &content(number, item)),
             None => NO_MEDIA.to_owned(),
         };
+        if self.is_bare
+            && let Some(text) = canonical::of_bare(&self.model, self.body.text())
+        {
+            return text;
+        }
         canonical::text(&self.model, &self.body.filled(fill))
     }
 }
@@ -231,6 +240,17 @@ struct Part<'a> {
     text: &'a str,
 }
 
+impl Body<'_> {
+    /// Whether there is nothing but texts in it.
+    fn is_bare(&self) -> bool {
+        let Body { contents, system_instruction, generation_config, safety_settings, tools, tool_config, .. } = self;
+        let without_settings = system_instruction.is_none() && generation_config.is_empty() && safety_settings.is_none();
+        let without_tools = tools.is_none() && tool_config.is_none() && self.cached_content.is_none();
+        let unmarked = self.service_tier.is_none() && self.labels.is_none();
+        matches!(contents, Contents::Text(_)) && without_settings && without_tools && unmarked
+    }
+}
+
 /// The prompt's generation settings with the defaults they lack.
 fn config(prompt: &Prompt, defaults: &Defaults) -> Result<Map<String, Value>, RequestError> {
     let mut config = prompt.generation_config.clone().unwrap_or_default();
@@ -242,12 +262,27 @@ fn config(prompt: &Prompt, defaults: &Defaults) -> Result<Map<String, Value>, Re
     Ok(config)
 }
 
+/// A body of nothing but texts: most are, and long.
+fn bare(texts: &[String]) -> Vec<u8> {
+    let (start, end) = canonical::AROUND_PARTS;
+    let mut body = Vec::with_capacity(start.len() + end.len() + texts.iter().map(|text| text.len() + 16).sum::<usize>());
+    body.extend_from_slice(start.as_bytes());
+    for (at, text) in texts.iter().enumerate() {
+        body.extend_from_slice(if at > 0 { b",{\"text\":" } else { b"{\"text\":" });
+        json_text::push(&mut body, text);
+        body.push(b'}');
+    }
+    body.extend_from_slice(end.as_bytes());
+    body
+}
+
+/// The body, and whether it holds nothing but texts.
 fn assembled(
     prompt: &Prompt,
     content: &Content,
     config: Map<String, Value>,
     defaults: &Defaults,
-) -> Result<Skeleton, RequestError> {
+) -> Result<(Skeleton, bool), RequestError> {
     let own = prompt.system_instruction.as_ref().map(as_content);
     let with_media = !prompt.media.is_empty();
     let body = Body {
@@ -262,8 +297,12 @@ fn assembled(
         service_tier: prompt.service_tier.as_deref(),
         labels: prompt.labels.as_ref(),
     };
+    if let (Content::Text(texts), true) = (content, body.is_bare()) {
+        return Ok((Skeleton::whole(bare(texts)), true));
+    }
     let body = serde_json::to_string(&body).map_err(not_json)?;
-    if with_media { around_media(prompt, &body) } else { Ok(Skeleton::whole(body)) }
+    let body = if with_media { around_media(prompt, &body)? } else { Skeleton::whole(body) };
+    Ok((body, false))
 }
 
 /// `body`, whose contents are still an empty list, with one turn of the prompt's texts and of holes for its media.

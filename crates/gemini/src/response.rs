@@ -9,10 +9,12 @@ use crate::redact;
 
 mod extras;
 mod fold;
+mod plain;
 
 pub use extras::{Candidate, Extras, Inline, extras};
 pub(crate) use fold::Fold;
 pub(crate) use fold::usage_of;
+use plain::Plain;
 
 /// Tokens one answer cost, as the API counted them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +92,8 @@ pub struct Answer {
     pub response_id: Option<String>,
     /// The JSON in the text, where it was asked for and is usable; put there by whoever checks it against the wish.
     pub json: Option<Json>,
+    /// One candidate and nothing but text: the body has no [`extras`]. False where that is not known.
+    pub is_plain: bool,
 }
 
 impl Answer {
@@ -150,6 +154,9 @@ pub fn read(body: &[u8]) -> Result<Answer, ResponseError> {
     let text = text.trim_start_matches('\u{feff}').trim();
     if text.starts_with('<') {
         return Err(ResponseError::Html { head: head(text) });
+    }
+    if let Some(plain) = Plain::read(text) {
+        return Ok(Fold::plain(plain));
     }
     let value: Value = serde_json::from_str(text).map_err(|error| unreadable(&error, text, body.len()))?;
     if error::in_value(&value) {

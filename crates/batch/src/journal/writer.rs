@@ -1,7 +1,8 @@
-//! Appends records on a thread of its own: one write a record, syncs shared by a group, and only then a word of it.
+//! Appends records on a thread of its own: never a part of one, syncs shared by a group, and only then a word of it.
 
+use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -47,20 +48,11 @@ struct Entry<T> {
     ticket: T,
 }
 
-impl<T> Entry<T> {
-    /// Files are safe before the record that names them is written.
-    fn write(self, store: &mut impl Store) -> io::Result<T> {
-        for file in &self.files {
-            file.write()?;
-        }
-        store.write_all(&self.record)?;
-        Ok(self.ticket)
-    }
-}
-
 /// The near end of the writing thread; `T` is what the caller gets back for a record that is safe.
 pub(crate) struct Writer<T> {
-    records: Option<SyncSender<Entry<T>>>,
+    records: Option<SyncSender<Vec<Entry<T>>>>,
+    /// Handed over together: waking the thread costs more than writing a record.
+    ready: Vec<Entry<T>>,
     safe: UnboundedReceiver<io::Result<Vec<T>>>,
 }
 
@@ -70,22 +62,28 @@ impl<T: Send + 'static> Writer<T> {
         let (records, incoming) = sync_channel(capacity);
         let (outgoing, safe) = unbounded_channel();
         thread::Builder::new().name("journal".to_owned()).spawn(move || {
-            if let Err(error) = write(store, &incoming, &outgoing, durability) {
+            if let Err(error) = write(store, incoming, &outgoing, durability) {
                 let _ = outgoing.send(Err(error));
             }
         })?;
-        Ok(Writer { records: Some(records), safe })
+        Ok(Writer { records: Some(records), ready: Vec::new(), safe })
     }
 
-    /// Hands a record over. After a failure of the thread the record is dropped; [`Writer::safe`] tells the failure.
-    pub(crate) fn append(&self, files: Vec<Attachment>, record: Vec<u8>, ticket: T) {
-        if let Some(records) = &self.records {
-            let _ = records.send(Entry { files, record, ticket });
+    /// Takes a record, to be written from the next [`Writer::flush`] on.
+    pub(crate) fn append(&mut self, files: Vec<Attachment>, record: Vec<u8>, ticket: T) {
+        self.ready.push(Entry { files, record, ticket });
+    }
+
+    /// Hands the records over. After a failure of the thread they are dropped; [`Writer::safe`] tells the failure.
+    pub(crate) fn flush(&mut self) {
+        if let Some(records) = self.records.as_ref().filter(|_| !self.ready.is_empty()) {
+            let _ = records.send(std::mem::take(&mut self.ready));
         }
     }
 
     /// Says that no record will follow.
     pub(crate) fn close(&mut self) {
+        self.flush();
         self.records = None;
     }
 
@@ -95,19 +93,41 @@ impl<T: Send + 'static> Writer<T> {
     }
 }
 
+/// The far end: records at hand, and those that come.
+struct Queue<T> {
+    incoming: Receiver<Vec<Entry<T>>>,
+    at_hand: VecDeque<Entry<T>>,
+}
+
+impl<T> Queue<T> {
+    /// Up to `most` records as soon as there is one, waited for no longer than `end`; `None` when there is none till then.
+    fn take(&mut self, most: usize, end: Option<Instant>) -> Option<Vec<Entry<T>>> {
+        if self.at_hand.is_empty() {
+            let come = match end {
+                None => self.incoming.recv().ok(),
+                Some(end) => self.incoming.recv_timeout(end.saturating_duration_since(Instant::now())).ok(),
+            };
+            self.at_hand = come?.into();
+        }
+        let many = most.min(self.at_hand.len());
+        Some(self.at_hand.drain(..many).collect())
+    }
+}
+
 fn write<T>(
     mut store: impl Store,
-    incoming: &Receiver<Entry<T>>,
+    incoming: Receiver<Vec<Entry<T>>>,
     outgoing: &UnboundedSender<io::Result<Vec<T>>>,
     durability: Durability,
 ) -> io::Result<()> {
     let most = if durability == Durability::Batch { GROUP_ROWS } else { 1 };
-    while let Ok(entry) = incoming.recv() {
-        let mut group = vec![entry.write(&mut store)?];
+    let mut queue = Queue { incoming, at_hand: VecDeque::new() };
+    while let Some(first) = queue.take(most, None) {
+        let mut group = written(first, &mut store)?;
         let end = Instant::now() + GROUP_TIME;
         while group.len() < most {
-            let Ok(entry) = incoming.recv_timeout(end.saturating_duration_since(Instant::now())) else { break };
-            group.push(entry.write(&mut store)?);
+            let Some(more) = queue.take(most - group.len(), Some(end)) else { break };
+            group.extend(written(more, &mut store)?);
         }
         if durability != Durability::None {
             store.sync()?;
@@ -115,6 +135,29 @@ fn write<T>(
         let _ = outgoing.send(Ok(group));
     }
     store.sync()
+}
+
+/// Writes records in one go. Files are safe before the records that name them are written.
+fn written<T>(entries: Vec<Entry<T>>, store: &mut impl Store) -> io::Result<Vec<T>> {
+    for file in entries.iter().flat_map(|entry| &entry.files) {
+        file.write()?;
+    }
+    let mut records: Vec<IoSlice<'_>> = entries.iter().map(|entry| IoSlice::new(&entry.record)).collect();
+    write_all(&mut records, store)?;
+    Ok(entries.into_iter().map(|entry| entry.ticket).collect())
+}
+
+fn write_all(mut records: &mut [IoSlice<'_>], store: &mut impl Store) -> io::Result<()> {
+    IoSlice::advance_slices(&mut records, 0);
+    while !records.is_empty() {
+        match store.write_vectored(records) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => IoSlice::advance_slices(&mut records, count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -206,10 +249,12 @@ mod tests {
         let files = |folder: &std::path::Path| Attachment::of(folder, "a", &inline).into_iter().map(|(_, file)| file).collect();
         let mut writer = Writer::start(disk.clone(), Durability::Each, 8).unwrap();
         writer.append(files(folder.path()), b"a\n".to_vec(), 0);
+        writer.flush();
         assert_eq!(writer.safe().await.unwrap().unwrap(), [0]);
         assert_eq!(std::fs::read(folder.path().join("a-1.bin")).unwrap(), b"ABC");
         std::fs::write(folder.path().join("taken"), "").unwrap();
         writer.append(files(&folder.path().join("taken")), b"b\n".to_vec(), 1);
+        writer.flush();
         assert!(writer.safe().await.unwrap().is_err());
         assert_eq!(disk.0.lock().unwrap().writes, [b"a\n".to_vec()], "no record names a file that is not there");
     }
@@ -222,6 +267,7 @@ mod tests {
         writer.append(Vec::new(), b"a\n".to_vec(), 0);
         writer.append(Vec::new(), b"b\n".to_vec(), 1);
         writer.append(Vec::new(), b"c\n".to_vec(), 2);
+        writer.flush();
         assert_eq!(writer.safe().await.unwrap().unwrap(), [0]);
         assert_eq!(writer.safe().await.unwrap().unwrap_err().to_string(), "disk full");
         assert!(writer.safe().await.is_none());

@@ -115,6 +115,7 @@ fn answer(status: AnswerStatus, text: Option<String>) -> Answer {
         model_version: None,
         response_id: None,
         json: None,
+        is_plain: false,
     }
 }
 

@@ -56,7 +56,7 @@ fn answer(path: &str, port: u16) -> Vec<u8> {
 
 fn fetcher(allow: &[&str]) -> Fetcher {
     let allow: Vec<String> = allow.iter().map(ToString::to_string).collect();
-    Fetcher::new(&allow, Bounds { size: 1000, time: Duration::from_millis(500), ..Bounds::default() }).unwrap()
+    Fetcher::new(&allow, Bounds { size: 1000, time: Duration::from_millis(500), ..Bounds::default() })
 }
 
 async fn fault(path: &str) -> String {

@@ -44,6 +44,10 @@ type Entry<'a> = (&'static str, &'a RawValue);
 impl<'a> Record<'a> {
     /// Takes every media field: the media by kind, and within a kind path, then bytes, then url.
     pub(super) fn media(&mut self, asked_in: &'static str) -> Result<Vec<Item>, PromptError> {
+        let kinds = Kind::ALL.map(Kind::name);
+        if !self.members.iter().any(|(name, _)| kinds.iter().any(|kind| name.starts_with(kind))) {
+            return Ok(Vec::new());
+        }
         if asked_in != "prompt" {
             self.no_media(asked_in)?;
         }

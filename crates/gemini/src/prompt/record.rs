@@ -17,7 +17,7 @@ const TEXTS: &str = "a string or a list of strings";
 /// The object of one line on its way to a prompt: fields are taken out one by one, the rest is `extra`.
 pub(crate) struct Record<'a> {
     text: &'a str,
-    members: Vec<(String, &'a RawValue)>,
+    pub(super) members: Vec<(String, &'a RawValue)>,
 }
 
 /// What a record asks.

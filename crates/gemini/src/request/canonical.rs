@@ -21,6 +21,16 @@ pub(super) fn text(model: &str, body: &[u8]) -> String {
     out
 }
 
+/// What stands around the parts of a body that is one turn of the user's.
+pub(super) const AROUND_PARTS: (&str, &str) = (r#"{"contents":[{"role":"user","parts":["#, "]}]}");
+
+/// The same for a body of nothing but texts, as `build` writes it: it needs no second reading. `None` for any other.
+pub(super) fn of_bare(model: &str, body: &[u8]) -> Option<String> {
+    let body = std::str::from_utf8(body).ok()?;
+    let parts = body.strip_prefix(AROUND_PARTS.0)?.strip_suffix(AROUND_PARTS.1)?;
+    Some(format!("{model}\n{{\"contents\":[{{\"parts\":[{parts}],\"role\":\"user\"}}]}}"))
+}
+
 /// Whose names the keys of an object are.
 #[derive(Clone, Copy, PartialEq)]
 enum Names {
@@ -160,6 +170,20 @@ mod tests {
     fn the_model_of_the_path_counts_and_its_copy_in_the_body_does_not() {
         assert_eq!(canonical(r#"{"model":"models/m","contents":[]}"#), canonical(r#"{"contents":[]}"#));
         assert_ne!(text("m", b"{}"), text("n", b"{}"));
+    }
+
+    #[test]
+    fn a_body_of_texts_alone_has_the_same_text_without_being_read() {
+        let defaults = crate::Defaults { model: Some("m".to_owned()), ..Default::default() };
+        for line in [r#""a \"b\" \u00e9 \u0001 \u2028 /\/""#, r#"{"prompt":["a","]}]}"]}"#, r#""{\"role\":\"user\"}""#] {
+            let prompt = crate::Prompt::from_json(line).unwrap();
+            let request = crate::request::build(&prompt, &defaults).unwrap();
+            assert_eq!(of_bare("m", request.body.text()).unwrap(), text("m", request.body.text()), "{line}");
+            assert_eq!(request.canonical(), text("m", request.body.text()), "{line}");
+            let warm = crate::Defaults { temperature: Some(0.5), ..defaults.clone() };
+            let request = crate::request::build(&prompt, &warm).unwrap();
+            assert_eq!(request.canonical(), text("m", request.body.text()), "{line}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::plain::Plain;
 use super::{Answer, AnswerStatus, Usage};
 use crate::redact;
 
@@ -24,6 +25,21 @@ impl Fold {
         let mut fold = Fold::default();
         fold.add(body);
         fold.answer()
+    }
+
+    /// The answer in a body of text alone.
+    pub(super) fn plain(mut body: Plain) -> Answer {
+        let (text, finish_reason) = body.take_text();
+        let said = |word: Option<String>| word.filter(|word| !word.is_empty());
+        let fold = Fold {
+            text,
+            finish_reason: said(finish_reason),
+            usage: body.usage(),
+            model_version: said(body.model_version),
+            response_id: said(body.response_id),
+            ..Fold::default()
+        };
+        Answer { is_plain: true, ..fold.answer() }
     }
 
     /// Adds one body; gives the visible text it brought.
@@ -76,6 +92,7 @@ impl Fold {
             model_version: self.model_version,
             response_id: self.response_id,
             json: None,
+            is_plain: false,
         }
     }
 }
