@@ -38,10 +38,6 @@ pub struct Reconfiguration {
     pub tables: Vec<(u32, Vec<(String, Limits)>)>,
     /// Billing accounts of projects, by their numbers.
     pub accounts: Vec<(u32, Option<u32>)>,
-    /// Projects that join; they are numbered on.
-    pub joining: Vec<ProjectSpec>,
-    /// Projects, by their numbers, that get a further key each; the keys are numbered on, after those of `joining`.
-    pub further_keys: Vec<u32>,
     /// Keys that carry no further call. What is under way with them ends as it would have.
     pub leaving: Vec<KeyId>,
 }

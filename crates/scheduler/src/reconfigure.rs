@@ -8,8 +8,15 @@ use crate::settings::Pacing;
 use crate::time::Timestamp;
 
 impl Scheduler {
+    /// Takes in further projects, and a further key for each project that `keys` names by number; all are numbered on. What
+    /// is remembered of them can be restored before anything is sent: they serve from the next event on.
+    pub fn join(&mut self, projects: Vec<ProjectSpec>, keys: &[u32]) {
+        projects.into_iter().for_each(|spec| self.add_project(spec));
+        keys.iter().for_each(|&project| self.add_key(project));
+    }
+
     pub(crate) fn reconfigured(&mut self, now: Timestamp, change: Reconfiguration, actions: &mut Vec<Action>) {
-        let Reconfiguration { pacing, retry, keys, limits, tables, accounts, joining, further_keys, leaving } = change;
+        let Reconfiguration { pacing, retry, keys, limits, tables, accounts, leaving } = change;
         if let Some(retry) = retry {
             self.settings.retry = retry;
         }
@@ -31,8 +38,6 @@ impl Scheduler {
                 owner.spec.account = account;
             }
         }
-        joining.into_iter().for_each(|spec| self.add_project(spec));
-        further_keys.into_iter().for_each(|project| self.add_key(project));
         leaving.into_iter().for_each(|key| self.dismiss_key(key));
         for id in 0..u32::try_from(self.quotas.len()).unwrap_or(u32::MAX) {
             self.relist(id, now);

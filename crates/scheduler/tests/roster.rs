@@ -32,11 +32,9 @@ fn a_project_that_joins_serves_at_once_what_waits() {
     for job in 1..=6 {
         bench.submit(job, 1, 0);
     }
-    let joining = vec![spec(1, rpm(3))];
-    let mut served: Vec<u32> = started(&change(&mut bench, Reconfiguration { joining, ..Reconfiguration::default() }))
-        .into_iter()
-        .map(|(_, key)| key)
-        .collect();
+    bench.scheduler.join(vec![spec(1, rpm(3))], &[]);
+    let actions = change(&mut bench, Reconfiguration::default());
+    let mut served: Vec<u32> = started(&actions).into_iter().map(|(_, key)| key).collect();
     served.extend(keys_of_a_minute(&mut bench));
     assert_eq!(served, [1, 1, 1]);
     assert_eq!(bench.scheduler.quotas(bench.now).len(), 2);
@@ -49,7 +47,8 @@ fn a_key_that_joins_shares_its_projects_quota() {
     for job in 1..=4 {
         bench.submit(job, 1, 0);
     }
-    let mut served = jobs(&change(&mut bench, Reconfiguration { further_keys: vec![0], ..Reconfiguration::default() }));
+    bench.scheduler.join(Vec::new(), &[0]);
+    let mut served = jobs(&change(&mut bench, Reconfiguration::default()));
     served.extend(keys_of_a_minute(&mut bench).into_iter().map(u64::from));
     assert_eq!(served.len(), 1, "one more call of the two a minute, with the second key");
     assert_eq!(bench.scheduler.keys(bench.now).len(), 2);
@@ -77,8 +76,8 @@ fn when_every_key_is_exchanged_at_once_nobody_who_waits_is_told_that_there_is_no
     for job in 1..=3 {
         bench.submit(job, 1, 0);
     }
-    let (joining, leaving) = (vec![spec(1, rpm(100))], vec![KeyId(0)]);
-    let actions = change(&mut bench, Reconfiguration { joining, leaving, ..Reconfiguration::default() });
+    bench.scheduler.join(vec![spec(1, rpm(100))], &[]);
+    let actions = change(&mut bench, Reconfiguration { leaving: vec![KeyId(0)], ..Reconfiguration::default() });
     assert!(ended(&actions).is_empty());
     let mut served = jobs(&actions);
     while bench.scheduler.queued() > 0 {
