@@ -170,7 +170,11 @@ impl Settings {
         stack.push((Source::Environment, of_environment));
         let files = file::layers(config, folder, environment)?;
         stack.extend(files.into_iter().map(|(path, layer)| (Source::File(path), layer)));
-        let watched = Watched::new(file::candidates(config, environment), folder, &stack.iter().map(|(_, layer)| layer).collect::<Vec<_>>());
+        let watched = Watched::new(
+            file::candidates(config, environment),
+            folder,
+            &stack.iter().map(|(_, layer)| layer).collect::<Vec<_>>(),
+        );
         let mut settings = resolve(Stack(stack), environment)?;
         settings.watched = watched;
         settings.warnings.extend(environment.unknown());

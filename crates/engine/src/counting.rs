@@ -44,12 +44,7 @@ fn call(driver: &Driver, request: &Request) -> Option<Call> {
     };
     // What media cost is estimated from what they are: to be counted they would have to be uploaded first.
     let body = Bytes::from(tokens::count_request(&request.model, request.body.ready()?)?).into();
-    Some(Call {
-        model: request.model.as_str().into(),
-        method: request.method,
-        body,
-        key: driver.key(key).secret.clone(),
-    })
+    Some(Call { model: request.model.as_str().into(), method: request.method, body, key: driver.key(key).secret.clone() })
 }
 
 fn is_wanted(driver: &Driver, state: &mut State, request: &Request) -> bool {

@@ -18,16 +18,14 @@ use tidegate_gemini::embedding::MOST_TEXTS;
 use tidegate_gemini::models;
 use tidegate_gemini::response::Usage;
 use tidegate_gemini::tokens::{Calibration, Estimate};
-use tidegate_scheduler::{
-    Action, Event as Stimulus, JobId, KeyId, Outcome, Scheduler, Scope, Submission, Timestamp, Verdict,
-};
+use tidegate_scheduler::{Action, Event as Stimulus, JobId, KeyId, Outcome, Scheduler, Scope, Submission, Timestamp, Verdict};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, broadcast, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::backend::{Backend, Call, Method, Reply, TransportError};
-use crate::classify::{Reading, classify};
 use crate::change::{Change, UnknownProject};
+use crate::classify::{Reading, classify};
 use crate::clock::Clock;
 use crate::consequences::{Consequences, consequences, learn, refused, told};
 use crate::counting;

@@ -203,8 +203,7 @@ impl Builder {
         let mut scheduler = Scheduler::new(specs, self.settings.clone());
         let mut calibration = Calibration::default();
         let memory = self.state_dir.and_then(|folder| {
-            let remembered =
-                recall(&folder, base_url, &self.settings.quota, &roster, &clock, &mut scheduler, &mut calibration);
+            let remembered = recall(&folder, base_url, &self.settings.quota, &roster, &clock, &mut scheduler, &mut calibration);
             remembered.map_err(|fault| tracing::warn!("nothing will be remembered of this run: {fault}")).ok()
         });
         let driver = Driver::new(Parts {

@@ -102,12 +102,7 @@ const FAILED_INIT: &str = "FAILED_INIT";
 
 impl Memory {
     /// Opens the store of `state_dir` and lets the scheduler go on from what is in it.
-    pub(crate) fn open(
-        state_dir: &Path,
-        base_url: &str,
-        rules: QuotaRules,
-        roster: &Roster,
-    ) -> Result<Memory, StoreError> {
+    pub(crate) fn open(state_dir: &Path, base_url: &str, rules: QuotaRules, roster: &Roster) -> Result<Memory, StoreError> {
         let store = Store::open(state_dir, base_url)?;
         let behind = Store::open(state_dir, base_url)?;
         let (notes, incoming) = channel();

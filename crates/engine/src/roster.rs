@@ -162,9 +162,8 @@ impl Roster {
                 }
             }
         }
-        for (&fingerprint, &id) in before.iter().filter(|(fingerprint, _)| !seen.contains(fingerprint)) {
-            debug_assert_eq!(self.key(id).fingerprint, fingerprint);
-            let (key, project) = (self.key(id).name.to_string(), self.project(self.key(id).project).to_string());
+        for (id, card) in self.present().filter(|(_, card)| !seen.contains(&card.fingerprint)) {
+            let (key, project) = (card.name.to_string(), self.project(card.project).to_string());
             turnover.told.push(RosterChange::KeyLeft { key, project });
             next.dismiss(id, &mut turnover);
         }

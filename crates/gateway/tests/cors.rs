@@ -21,8 +21,7 @@ async fn ask(house: &House, origin: &str) -> common::Told {
 
 async fn preflight(house: &House, origin: &str) -> common::Told {
     let wanted = "content-type,x-goog-api-client,x-goog-api-key,authorization,x-stainless-lang";
-    let headers =
-        [("origin", origin), ("access-control-request-method", "POST"), ("access-control-request-headers", wanted)];
+    let headers = [("origin", origin), ("access-control-request-method", "POST"), ("access-control-request-headers", wanted)];
     house.send("OPTIONS", GENERATE, &headers, "").await
 }
 

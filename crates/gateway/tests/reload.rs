@@ -53,7 +53,8 @@ async fn serve(settings: Settings, listen: &str) -> (std::net::SocketAddr, Reins
 /// One request on a connection that may serve more.
 async fn send(stream: &mut TcpStream, token: &str) {
     let body = prompt("a").to_string();
-    let head = format!("POST {GENERATE} HTTP/1.1\r\nhost: a\r\nx-goog-api-key: {token}\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head =
+        format!("POST {GENERATE} HTTP/1.1\r\nhost: a\r\nx-goog-api-key: {token}\r\ncontent-length: {}\r\n\r\n", body.len());
     stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
 }
 

@@ -24,8 +24,8 @@ const RETRIES: [&str; 5] = [
 pub struct Difference {
     /// What changes at once.
     pub at_once: Vec<String>,
-    /// What stays as it is until a restart.
-    pub later: Vec<String>,
+    /// What stays as it is until a restart, with the name of the setting.
+    pub later: Vec<(&'static str, String)>,
 }
 
 impl Difference {
@@ -46,15 +46,18 @@ impl Difference {
         if AT_ONCE.contains(name) || RETRIES.contains(name) || GROUPS.iter().any(|group| name.starts_with(group)) {
             self.at_once.push(format!("{name} = {value}, was {}", before.value));
         } else {
-            self.later.push(format!("{name} = {value} needs a restart; until then {} holds", before.value));
+            self.later.push((name, format!("{name} = {value} needs a restart; until then {} holds", before.value)));
         }
     }
 }
 
 fn clients(old: &[Client], new: &[Client]) -> Vec<String> {
     let find = |list: &'_ [Client], name: &str| list.iter().position(|client| client.name == name);
-    let mut lines: Vec<String> =
-        old.iter().filter(|client| find(new, &client.name).is_none()).map(|client| format!("client {} is gone", client.name)).collect();
+    let mut lines: Vec<String> = old
+        .iter()
+        .filter(|client| find(new, &client.name).is_none())
+        .map(|client| format!("client {} is gone", client.name))
+        .collect();
     for client in new {
         match find(old, &client.name).map(|at| &old[at]) {
             None => lines.push(format!("client {} is new", client.name)),
@@ -62,7 +65,9 @@ fn clients(old: &[Client], new: &[Client]) -> Vec<String> {
                 lines.push(format!("client {} has another token", client.name));
             }
             // What Debug shows is everything but the token.
-            Some(before) if format!("{before:?}") != format!("{client:?}") => lines.push(format!("client {} has other rules", client.name)),
+            Some(before) if format!("{before:?}") != format!("{client:?}") => {
+                lines.push(format!("client {} has other rules", client.name))
+            }
             Some(_) => {}
         }
     }
@@ -90,7 +95,8 @@ mod tests {
     fn what_may_change_and_what_needs_a_restart_is_told_apart() {
         let told = between("", "[pacing]\nmax_concurrency = 7\n[serve]\nlisten = \"127.0.0.1:1\"\nmax_wait = \"9s\"");
         assert_eq!(told.at_once, ["pacing.max_concurrency = 7, was 0", "serve.max_wait = 9s, was 5m"]);
-        assert_eq!(told.later, ["serve.listen = 127.0.0.1:1 needs a restart; until then 127.0.0.1:8787 holds"]);
+        let later = "serve.listen = 127.0.0.1:1 needs a restart; until then 127.0.0.1:8787 holds";
+        assert_eq!(told.later, [("serve.listen", later.to_string())]);
         assert_eq!(between("model = \"a\"", "model = \"a\""), Difference::default());
     }
 

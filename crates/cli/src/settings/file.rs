@@ -50,7 +50,8 @@ pub fn layers(named: Option<&Path>, folder: &Path, environment: &Environment) ->
 /// Where settings files may lie: the one named, or those of the folder and of the user, the highest first.
 pub fn candidates(named: Option<&Path>, environment: &Environment) -> Vec<PathBuf> {
     let of_user = || user_folder(environment).map(|user| user.join("tidegate").join(NAME));
-    named.map_or_else(|| [Some(PathBuf::from(NAME)), of_user()].into_iter().flatten().collect(), |named| vec![named.to_path_buf()])
+    named
+        .map_or_else(|| [Some(PathBuf::from(NAME)), of_user()].into_iter().flatten().collect(), |named| vec![named.to_path_buf()])
 }
 
 fn user_folder(environment: &Environment) -> Option<PathBuf> {

@@ -52,7 +52,8 @@ pub(super) fn resolve(
 fn cors(from: &mut Resolver<'_>) -> Result<Vec<String>, SettingsError> {
     let origins = from.stack.pick(|layer| layer.serve.cors.clone()).map(|(origins, _)| origins).unwrap_or_default();
     from.text("serve.cors", "", |layer| layer.serve.cors.as_ref().map(|origins| origins.join(", ")));
-    let is_origin = |text: &str| text.split_once("://").is_some_and(|(_, host)| !host.is_empty() && !host.contains(['/', '?', '#', '@']));
+    let is_origin =
+        |text: &str| text.split_once("://").is_some_and(|(_, host)| !host.is_empty() && !host.contains(['/', '?', '#', '@']));
     match origins.iter().find(|origin| *origin != "*" && !is_origin(origin)) {
         Some(other) => {
             let reason = "an origin is written as \"https://app.example\", without a path; \"*\" stands for all";

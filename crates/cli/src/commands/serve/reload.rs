@@ -88,16 +88,12 @@ impl Reload {
         for warning in new.warnings.iter().filter(|warning| !self.settings.warnings.contains(warning)) {
             tracing::warn!("{warning}");
         }
-        difference.later.iter().for_each(|line| tracing::warn!("{line}"));
+        difference.later.iter().for_each(|(_, line)| tracing::warn!("{line}"));
         let old = std::mem::replace(&mut self.settings, new);
         // What needs a restart is compared with what is in force, also the next time.
-        for origin in &mut self.settings.origins {
-            if let Some(before) = old.origins.iter().find(|before| before.name == origin.name) {
-                if difference.later.iter().any(|line| line.starts_with(&format!("{} = ", origin.name))) {
-                    *origin = before.clone();
-                }
-            }
-        }
+        let kept = old.origins.into_iter().filter(|origin| difference.later.iter().any(|(name, _)| *name == origin.name));
+        self.settings.origins.retain(|origin| difference.later.iter().all(|(name, _)| *name != origin.name));
+        self.settings.origins.extend(kept);
         Ok(difference.at_once.into_iter().chain(told.iter().map(ToString::to_string)).collect())
     }
 }
@@ -128,10 +124,10 @@ impl Hangup {
 
     async fn next(&mut self) {
         #[cfg(unix)]
-        if let Some(signal) = &mut self.signal {
-            if signal.recv().await.is_some() {
-                return;
-            }
+        if let Some(signal) = &mut self.signal
+            && signal.recv().await.is_some()
+        {
+            return;
         }
         std::future::pending::<()>().await;
     }
