@@ -1,5 +1,6 @@
 //! `tidegate serve`: the gateway, until a signal ends it.
 
+mod prompts;
 mod reload;
 
 use tidegate_engine::Engine;
@@ -7,6 +8,7 @@ use tidegate_gateway::{Gateway, ServeError, Settings as GatewaySettings};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use self::prompts::Prompts;
 use self::reload::{Hangup, Reload};
 use super::Context;
 use super::run::{build_code, builder};
@@ -81,5 +83,7 @@ fn gateway_settings(settings: &Settings) -> GatewaySettings {
 }
 
 fn engine(settings: &Settings, simulated: bool) -> Result<Engine, Failure> {
-    builder(settings, simulated)?.build().map_err(|error| Failure::new(build_code(&error), error))
+    let builder = builder(settings, simulated)?;
+    let builder = Prompts::start().into_iter().fold(builder, |builder, prompts| builder.observer(prompts));
+    builder.build().map_err(|error| Failure::new(build_code(&error), error))
 }
