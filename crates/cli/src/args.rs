@@ -7,7 +7,7 @@ mod plan;
 mod run;
 mod serve;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -18,6 +18,7 @@ pub use plan::PlanArgs;
 pub use run::{Progress, RunArgs, WhenExhausted};
 pub use serve::ServeArgs;
 
+use crate::env_vars::{self, Environment};
 use crate::settings::layers::Layer;
 use crate::settings::profile::Profile;
 
@@ -160,6 +161,11 @@ impl GlobalArgs {
     /// What these flags say, as settings.
     pub fn layer(&self) -> Layer {
         Layer { model: self.model.clone(), base_url: self.base_url.clone(), profile: self.profile, ..Layer::default() }
+    }
+
+    /// The settings file that was named, by a flag or a variable.
+    pub fn named_config<'a>(&'a self, environment: &'a Environment) -> Option<&'a Path> {
+        self.config.as_deref().or_else(|| environment.get(env_vars::CONFIG).map(Path::new))
     }
 }
 

@@ -9,7 +9,7 @@ pub mod run;
 pub mod serve;
 pub mod simulate;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::args::{Color, GlobalArgs};
 use crate::embedded;
@@ -75,8 +75,7 @@ impl Context {
     /// # Errors
     /// When a source is wrong; the message names the place.
     pub fn settings_unsaid(&self, flags: Layer, scenario: Option<Layer>) -> Result<Settings, Failure> {
-        let named = self.global.config.as_deref();
-        let named = named.or_else(|| self.environment.get(env_vars::CONFIG).map(Path::new));
+        let named = self.global.named_config(&self.environment);
         let given = Given { flags, scenario };
         Settings::load(given, named, &self.folder, &self.environment).map_err(Failure::from)
     }

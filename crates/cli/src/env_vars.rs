@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// The file of variables in the current folder.
+pub const DOTENV: &str = ".env";
+
 /// A settings file to use instead of the usual ones; `--config` wins.
 pub const CONFIG: &str = "TIDEGATE_CONFIG";
 /// The model for prompts that name none.
@@ -156,7 +159,7 @@ impl Environment {
     /// When `.env` is there and cannot be read; the text of the line is never shown, it may hold a key.
     pub fn of_process(folder: &Path) -> Result<Environment, String> {
         let process = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let mut environment = Environment { variables: dotenv(&folder.join(".env"))? };
+        let mut environment = Environment { variables: dotenv(&folder.join(DOTENV))? };
         environment.variables.extend(process);
         Ok(environment)
     }

@@ -1,6 +1,7 @@
 //! Settings: flags over environment over files over profile over defaults, as one typed struct.
 
 pub mod cache;
+pub mod difference;
 pub mod file;
 pub mod layers;
 pub mod media;
@@ -8,6 +9,7 @@ pub mod profile;
 pub mod projects;
 pub mod serve;
 pub mod values;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,6 +28,7 @@ use crate::exit_code::{ExitCode, Failure};
 use layers::{Layer, Source, Stack};
 use profile::Profile;
 use values::{AutoSpan, Part, Statuses, Written};
+pub use watched::Watched;
 
 /// The model for prompts that name none, when nobody says: the newest generally available Flash in November 2026.
 const MODEL: &str = "gemini-3.8-flash";
@@ -71,6 +74,8 @@ pub struct Settings {
     pub prices: Prices,
     /// Oddities that do not stop the run.
     pub warnings: Vec<String>,
+    /// The files that all of this comes from.
+    pub watched: Watched,
     /// Every setting in force and where it comes from.
     pub origins: Vec<Origin>,
 }
@@ -165,7 +170,13 @@ impl Settings {
         stack.push((Source::Environment, of_environment));
         let files = file::layers(config, folder, environment)?;
         stack.extend(files.into_iter().map(|(path, layer)| (Source::File(path), layer)));
+        let watched = Watched::new(
+            file::candidates(config, environment),
+            folder,
+            &stack.iter().map(|(_, layer)| layer).collect::<Vec<_>>(),
+        );
         let mut settings = resolve(Stack(stack), environment)?;
+        settings.watched = watched;
         settings.warnings.extend(environment.unknown());
         Ok(settings)
     }
@@ -219,6 +230,7 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
         projects_are_listed,
         prices,
         warnings,
+        watched: Watched::default(),
         origins,
     })
 }

@@ -1,15 +1,15 @@
 //! Settings that change while the engine runs, and the profiles that bundle them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_gemini::models::Limits;
 use tidegate_scheduler::{KeyRules, Pacing, Reconfiguration, Retry, Settings, WindowKind};
 
-use crate::engine::{family, scheduler_limits};
+use crate::engine::{Project, family, scheduler_limits};
+use crate::roster::Roster;
 
 /// What is to change; what is `None` or not listed stays as it is.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Change {
     /// How fast calls may follow each other.
     pub pacing: Option<Pacing>,
@@ -19,22 +19,26 @@ pub struct Change {
     pub keys: Option<KeyRules>,
     /// Limits by name of the project and model id or `*`. A limit that a refusal has told stays the upper bound.
     pub limits: Vec<(String, String, Limits)>,
+    /// All projects with their keys and limits, in place of the present ones. A key that is no longer listed gets no further
+    /// call, those under way with it end.
+    pub projects: Option<Vec<Project>>,
 }
 
 /// Limits for a project that the engine does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no project is named {0:?}: use a name that the engine was built with")]
+#[error("no project is named {0:?}: use the name of a project that the engine has")]
 pub struct UnknownProject(pub String);
 
 impl Change {
-    pub(crate) fn numbered(self, projects: &[Arc<str>]) -> Result<Reconfiguration, UnknownProject> {
-        let Change { pacing, retry, keys, limits } = self;
+    /// Everything but what changes among projects and keys.
+    pub(crate) fn numbered(self, roster: &Roster) -> Result<Reconfiguration, UnknownProject> {
+        let Change { pacing, retry, keys, limits, projects: _ } = self;
         let numbered = |(project, model, limits): (String, String, Limits)| {
-            let place = projects.iter().position(|known| **known == *project).and_then(|place| u32::try_from(place).ok());
-            let number = place.ok_or(UnknownProject(project))?;
+            let number = roster.find(&project).ok_or(UnknownProject(project))?;
             Ok((number, family(&model), scheduler_limits(limits)))
         };
-        Ok(Reconfiguration { pacing, retry, keys, limits: limits.into_iter().map(numbered).collect::<Result<_, _>>()? })
+        let limits = limits.into_iter().map(numbered).collect::<Result<_, _>>()?;
+        Ok(Reconfiguration { pacing, retry, keys, limits, ..Reconfiguration::default() })
     }
 }
 
@@ -42,7 +46,7 @@ impl From<Profile> for Change {
     /// Everything of the profile that can change while it runs: all but the kind of window.
     fn from(profile: Profile) -> Change {
         let Settings { pacing, retry, keys, .. } = profile.settings();
-        Change { pacing: Some(pacing), retry: Some(retry), keys: Some(keys), limits: Vec::new() }
+        Change { pacing: Some(pacing), retry: Some(retry), keys: Some(keys), ..Change::default() }
     }
 }
 

@@ -49,12 +49,7 @@ fn call(driver: &Driver, request: &Request) -> Option<Call> {
     };
     // What media cost is estimated from what they are: to be counted they would have to be uploaded first.
     let body = Bytes::from(tokens::count_request(&request.model, request.body.ready()?)?).into();
-    Some(Call {
-        model: request.model.as_str().into(),
-        method: request.method,
-        body,
-        key: driver.keys[key.0 as usize].secret.clone(),
-    })
+    Some(Call { model: request.model.as_str().into(), method: request.method, body, key: driver.key(key).secret.clone() })
 }
 
 fn is_wanted(driver: &Driver, state: &mut State, request: &Request) -> bool {
@@ -63,7 +58,7 @@ fn is_wanted(driver: &Driver, state: &mut State, request: &Request) -> bool {
     }
     let family = models::family(&request.model);
     let model = state.scheduler.model(family);
-    let projects = 0..u32::try_from(driver.projects.len()).unwrap_or(u32::MAX);
+    let projects = 0..driver.roster().projects();
     let tpm = projects.filter_map(|project| state.scheduler.limits(project, model).tpm).min();
     let tokens = state.calibration.apply(family, request.estimate);
     let spread = state.calibration.spread(family, tokens);

@@ -12,20 +12,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use secrecy::SecretString;
 use tidegate_gemini::embedding::MOST_TEXTS;
 use tidegate_gemini::models;
 use tidegate_gemini::response::Usage;
 use tidegate_gemini::tokens::{Calibration, Estimate};
-use tidegate_scheduler::{
-    Action, Event as Stimulus, JobId, KeyId, Outcome, Reconfiguration, Scheduler, Scope, Submission, Timestamp, Verdict,
-};
+use tidegate_scheduler::{Action, Event as Stimulus, JobId, KeyId, Outcome, Scheduler, Scope, Submission, Timestamp, Verdict};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, broadcast, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::backend::{Backend, Call, Method, Reply, TransportError};
+use crate::change::{Change, UnknownProject};
 use crate::classify::{Reading, classify};
 use crate::clock::Clock;
 use crate::consequences::{Consequences, consequences, learn, refused, told};
@@ -39,25 +38,18 @@ use crate::outlier::{CountTokens, Sizes};
 use crate::redact;
 use crate::request::{Error, Request, Response, Trace};
 use crate::retry_on::RetryOn;
+use crate::roster::{KeyCard, Roster, RosterChange, Turnover};
 use crate::stats::Stats;
 use crate::stream::{self, Listener};
 use crate::structured::{Judge, Next};
 use crate::uploads::{Owner, Setback, Upload};
 use crate::withdraw::Withdraw;
 
-/// A key as the driver holds it.
-pub(crate) struct KeyCard {
-    pub project: u32,
-    pub name: Arc<str>,
-    pub secret: Arc<SecretString>,
-}
-
 /// Everything the engine's handles and tasks share.
 pub(crate) struct Driver {
     pub state: Mutex<State>,
     pub clock: Clock,
-    pub keys: Vec<KeyCard>,
-    pub projects: Vec<Arc<str>>,
+    roster: RwLock<Arc<Roster>>,
     pub events: broadcast::Sender<Event>,
     pub desk: Desk,
     pub backend: Arc<dyn Backend>,
@@ -139,8 +131,7 @@ const FREE_REFUSALS: u32 = 3;
 pub(crate) struct Parts {
     pub scheduler: Scheduler,
     pub clock: Clock,
-    pub keys: Vec<KeyCard>,
-    pub projects: Vec<Arc<str>>,
+    pub roster: Roster,
     pub backend: Arc<dyn Backend>,
     pub count_tokens: CountTokens,
     pub observers: Vec<Arc<dyn Observer>>,
@@ -168,8 +159,7 @@ impl Driver {
         Arc::new(Driver {
             state: Mutex::new(state),
             clock: parts.clock,
-            keys: parts.keys,
-            projects: parts.projects,
+            roster: RwLock::new(Arc::new(parts.roster)),
             events: broadcast::channel(1024).0,
             desk: parts.desk,
             backend: parts.backend,
@@ -283,16 +273,44 @@ impl Driver {
         self.state.lock().tickets.len()
     }
 
-    /// Lets new settings take effect at once.
-    pub(crate) fn reconfigure(self: &Arc<Driver>, change: Reconfiguration) {
+    /// Projects and keys as they are now.
+    pub(crate) fn roster(&self) -> Arc<Roster> {
+        self.roster.read().clone()
+    }
+
+    /// A key by its number.
+    pub(crate) fn key(&self, key: KeyId) -> Arc<KeyCard> {
+        self.roster.read().key(key).clone()
+    }
+
+    /// A project's name by its number.
+    pub(crate) fn project(&self, number: u32) -> Arc<str> {
+        self.roster.read().project(number).clone()
+    }
+
+    /// Lets new settings take effect at once; tells what changed among projects and keys.
+    pub(crate) fn reconfigure(self: &Arc<Driver>, change: Change) -> Result<Vec<RosterChange>, UnknownProject> {
         let now = self.clock.now();
         let mut state = self.state.lock();
         let state = &mut *state;
+        let (roster, turnover) = match &change.projects {
+            Some(projects) => self.roster().exchanged(projects),
+            None => (Roster::clone(&self.roster()), Turnover::default()),
+        };
+        let mut reconfiguration = change.numbered(&roster)?;
+        let Turnover { projects, keys, leaving, tables, accounts, told } = turnover;
+        (reconfiguration.leaving, reconfiguration.tables, reconfiguration.accounts) = (leaving, tables, accounts);
+        state.scheduler.join(projects, &keys);
+        if let Some(memory) = &mut state.memory {
+            memory.enlist(&mut state.scheduler, now, &roster);
+        }
+        *self.roster.write() = Arc::new(roster);
         self.emit(state, now, EventKind::Reconfigured);
-        self.decide(state, now, Stimulus::Reconfigured(Box::new(change)));
+        self.decide(state, now, Stimulus::Reconfigured(Box::new(reconfiguration)));
         if let Some(memory) = &mut state.memory {
             memory.reconfigured(&mut state.scheduler);
         }
+        Ok(told)
     }
 
     pub(crate) fn withdraw(self: &Arc<Driver>, job: JobId) {
@@ -349,21 +367,21 @@ impl Driver {
                 Action::Complete { job, verdict } => self.complete(state, now, job, verdict),
                 Action::Retry { .. } => {}
                 Action::Held { project, model, dimension, until, .. } => {
-                    let project = self.projects[project as usize].clone();
+                    let project = self.project(project);
                     let dimension = dimension.map(tidegate_scheduler::Dimension::name);
                     self.emit(state, now, EventKind::Held { project, model, dimension, until });
                 }
                 Action::KeyDead { key, reason } => {
-                    let card = &self.keys[key.0 as usize];
-                    let project = self.projects[card.project as usize].clone();
+                    let card = self.key(key);
+                    let project = self.project(card.project);
                     self.emit(state, now, EventKind::KeyDead { project, key: card.name.clone(), reason });
                 }
                 Action::Parked { projects, reason, until } => {
-                    let projects = projects.iter().map(|&project| self.projects[project as usize].clone()).collect();
+                    let projects = projects.iter().map(|&project| self.project(project)).collect();
                     self.emit(state, now, EventKind::Parked { projects, reason, until });
                 }
                 Action::Unparked { projects } => {
-                    let projects = projects.iter().map(|&project| self.projects[project as usize].clone()).collect();
+                    let projects = projects.iter().map(|&project| self.project(project)).collect();
                     self.emit(state, now, EventKind::Unparked { projects });
                 }
                 Action::Learned { project, model } => {
@@ -382,8 +400,8 @@ impl Driver {
 
     /// Sends a prompt. False when its media are not where they have to be: they are seen to, and nothing is sent.
     fn start(self: &Arc<Driver>, state: &mut State, now: Timestamp, job: JobId, key: KeyId, slot: u32, attempt: u32) -> bool {
-        let card = &self.keys[key.0 as usize];
-        let project = self.projects[card.project as usize].clone();
+        let card = self.key(key);
+        let project = self.project(card.project);
         let Some(ticket) = state.tickets.get_mut(&job) else { return true };
         let setback = ticket.media.setback.take().filter(|(carrier, setback)| *carrier == key || !is_of_key(setback));
         let payload = self.desk.payload(card.project, ticket.body());
@@ -423,8 +441,8 @@ impl Driver {
 
     /// Brings a prompt's files into the storage of the key's project, then lets it go on.
     async fn provide(self: Arc<Driver>, job: JobId, key: KeyId, body: Body) {
-        let card = &self.keys[key.0 as usize];
-        let (number, name) = (card.project, self.projects[card.project as usize].clone());
+        let card = self.key(key);
+        let (number, name) = (card.project, self.project(card.project));
         let provided = self.desk.provide(Owner { number, name, key: card.secret.clone() }, &body).await;
         let now = self.clock.now();
         let mut state = self.state.lock();
@@ -456,7 +474,7 @@ impl Driver {
         let (seat, sent) = (ticket.seat.clone(), ticket.started);
         let (key, family, body) = (ticket.key, ticket.family.clone(), ticket.last.body.clone().unwrap_or_default());
         learn(&mut state.calibration, &ticket.family, ticket.estimate(), &reported, ticket.last.body.as_deref());
-        let project = self.keys[key.0 as usize].project;
+        let project = self.key(key).project;
         if stale_file && ticket.media.refusals < FREE_REFUSALS && self.desk.doubt(project, &ticket.request.body) {
             ticket.media.refusals += 1;
             outcome = Outcome::Postponed;
@@ -471,7 +489,7 @@ impl Driver {
         state.scheduler.handle(now, Stimulus::Finished { job, outcome: outcome.clone() }, &mut actions);
         if let Some(memory) = &mut state.memory {
             let Consequences { held, dead, parked } = consequences(&actions);
-            let card = &self.keys[key.0 as usize];
+            let card = &*self.key(key);
             let (outcome, fault, dead, parked, body) = (&outcome, fault.as_ref(), &dead, &parked, &body);
             let answered = Answered { now, sent, key, card, family, outcome, held, dead, parked, fault, body };
             memory.answered(&mut state.scheduler, &answered);
@@ -539,7 +557,7 @@ impl Driver {
     fn emit(&self, state: &mut State, at: Timestamp, kind: EventKind) {
         let event = Event { at, kind };
         state.stats.fold(&event);
-        if self.projects.len() > 1 {
+        if self.roster.read().projects() > 1 {
             state.kinship.fold(&event);
         }
         for observer in &self.observers {

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use secrecy::SecretString;
 use tidegate_gemini::models::{self, Limits};
 use tidegate_gemini::tokens::{Calibration, Estimate};
-use tidegate_scheduler::{KeyState, Limiting, ParkView, ProjectSpec, QuotaRules, Scheduler, Settings, Timestamp};
+use tidegate_scheduler::{KeyState, Limiting, ParkView, QuotaRules, Scheduler, Settings, Timestamp};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
@@ -16,7 +16,7 @@ use crate::backend::{Backend, Passage, Reply};
 use crate::change::{Change, UnknownProject};
 use crate::clock::Clock;
 use crate::counting;
-use crate::driver::{Driver, KeyCard, Parts};
+use crate::driver::{Driver, Parts};
 use crate::event::{Event, Observer};
 use crate::fetch::{Bounds, Fetcher};
 use crate::kinship::Kin;
@@ -28,6 +28,7 @@ use crate::passage::{self, PassageError};
 use crate::request::{Error, ErrorClass, Request, Response};
 use crate::retry_on::RetryOn;
 use crate::reuse::{Reuse, ReuseSettings};
+use crate::roster::{Roster, RosterChange};
 use crate::stats::{KeyStatus, QuotaStatus, Status, Waiting};
 use crate::store::{Store, StoreError};
 use crate::stream::{self, AnswerStream};
@@ -198,21 +199,17 @@ impl Builder {
         let base_url = self.base_url.as_deref().unwrap_or(GOOGLE);
         let teller: Arc<OnceLock<Weak<Driver>>> = Arc::default();
         let desk = desk(self.media, base_url, self.state_dir.as_deref(), clock, &teller)?;
-        let cards = cards(&self.projects);
-        let names: Vec<Arc<str>> = self.projects.iter().map(|project| project.name.as_str().into()).collect();
-        let specs = specs(&self.projects);
+        let (roster, specs) = Roster::new(&self.projects);
         let mut scheduler = Scheduler::new(specs, self.settings.clone());
         let mut calibration = Calibration::default();
         let memory = self.state_dir.and_then(|folder| {
-            let remembered =
-                recall(&folder, base_url, &self.settings.quota, &names, &cards, &clock, &mut scheduler, &mut calibration);
+            let remembered = recall(&folder, base_url, &self.settings.quota, &roster, &clock, &mut scheduler, &mut calibration);
             remembered.map_err(|fault| tracing::warn!("nothing will be remembered of this run: {fault}")).ok()
         });
         let driver = Driver::new(Parts {
             scheduler,
             clock,
-            keys: cards,
-            projects: names,
+            roster,
             backend,
             count_tokens: self.count_tokens,
             observers: self.observers,
@@ -230,19 +227,17 @@ impl Builder {
 }
 
 /// Opens the local store and lets the scheduler go on from it.
-#[allow(clippy::too_many_arguments, reason = "the parts of an engine that is being built")]
 fn recall(
     folder: &Path,
     base_url: &str,
     quota: &QuotaRules,
-    names: &[Arc<str>],
-    cards: &[KeyCard],
+    roster: &Roster,
     clock: &Clock,
     scheduler: &mut Scheduler,
     calibration: &mut Calibration,
 ) -> Result<Memory, StoreError> {
-    let mut memory = Memory::open(folder, base_url, quota.minute, names.to_vec(), cards)?;
-    memory.recall(scheduler, calibration, clock.now(), quota)?;
+    let mut memory = Memory::open(folder, base_url, quota.clone(), roster)?;
+    memory.recall(scheduler, calibration, clock.now())?;
     Ok(memory)
 }
 
@@ -269,19 +264,6 @@ fn desk(
     Ok(Desk::new(Arc::new(Uploads::new(client, store, clock, Arc::new(listener))), Arc::new(resolver), fetcher))
 }
 
-/// Projects as the scheduler knows them: by number, and so are their accounts.
-pub(crate) fn specs(projects: &[Project]) -> Vec<ProjectSpec> {
-    let mut accounts: Vec<&str> = projects.iter().filter_map(|project| project.account.as_deref()).collect();
-    accounts.sort_unstable();
-    let number = |name: &str| u32::try_from(accounts.partition_point(|known| *known < name)).ok();
-    let spec = |project: &Project| ProjectSpec {
-        keys: u32::try_from(project.keys.len()).unwrap_or(u32::MAX),
-        limits: project.limits.iter().map(|(model, limits)| (family(model), scheduler_limits(*limits))).collect(),
-        account: project.account.as_deref().and_then(number),
-    };
-    projects.iter().map(spec).collect()
-}
-
 /// The quota family of a model; `*` stands for itself.
 pub(crate) fn family(model: &str) -> String {
     if model == "*" { model.to_string() } else { models::family(model).to_string() }
@@ -289,18 +271,6 @@ pub(crate) fn family(model: &str) -> String {
 
 pub(crate) fn scheduler_limits(Limits { rpm, tpm, rpd }: Limits) -> tidegate_scheduler::Limits {
     tidegate_scheduler::Limits { rpm, tpm, rpd }
-}
-
-fn cards(projects: &[Project]) -> Vec<KeyCard> {
-    let mut cards = Vec::new();
-    for (number, project) in projects.iter().enumerate() {
-        for (nth, (name, secret)) in project.keys.iter().enumerate() {
-            let name = name.clone().unwrap_or_else(|| format!("{}/{}", project.name, nth + 1));
-            let project = u32::try_from(number).unwrap_or(u32::MAX);
-            cards.push(KeyCard { project, name: name.into(), secret: Arc::new(secret.clone()) });
-        }
-    }
-    cards
 }
 
 /// A running engine; clones share it.
@@ -451,8 +421,8 @@ impl Engine {
         };
         let parked = || parks.iter().find(|park| park.project == view.project).map(|park| park.reason.to_string());
         KeyStatus {
-            project: driver.projects[view.project as usize].clone(),
-            name: driver.keys[view.key.0 as usize].name.clone(),
+            project: driver.project(view.project),
+            name: driver.key(view.key).name.clone(),
             state: view.state.name(),
             until,
             reason: reason.or_else(parked),
@@ -463,7 +433,7 @@ impl Engine {
     fn quota_status(&self, view: tidegate_scheduler::QuotaView) -> QuotaStatus {
         let (requests, tokens, today) = view.used;
         QuotaStatus {
-            project: self.inner.driver.projects[view.project as usize].clone(),
+            project: self.inner.driver.project(view.project),
             model: view.model,
             rpm: (requests, view.limits.rpm),
             tpm: (tokens, view.limits.tpm),
@@ -475,13 +445,14 @@ impl Engine {
     fn waiting(&self, limiting: &Limiting) -> Waiting {
         Waiting {
             reason: limiting.blocked.reason.name(),
-            project: limiting.project.map(|project| self.inner.driver.projects[project as usize].clone()),
+            project: limiting.project.map(|project| self.inner.driver.project(project)),
             until: Some(limiting.blocked.until).filter(|until| !until.is_never()),
         }
     }
 
     /// Changes settings while it runs, at once: nothing sent or waiting is lost, and nothing counted is forgotten.
-    /// [`EventKind::Reconfigured`](crate::EventKind::Reconfigured) tells who watches.
+    /// [`EventKind::Reconfigured`](crate::EventKind::Reconfigured) tells who watches; what came back tells what changed among
+    /// projects and keys. Keys are known by their secrets, so names may change; projects by most of their keys.
     ///
     /// ```
     /// # async fn example(engine: tidegate_engine::Engine) -> Result<(), tidegate_engine::UnknownProject> {
@@ -502,11 +473,9 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// [`UnknownProject`] when limits name a project that the engine was not built with; nothing is changed then.
-    pub fn reconfigure(&self, change: Change) -> Result<(), UnknownProject> {
-        let driver = &self.inner.driver;
-        driver.reconfigure(change.numbered(&driver.projects)?);
-        Ok(())
+    /// [`UnknownProject`] when limits name a project that the engine does not have; nothing is changed then.
+    pub fn reconfigure(&self, change: Change) -> Result<Vec<RosterChange>, UnknownProject> {
+        self.inner.driver.reconfigure(change)
     }
 
     /// Projects that were refused together far below their limits, again and again: probably one project, whose keys belong

@@ -14,12 +14,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use secrecy::SecretString;
 use tidegate_gemini::tokens::Calibration;
-use tidegate_scheduler::{Counting, Day, Dimension, KeyId, Limits, Outcome, QuotaRules, Scheduler, Timestamp};
+use tidegate_scheduler::{Counting, Day, Dimension, KeyId, Limits, Outcome, QuotaRules, Remembered, Scheduler, Timestamp};
 
 use crate::classify::FaultWords;
-use crate::driver::KeyCard;
 use crate::kinship::Kin;
 use crate::recollection::{Owner, Recollection};
+use crate::roster::{KeyCard, Roster};
 use crate::store::{
     CalibrationSums, Fingerprint, KeyEvent, KeyRecord, LearnedLimit, LearnedWindow, LimitSource, Redacted, Store, StoreError,
 };
@@ -52,6 +52,7 @@ pub(crate) struct Memory {
     kin: HashSet<Kin>,
     /// What is against each key, by model, and since when.
     states: HashMap<(KeyId, Arc<str>), (&'static str, Timestamp)>,
+    rules: QuotaRules,
 }
 
 /// Requests of a day that are written down and not yet sent.
@@ -110,28 +111,22 @@ const FAILED_INIT: &str = "FAILED_INIT";
 
 impl Memory {
     /// Opens the store of `state_dir` and lets the scheduler go on from what is in it.
-    pub(crate) fn open(
-        state_dir: &Path,
-        base_url: &str,
-        minute: Duration,
-        projects: Vec<Arc<str>>,
-        cards: &[KeyCard],
-    ) -> Result<Memory, StoreError> {
+    pub(crate) fn open(state_dir: &Path, base_url: &str, rules: QuotaRules, roster: &Roster) -> Result<Memory, StoreError> {
         let store = Store::open(state_dir, base_url)?;
         let behind = Store::open(state_dir, base_url)?;
         let (notes, incoming) = channel();
         let sent: Arc<Sent> = Arc::default();
         let counted = sent.clone();
         let writer = std::thread::Builder::new().name("store".to_owned()).spawn(move || write(&behind, &incoming, &counted)).ok();
-        Ok(Memory {
+        let mut memory = Memory {
             store,
             notes: Some(notes),
             writer,
-            projects,
-            fingerprints: cards.iter().map(|card| Fingerprint::of(&card.secret)).collect(),
-            names: cards.iter().map(|card| card.name.clone()).collect(),
-            owners: cards.iter().map(|card| card.project).collect(),
-            slot: (u64::try_from(minute.as_micros()).unwrap_or(u64::MAX) / 600).max(1),
+            projects: Vec::new(),
+            fingerprints: Vec::new(),
+            names: Vec::new(),
+            owners: Vec::new(),
+            slot: (u64::try_from(rules.minute.as_micros()).unwrap_or(u64::MAX) / 600).max(1),
             sent,
             families: HashSet::new(),
             blocks: HashMap::new(),
@@ -139,7 +134,53 @@ impl Memory {
             counting: HashMap::new(),
             kin: HashSet::new(),
             states: HashMap::new(),
-        })
+            rules,
+        };
+        memory.number(roster);
+        Ok(memory)
+    }
+
+    /// Takes over the names and numbers of a roster.
+    fn number(&mut self, roster: &Roster) {
+        let cards = roster.keys();
+        self.projects = (0..roster.projects()).map(|number| roster.project(number).clone()).collect();
+        self.fingerprints = cards.iter().map(|card| card.fingerprint).collect();
+        self.names = cards.iter().map(|card| card.name.clone()).collect();
+        self.owners = cards.iter().map(|card| card.project).collect();
+    }
+
+    /// Projects and keys joined, or have other names: what earlier runs left of the new ones counts from now on.
+    pub(crate) fn enlist(&mut self, scheduler: &mut Scheduler, now: Timestamp, roster: &Roster) {
+        let (projects, keys) = (self.projects.len(), self.owners.len());
+        self.number(roster);
+        match Recollection::read(&self.store, &self.rules, now) {
+            Ok(past) => self.take(scheduler, now, &past, projects, keys),
+            Err(fault) => tracing::warn!("what is known of keys that join is not read: {fault}"),
+        }
+        let new = u32::try_from(projects).unwrap_or(u32::MAX)..roster.projects();
+        for family in self.families.clone() {
+            new.clone().for_each(|project| self.begin(scheduler, now, project, &family));
+        }
+    }
+
+    /// Hands the scheduler what is known of projects and keys from these numbers on.
+    fn take(&mut self, scheduler: &mut Scheduler, now: Timestamp, past: &Recollection, projects: usize, keys: usize) {
+        let is_new = |remembered: &Remembered| remembered.project as usize >= projects;
+        for remembered in past.remembered(&self.owners()).into_iter().filter(is_new) {
+            scheduler.restore(now, &remembered);
+        }
+        for state in &past.states {
+            let Some(name) = [FAILED_INIT, FULLY_EXHAUSTED, TEMPORARILY_EXHAUSTED].into_iter().find(|name| *name == state.state)
+            else {
+                continue;
+            };
+            for key in self.keys_of(state.key).into_iter().filter(|key| key.0 as usize >= keys) {
+                if state.model.is_empty() && name == FAILED_INIT {
+                    scheduler.bury(key, &state.reason);
+                }
+                self.states.insert((key, Arc::from(state.model.as_str())), (name, state.since));
+            }
+        }
     }
 
     /// Hands the scheduler and the estimates what earlier runs left.
@@ -148,27 +189,12 @@ impl Memory {
         scheduler: &mut Scheduler,
         calibration: &mut Calibration,
         now: Timestamp,
-        rules: &QuotaRules,
     ) -> Result<(), StoreError> {
-        if matches!(rules.day, Day::Every(_)) {
+        if matches!(self.rules.day, Day::Every(_)) {
             scheduler.anchor_days(self.store.day_anchor(now)?);
         }
-        let past = Recollection::read(&self.store, rules, now)?;
-        for remembered in past.remembered(&self.owners()) {
-            scheduler.restore(now, &remembered);
-        }
-        for state in &past.states {
-            let Some(name) = [FAILED_INIT, FULLY_EXHAUSTED, TEMPORARILY_EXHAUSTED].into_iter().find(|name| *name == state.state)
-            else {
-                continue;
-            };
-            for key in self.keys_of(state.key) {
-                if state.model.is_empty() && name == FAILED_INIT {
-                    scheduler.bury(key, &state.reason);
-                }
-                self.states.insert((key, Arc::from(state.model.as_str())), (name, state.since));
-            }
-        }
+        let past = Recollection::read(&self.store, &self.rules, now)?;
+        self.take(scheduler, now, &past, 0, 0);
         *calibration = past.calibration;
         Ok(())
     }
@@ -194,13 +220,17 @@ impl Memory {
         if !self.families.insert(family.clone()) {
             return;
         }
-        let model = scheduler.model(family);
         for project in 0..u32::try_from(self.projects.len()).unwrap_or(u32::MAX) {
-            self.learned.insert((project, family.clone()), scheduler.limits(project, model));
-            self.counting.insert((project, family.clone()), scheduler.counting(project, model));
-            self.take_block(scheduler, now, project, family);
-            self.tell(scheduler, now, project, family);
+            self.begin(scheduler, now, project, family);
         }
+    }
+
+    fn begin(&mut self, scheduler: &mut Scheduler, now: Timestamp, project: u32, family: &Arc<str>) {
+        let model = scheduler.model(family);
+        self.learned.insert((project, family.clone()), scheduler.limits(project, model));
+        self.counting.insert((project, family.clone()), scheduler.counting(project, model));
+        self.take_block(scheduler, now, project, family);
+        self.tell(scheduler, now, project, family);
     }
 
     /// A request goes out: it comes out of the block, and an empty block is renewed at once, before the next request.

@@ -66,5 +66,5 @@ fn keys(driver: &Driver) -> Result<Vec<Arc<SecretString>>, PassageError> {
     }
     let alive = state.scheduler.keys(driver.clock.now()).into_iter();
     let alive = alive.filter(|key| !matches!(key.state, KeyState::FailedInit { .. }));
-    Ok(alive.map(|key| driver.keys[key.key.0 as usize].secret.clone()).collect())
+    Ok(alive.map(|key| driver.key(key.key).secret.clone()).collect())
 }

@@ -9,7 +9,8 @@ use tidegate_scheduler::{
     Action, Event, JobId, ModelId, Outcome, Remembered, Scheduler, Settings, Submission, Timestamp, Used, Verdict,
 };
 
-use crate::engine::{Project, specs};
+use crate::engine::Project;
+use crate::roster::Roster;
 
 /// What a rehearsal takes for granted.
 ///
@@ -93,7 +94,7 @@ impl Forecast {
 impl Stage<'_> {
     /// Runs `prompts` to their end, in their order and from a window as wide as a real run's.
     pub fn rehearse(&self, families: &[&str], prompts: impl IntoIterator<Item = Part>) -> Forecast {
-        let mut scheduler = Scheduler::new(specs(self.projects), self.settings.clone());
+        let mut scheduler = Scheduler::new(Roster::new(self.projects).1, self.settings.clone());
         self.day_anchor.into_iter().for_each(|anchor| scheduler.anchor_days(anchor));
         for remembered in self.remembered {
             scheduler.restore(self.start, remembered);

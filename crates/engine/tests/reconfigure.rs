@@ -104,3 +104,65 @@ async fn when_the_only_account_is_unpaid_the_caller_is_told_at_once_and_why() {
     assert_eq!(states.len(), 2);
     assert!(states.iter().all(|state| state.reason == "CREDIT_DEPLETED" && state.until.is_some()), "{states:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_exchanged_under_requests_and_none_of_them_notices() {
+    let engine = Engine::builder().backend(Script::default()).project(project("old", 2, rpm(5))).build().unwrap();
+    let asked: Vec<_> = (0..40)
+        .map(|n| {
+            let engine = engine.clone();
+            tokio::spawn(async move { engine.submit(request(&n.to_string())).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let told = engine.reconfigure(Change { projects: Some(vec![project("new", 1, rpm(100))]), ..Change::default() }).unwrap();
+    let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told.contains(&"key new/1 joins project new".to_string()), "{told:?}");
+    let mut projects = std::collections::BTreeMap::new();
+    for task in asked {
+        *projects.entry(task.await.unwrap().unwrap().trace.project.to_string()).or_insert(0) += 1;
+    }
+    assert_eq!(projects, [("new".to_string(), 35), ("old".to_string(), 5)].into());
+    let shown: Vec<_> = engine.status().keys.iter().map(|key| key.name.to_string()).collect();
+    assert_eq!(shown, ["new/1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_moves_or_is_renamed_keeps_its_secret_and_its_past() {
+    let folder = tempfile::tempdir().unwrap();
+    let builder = Engine::builder().backend(Script::default()).state_dir(folder.path());
+    let engine = builder.project(project("a", 2, rpm(3))).project(project("b", 1, rpm(3))).build().unwrap();
+    time_for(&engine, 6).await;
+    let [mut a, mut b] = [project("a", 2, rpm(3)), project("b", 1, rpm(3))];
+    b.keys.push((Some("moved".into()), a.keys.pop().unwrap().1));
+    a.keys[0].0 = Some("renamed".into());
+    let told = engine.reconfigure(Change { projects: Some(vec![a, b]), ..Change::default() }).unwrap();
+    let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["key a/1 is called renamed", "key moved moves from project a to project b"]);
+    assert!(time_for(&engine, 1).await > Duration::from_secs(40), "neither quota has forgotten its minute");
+    let used: u64 = engine.status().quotas.iter().filter_map(|quota| quota.rpm.1).sum();
+    assert_eq!(used, 6, "and there are as many as before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_key_stays_dead_when_it_is_listed_elsewhere() {
+    let dead = r#"{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID","domain":"googleapis.com"}]}}"#;
+    let folder = tempfile::tempdir().unwrap();
+    let builder = Engine::builder().backend(Script::new([reply(400, dead)])).state_dir(folder.path());
+    let engine = builder.project(project("a", 2, rpm(100))).build().unwrap();
+    engine.submit(request("x")).await.unwrap();
+    let died = engine.status().keys.iter().position(|key| key.state == "FAILED_INIT").unwrap();
+    let written = || {
+        let store = tidegate_engine::store::Store::open(folder.path(), tidegate_engine::GOOGLE).unwrap();
+        !store.key_states().unwrap().is_empty()
+    };
+    while !written() {
+        std::thread::yield_now();
+    }
+    let mut a = project("a", 2, rpm(100));
+    let b = Project { name: "b".into(), keys: vec![a.keys.remove(died)], ..Project::default() };
+    engine.reconfigure(Change { projects: Some(vec![a, b]), ..Change::default() }).unwrap();
+    let states: Vec<_> = engine.status().keys.iter().map(|key| (key.project.to_string(), key.state)).collect();
+    assert_eq!(states, [("a".to_string(), "AVAILABLE"), ("b".to_string(), "FAILED_INIT")]);
+}

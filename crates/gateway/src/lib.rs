@@ -13,11 +13,12 @@
 mod answer;
 mod auth;
 mod call;
+mod cors;
 mod error;
 mod patience;
 mod routes;
 mod server;
 mod settings;
 
-pub use server::{Gateway, ServeError};
+pub use server::{Gateway, Reins, ServeError};
 pub use settings::{Client, Settings};

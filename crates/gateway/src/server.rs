@@ -5,12 +5,12 @@ use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderMap, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,16 +18,22 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tidegate_engine::Engine;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::answer::{Answer, Body};
 use crate::auth::{Callers, token};
 use crate::call::Call;
+use crate::cors::Cors;
 use crate::error::Refusal;
 use crate::routes::{self, Route};
 use crate::settings::Settings;
 
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 1_000;
+/// The longest name of a client's own for its request that is kept.
+const MOST_ID: usize = 128;
+/// How long what is told at the very end may take to be sent.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The header that names a request in answers and logs.
 const REQUEST_ID: &str = "x-tidegate-request-id";
 
@@ -44,67 +50,118 @@ pub enum ServeError {
 
 /// The front door of an engine.
 pub struct Gateway {
-    gate: Arc<Gate>,
+    gates: Arc<watch::Sender<Arc<Gate>>>,
 }
 
-/// What every request needs.
+/// Changes the settings of a gateway while it serves.
+#[derive(Clone)]
+pub struct Reins {
+    gates: Arc<watch::Sender<Arc<Gate>>>,
+}
+
+/// What every request needs: with new settings there is a new one, and requests under way keep theirs.
 pub(crate) struct Gate {
     pub engine: Engine,
     pub settings: Settings,
     pub callers: Callers,
+    house: Arc<House>,
+}
+
+/// What outlives settings.
+pub(crate) struct House {
     pub draining: AtomicBool,
+    address: OnceLock<SocketAddr>,
     ids: Ids,
+}
+
+impl std::ops::Deref for Gate {
+    type Target = House;
+    fn deref(&self) -> &House {
+        &self.house
+    }
+}
+
+impl Reins {
+    /// Serves requests from now on by these settings; those under way go on by the ones they came under.
+    ///
+    /// # Errors
+    /// [`ServeError::Open`] when nobody is named any more who may call an address that others can reach; nothing is changed.
+    pub fn settings(&self, settings: Settings) -> Result<(), ServeError> {
+        let now = self.gates.borrow().clone();
+        let callers = Callers::new(&settings.clients);
+        if let Some(address) = now.address.get() {
+            check(&callers, *address)?;
+        }
+        self.gates.send_replace(Arc::new(Gate { engine: now.engine.clone(), settings, callers, house: now.house.clone() }));
+        Ok(())
+    }
+}
+
+/// Who is not asked for a token must be on this machine.
+fn check(callers: &Callers, address: SocketAddr) -> Result<(), ServeError> {
+    if callers.is_open() && !address.ip().is_loopback() { Err(ServeError::Open(address)) } else { Ok(()) }
 }
 
 impl Gateway {
     /// A gateway over `engine`; the engine stays its owner's to shut down.
     pub fn new(engine: Engine, settings: Settings) -> Gateway {
         let callers = Callers::new(&settings.clients);
-        let gate = Gate { engine, settings, callers, draining: AtomicBool::new(false), ids: Ids::new() };
-        Gateway { gate: Arc::new(gate) }
+        let house = House { draining: AtomicBool::new(false), address: OnceLock::new(), ids: Ids::new() };
+        let gate = Gate { engine, settings, callers, house: Arc::new(house) };
+        Gateway { gates: Arc::new(watch::Sender::new(Arc::new(gate))) }
     }
 
-    /// Serves until `shutdown` is done; requests under way then have the grace of the settings to end.
+    /// What changes its settings while it serves.
+    pub fn reins(&self) -> Reins {
+        Reins { gates: self.gates.clone() }
+    }
+
+    /// Serves until `shutdown` is done; requests under way then have the grace of the settings to end. Those that have not ended
+    /// by then are ended with an error by shutting the engine down.
     ///
     /// # Errors
     /// [`ServeError::Open`] for an address that others can reach while nobody is named who may call, and what the listener
     /// reports; single connections that fail are their clients' affair.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future) -> Result<(), ServeError> {
         let address = listener.local_addr()?;
-        if self.gate.callers.is_open() && !address.ip().is_loopback() {
-            return Err(ServeError::Open(address));
-        }
+        let first = self.gates.borrow().clone();
+        check(&first.callers, address)?;
+        let _ = first.address.set(address);
         let connections = GracefulShutdown::new();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             tokio::select! {
                 _ = &mut shutdown => break,
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => self.gate.clone().connect(stream, &connections),
+                    Ok((stream, _)) => Gate::connect(self.gates.subscribe(), stream, &connections),
                     Err(error) if is_passing(&error) => tokio::time::sleep(Duration::from_millis(10)).await,
                     Err(error) => return Err(error.into()),
                 },
             }
         }
         drop(listener);
-        self.gate.draining.store(true, Ordering::Relaxed);
-        if tokio::time::timeout(self.gate.settings.grace, connections.shutdown()).await.is_err() {
-            tracing::warn!("requests were still under way when the server ended");
+        let last = self.gates.borrow().clone();
+        last.draining.store(true, Ordering::Relaxed);
+        let mut drained = std::pin::pin!(connections.shutdown());
+        if tokio::time::timeout(last.settings.grace, &mut drained).await.is_err() {
+            tracing::warn!("requests were still under way at the end of the grace: they are told that the server ends");
+            last.engine.shutdown(Duration::ZERO).await;
+            // What is told now still has to reach its readers; those who do not read are not waited for.
+            let _ = tokio::time::timeout(LAST_WORDS, &mut drained).await;
         }
         Ok(())
     }
 }
 
 impl Gate {
-    fn connect(self: Arc<Gate>, stream: TcpStream, connections: &GracefulShutdown) {
+    fn connect(gates: watch::Receiver<Arc<Gate>>, stream: TcpStream, connections: &GracefulShutdown) {
         // A connection that is gone already will say so when it is read.
         let _ = stream.set_nodelay(true);
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.settings.header_timeout);
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(gates.borrow().settings.header_timeout);
         builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
-        let gate = self;
         let service = service_fn(move |request| {
-            let gate = gate.clone();
+            let gate = gates.borrow().clone();
             async move { Ok::<_, Infallible>(gate.answer(request).await) }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
@@ -119,6 +176,12 @@ impl Gate {
         let (head, body) = request.into_parts();
         let begun = Instant::now();
         let id: Arc<str> = self.ids.next().into();
+        let cors = Cors::of(&self.settings.cors, &head);
+        if let Some(mut answer) = cors.as_ref().and_then(Cors::preflight) {
+            cors.into_iter().for_each(|cors| cors.allow(&mut answer));
+            return answer;
+        }
+        let theirs = own_id(&head.headers).map(str::to_owned);
         let route = Route::find(&head);
         let (method, path) = (head.method.clone(), head.uri.path().to_string());
         let dialect = route.dialect(&head.uri);
@@ -133,8 +196,10 @@ impl Gate {
         if let Ok(id) = HeaderValue::from_str(&id) {
             answer.headers_mut().insert(REQUEST_ID, id);
         }
+        cors.into_iter().for_each(|cors| cors.allow(&mut answer));
+        let theirs = theirs.as_deref();
         let (status, took) = (answer.status().as_u16(), begun.elapsed().as_millis() as u64);
-        tracing::info!(target: "tidegate::access", %method, path, status, took_ms = took, client = name, request_id = &*id);
+        tracing::info!(target: "tidegate::access", %method, path, status, took_ms = took, client = name, request_id = &*id, client_request_id = theirs);
         answer
     }
 }
@@ -155,6 +220,13 @@ impl Ids {
     fn next(&self) -> String {
         format!("{:08x}-{:06x}", self.run, self.last.fetch_add(1, Ordering::Relaxed) + 1)
     }
+}
+
+/// What the client calls its request, where that may stand in a log.
+fn own_id(headers: &HeaderMap) -> Option<&str> {
+    let id = headers.get("x-request-id")?.to_str().ok()?;
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b"-_.:/+=".contains(&c);
+    (id.len() <= MOST_ID && id.bytes().all(plain)).then_some(id).filter(|id| !id.is_empty())
 }
 
 /// Errors of one connection, or of a process out of descriptors: the listener lives on.

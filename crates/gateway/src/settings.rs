@@ -30,6 +30,8 @@ pub struct Settings {
     pub header_timeout: Duration,
     /// How long a body may pause; a whole body has ten times as long.
     pub body_timeout: Duration,
+    /// Origins of web pages that may call, such as `https://app.example`, or `*` for all; none by default.
+    pub cors: Vec<String>,
     /// How long requests under way may go on when the server is told to end.
     pub grace: Duration,
 }
@@ -43,6 +45,7 @@ impl Default for Settings {
             max_body: 100 << 20,
             header_timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(30),
+            cors: Vec::new(),
             grace: Duration::from_secs(10),
         }
     }

@@ -34,6 +34,12 @@ pub struct Reconfiguration {
     pub keys: Option<KeyRules>,
     /// Limits of (number of the project, model family or `*`). What a refusal has told stays the upper bound.
     pub limits: Vec<(u32, String, Limits)>,
+    /// All limits of a project, by its number, in place of those it had.
+    pub tables: Vec<(u32, Vec<(String, Limits)>)>,
+    /// Billing accounts of projects, by their numbers.
+    pub accounts: Vec<(u32, Option<u32>)>,
+    /// Keys that carry no further call. What is under way with them ends as it would have.
+    pub leaving: Vec<KeyId>,
 }
 
 /// Something that happened.

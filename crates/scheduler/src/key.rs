@@ -27,6 +27,8 @@ pub(crate) struct Key {
     pub active: u32,
     /// Why it must not be used again.
     pub dead: Option<Arc<str>>,
+    /// Whether it was taken out of the settings: it is no longer shown.
+    pub left: bool,
     seats: Vec<Seat>,
     rest_until: Timestamp,
     last_start: Option<Timestamp>,
@@ -39,6 +41,7 @@ impl Key {
             project,
             active: 0,
             dead: None,
+            left: false,
             seats: vec![Seat::default(); seats(pacing)],
             rest_until: Timestamp::ZERO,
             last_start: None,
@@ -128,11 +131,6 @@ pub(crate) struct KeyRing {
 }
 
 impl KeyRing {
-    /// A ring that expects `live` keys to be listed.
-    pub(crate) fn with_live(live: usize) -> KeyRing {
-        KeyRing { live, ..KeyRing::default() }
-    }
-
     /// Puts a key into its place after any change of it.
     pub(crate) fn relist(&mut self, id: KeyId, key: &mut Key, pacing: &Pacing) {
         if let Some((at, stamp)) = key.listed.take() {
@@ -188,6 +186,12 @@ impl KeyRing {
         self.relist(id, key, pacing);
     }
 
+    /// Takes in a key that joins.
+    pub(crate) fn join(&mut self, id: KeyId, key: &mut Key, pacing: &Pacing) {
+        self.live += 1;
+        self.relist(id, key, pacing);
+    }
+
     /// Puts a key aside for good; false if it already was.
     pub(crate) fn bury(&mut self, id: KeyId, key: &mut Key, reason: Arc<str>, pacing: &Pacing) -> bool {
         if key.dead.is_some() {
@@ -208,10 +212,10 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(100);
 
     fn ring(pacing: &Pacing, keys: u32) -> (KeyRing, Vec<Key>) {
-        let mut ring = KeyRing::with_live(keys as usize);
+        let mut ring = KeyRing::default();
         let mut all: Vec<_> = (0..keys).map(|_| Key::new(0, pacing)).collect();
         for (n, key) in all.iter_mut().enumerate() {
-            ring.relist(KeyId(n as u32), key, pacing);
+            ring.join(KeyId(n as u32), key, pacing);
         }
         (ring, all)
     }

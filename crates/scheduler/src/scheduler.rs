@@ -121,16 +121,36 @@ impl Scheduler {
         scheduler
     }
 
-    fn add_project(&mut self, spec: ProjectSpec) {
+    /// A project joins, with a quota of every model that is known so far.
+    pub(crate) fn add_project(&mut self, spec: ProjectSpec) {
         let number = u32::try_from(self.projects.len()).unwrap_or(u32::MAX);
-        let mut ring = KeyRing::with_live(spec.keys as usize);
-        for _ in 0..spec.keys {
-            let id = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
-            let mut key = Key::new(number, &self.settings.pacing);
-            ring.relist(KeyId(id), &mut key, &self.settings.pacing);
-            self.keys.push(key);
+        let keys = spec.keys;
+        self.projects.push(Project { spec, ring: KeyRing::default(), buckets: Vec::new() });
+        (0..keys).for_each(|_| self.add_key(number));
+        for model in 0..u32::try_from(self.lanes.len()).unwrap_or(u32::MAX) {
+            self.add_quota(number, ModelId(model));
         }
-        self.projects.push(Project { spec, ring, buckets: Vec::new() });
+    }
+
+    /// A key joins a project.
+    pub(crate) fn add_key(&mut self, project: u32) {
+        let Some(owner) = self.projects.get_mut(project as usize) else { return };
+        let id = KeyId(u32::try_from(self.keys.len()).unwrap_or(u32::MAX));
+        let mut key = Key::new(project, &self.settings.pacing);
+        owner.ring.join(id, &mut key, &self.settings.pacing);
+        self.keys.push(key);
+    }
+
+    /// The quota of a model that its project does not have yet.
+    fn add_quota(&mut self, number: u32, model: ModelId) {
+        let (project, lane) = (&mut self.projects[number as usize], &mut self.lanes[model.0 as usize]);
+        let id = u32::try_from(self.quotas.len()).unwrap_or(u32::MAX);
+        let mut bucket = Bucket::new(limits_for(&project.spec, &lane.name), &self.rules);
+        bucket.prompts_per_call = lane.company.most;
+        let mut standing = Standing::default();
+        lane.list(id, &mut standing, Timestamp::ZERO, None);
+        project.buckets.push(id);
+        self.quotas.push(Quota { project: number, model, bucket, standing });
     }
 
     /// The number of a model's quota family; a family seen for the first time gets its quotas here.
@@ -140,16 +160,10 @@ impl Scheduler {
         }
         let model = ModelId(u32::try_from(self.lanes.len()).unwrap_or(u32::MAX));
         let name: Arc<str> = family.into();
-        let mut lane = Lane::new(name.clone());
-        for (number, project) in self.projects.iter_mut().enumerate() {
-            let id = u32::try_from(self.quotas.len()).unwrap_or(u32::MAX);
-            let bucket = Bucket::new(limits_for(&project.spec, family), &self.rules);
-            let mut standing = Standing::default();
-            lane.list(id, &mut standing, Timestamp::ZERO, None);
-            project.buckets.push(id);
-            self.quotas.push(Quota { project: u32::try_from(number).unwrap_or(u32::MAX), model, bucket, standing });
+        self.lanes.push(Lane::new(name.clone()));
+        for number in 0..u32::try_from(self.projects.len()).unwrap_or(u32::MAX) {
+            self.add_quota(number, model);
         }
-        self.lanes.push(lane);
         self.names.insert(name, model);
         self.recount(model);
         model
@@ -307,7 +321,7 @@ pub(crate) fn worker_rest(pacing: &Pacing) -> Duration {
     pacing.worker_cooldown.saturating_add(pacing.delay)
 }
 
-fn limits_for(spec: &ProjectSpec, family: &str) -> Limits {
+pub(crate) fn limits_for(spec: &ProjectSpec, family: &str) -> Limits {
     let named = |name: &str| spec.limits.iter().rev().find(|(model, _)| model == name).map(|(_, limits)| *limits);
     named(family).or_else(|| named("*")).unwrap_or_default()
 }

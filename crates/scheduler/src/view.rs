@@ -1,5 +1,6 @@
 //! What the scheduler is doing, for displays: keys, quotas, and the limiting factor.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::key::KeyId;
@@ -134,7 +135,7 @@ impl Scheduler {
         Some(Limiting { blocked: first.0, project: Some(first.1) })
     }
 
-    /// Every key.
+    /// Every key that has not left.
     pub fn keys(&mut self, now: Timestamp) -> Vec<KeyView> {
         self.advance_all(now);
         let view = |(number, key): (usize, &crate::key::Key)| KeyView {
@@ -143,7 +144,7 @@ impl Scheduler {
             state: self.key_state(now, key),
             active: key.active,
         };
-        self.keys.iter().enumerate().map(view).collect()
+        self.keys.iter().enumerate().filter(|(_, key)| !key.left).map(view).collect()
     }
 
     fn key_state(&self, now: Timestamp, key: &crate::key::Key) -> KeyState {
@@ -173,10 +174,16 @@ impl Scheduler {
             let park = self.park_of(project)?;
             Some(ParkView { project, reason: park.reason.clone(), next_probe: park.until })
         };
-        numbers.filter_map(view).collect()
+        let present = self.present();
+        numbers.filter(|project| present.contains(project)).filter_map(view).collect()
     }
 
-    /// Every quota that has been asked for so far.
+    /// Projects with a key that has not left.
+    fn present(&self) -> HashSet<u32> {
+        self.keys.iter().filter(|key| !key.left).map(|key| key.project).collect()
+    }
+
+    /// Every quota that has been asked for so far, of projects that have keys.
     pub fn quotas(&mut self, now: Timestamp) -> Vec<QuotaView> {
         self.advance_all(now);
         let view = |quota: &crate::scheduler::Quota| QuotaView {
@@ -186,7 +193,8 @@ impl Scheduler {
             used: quota.bucket.used(),
             held_until: quota.bucket.hold().map(|hold| hold.until),
         };
-        self.quotas.iter().map(view).collect()
+        let present = self.present();
+        self.quotas.iter().filter(|quota| present.contains(&quota.project)).map(view).collect()
     }
 
     fn advance_all(&mut self, now: Timestamp) {

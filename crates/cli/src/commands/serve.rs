@@ -1,16 +1,21 @@
 //! `tidegate serve`: the gateway, until a signal ends it.
 
+mod prompts;
+mod reload;
+
 use tidegate_engine::Engine;
 use tidegate_gateway::{Gateway, ServeError, Settings as GatewaySettings};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use self::prompts::Prompts;
+use self::reload::{Hangup, Reload};
 use super::Context;
 use super::run::{build_code, builder};
 use crate::args::ServeArgs;
 use crate::embedded::{self, Embedded};
 use crate::exit_code::{ExitCode, Failure};
-use crate::screen;
+use crate::screen::{self, Screen};
 use crate::settings::Settings;
 use crate::signals::{self, Signal};
 
@@ -24,7 +29,8 @@ pub async fn run(wanted: ServeArgs, context: Context) -> Result<ExitCode, Failur
         None => None,
     };
     let told = simulator.as_ref().map(|(scenario, server)| embedded::layer(scenario, server.base_url()));
-    let settings = context.settings(wanted.layer(context.global.layer()), told)?;
+    let flags = wanted.layer(context.global.layer());
+    let settings = context.settings(flags.clone(), told.clone())?;
     let engine = engine(&settings, simulator.is_some())?;
     let mut signals = signals::listen();
     let listen = settings.serve.listen;
@@ -32,12 +38,17 @@ pub async fn run(wanted: ServeArgs, context: Context) -> Result<ExitCode, Failur
         |error: &dyn std::fmt::Display| Failure::new(ExitCode::Unreachable, format!("cannot listen on {listen}: {error}"));
     let listener = TcpListener::bind(listen).await.map_err(|error| taken(&error))?;
     let address = listener.local_addr().map_err(|error| taken(&error))?;
-    let gateway_settings = gateway_settings(settings);
-    let grace = gateway_settings.grace;
-    let gateway = Gateway::new(engine.clone(), gateway_settings);
+    let grace = settings.serve.grace;
+    let gateway = Gateway::new(engine.clone(), gateway_settings(&settings));
+    let screen = context.screen.clone();
+    let (reins, engine_of_reload) = (gateway.reins(), engine.clone());
+    let reload = Reload { context, flags, scenario: told, settings, engine: engine_of_reload, reins };
+    let reloading = tokio::spawn(reload.keep(Hangup::listen()));
     screen::data(format!("http://{address}"));
-    let serving = gateway.serve(listener, first(&mut signals, &context));
-    serving.await.map_err(|error| match error {
+    let serving = gateway.serve(listener, first(&mut signals, &screen));
+    let served = serving.await;
+    reloading.abort();
+    served.map_err(|error| match error {
         ServeError::Open(_) => Failure::usage(error),
         ServeError::Listener(_) => Failure::new(ExitCode::Unreachable, error),
     })?;
@@ -46,9 +57,9 @@ pub async fn run(wanted: ServeArgs, context: Context) -> Result<ExitCode, Failur
 }
 
 /// The first signal; from then on a second one ends the program.
-async fn first(signals: &mut mpsc::UnboundedReceiver<Signal>, context: &Context) {
+async fn first(signals: &mut mpsc::UnboundedReceiver<Signal>, screen: &Screen) {
     if signals.recv().await.is_some() {
-        context.screen.say("no further request is taken, those under way may end; the same again ends them");
+        screen.say("no further request is taken, those under way may end; the same again ends them");
     }
     let (_, rest) = mpsc::unbounded_channel();
     let mut rest = std::mem::replace(signals, rest);
@@ -59,11 +70,20 @@ async fn first(signals: &mut mpsc::UnboundedReceiver<Signal>, context: &Context)
     });
 }
 
-fn gateway_settings(settings: Settings) -> GatewaySettings {
-    let serve = settings.serve;
-    GatewaySettings { model: settings.model, max_wait: serve.max_wait, clients: serve.clients, ..GatewaySettings::default() }
+fn gateway_settings(settings: &Settings) -> GatewaySettings {
+    let serve = &settings.serve;
+    GatewaySettings {
+        model: settings.model.clone(),
+        max_wait: serve.max_wait,
+        clients: serve.clients.clone(),
+        cors: serve.cors.clone(),
+        grace: serve.grace,
+        ..GatewaySettings::default()
+    }
 }
 
 fn engine(settings: &Settings, simulated: bool) -> Result<Engine, Failure> {
-    builder(settings, simulated)?.build().map_err(|error| Failure::new(build_code(&error), error))
+    let builder = builder(settings, simulated)?;
+    let builder = Prompts::start().into_iter().fold(builder, |builder, prompts| builder.observer(prompts));
+    builder.build().map_err(|error| Failure::new(build_code(&error), error))
 }

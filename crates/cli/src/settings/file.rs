@@ -43,9 +43,15 @@ pub fn layers(named: Option<&Path>, folder: &Path, environment: &Environment) ->
     if let Some(path) = named {
         return Ok(vec![(path.to_path_buf(), load(path)?)]);
     }
-    let candidates = [Some(PathBuf::from(NAME)), user_folder(environment).map(|user| user.join("tidegate").join(NAME))];
-    let present = candidates.into_iter().flatten().filter(|path| folder.join(path).is_file());
+    let present = candidates(None, environment).into_iter().filter(|path| folder.join(path).is_file());
     present.map(|path| Ok((path.clone(), load(&folder.join(&path)).map_err(|error| error.at(&path))?))).collect()
+}
+
+/// Where settings files may lie: the one named, or those of the folder and of the user, the highest first.
+pub fn candidates(named: Option<&Path>, environment: &Environment) -> Vec<PathBuf> {
+    let of_user = || user_folder(environment).map(|user| user.join("tidegate").join(NAME));
+    named
+        .map_or_else(|| [Some(PathBuf::from(NAME)), of_user()].into_iter().flatten().collect(), |named| vec![named.to_path_buf()])
 }
 
 fn user_folder(environment: &Environment) -> Option<PathBuf> {

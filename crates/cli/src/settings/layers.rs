@@ -165,6 +165,11 @@ pub struct ServeLayer {
     /// How long a request waits for its permit.
     #[serde(deserialize_with = "written")]
     pub max_wait: Option<Duration>,
+    /// How long requests under way may go on at the end.
+    #[serde(deserialize_with = "written")]
+    pub grace: Option<Duration>,
+    /// Origins of web pages that may call, or `*`.
+    pub cors: Option<Vec<String>>,
     /// `[[serve.clients]]`.
     pub clients: Option<Vec<ClientEntry>>,
 }
@@ -310,7 +315,11 @@ impl Layer {
                 tpm_counts: None,
                 count_tokens: env.read(env_vars::COUNT_TOKENS)?,
             },
-            serve: ServeLayer { listen: env.read(env_vars::LISTEN)?, max_wait: env.read(env_vars::MAX_WAIT)?, clients: None },
+            serve: ServeLayer {
+                listen: env.read(env_vars::LISTEN)?,
+                max_wait: env.read(env_vars::MAX_WAIT)?,
+                ..ServeLayer::default()
+            },
             limits: LimitsLayer { rpm: env.read(env_vars::RPM)?, tpm: env.read(env_vars::TPM)?, rpd: env.read(env_vars::RPD)? },
             ..Layer::default()
         })

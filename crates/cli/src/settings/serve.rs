@@ -14,6 +14,8 @@ use crate::keys;
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8787);
 /// How long a request waits when nobody says.
 const MAX_WAIT: Duration = Duration::from_secs(300);
+/// How long requests under way may go on when nobody says.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// What the gateway is told.
 #[derive(Debug)]
@@ -22,6 +24,10 @@ pub struct Serve {
     pub listen: SocketAddr,
     /// How long a request waits for its permit.
     pub max_wait: Duration,
+    /// How long requests under way may go on at the end.
+    pub grace: Duration,
+    /// Origins of web pages that may call, or `*`.
+    pub cors: Vec<String>,
     /// Who may call.
     pub clients: Vec<Client>,
 }
@@ -37,8 +43,24 @@ pub(super) fn resolve(
 ) -> Result<Serve, SettingsError> {
     let listen = from.value("serve.listen", LISTEN, |layer| layer.serve.listen);
     let max_wait = from.value("serve.max_wait", MAX_WAIT, |layer| layer.serve.max_wait);
+    let grace = from.value("serve.grace", GRACE, |layer| layer.serve.grace);
+    let cors = cors(from)?;
     let clients = clients(from.stack, environment, warnings)?;
-    Ok(Serve { listen, max_wait, clients })
+    Ok(Serve { listen, max_wait, grace, cors, clients })
+}
+
+fn cors(from: &mut Resolver<'_>) -> Result<Vec<String>, SettingsError> {
+    let origins = from.stack.pick(|layer| layer.serve.cors.clone()).map(|(origins, _)| origins).unwrap_or_default();
+    from.text("serve.cors", "", |layer| layer.serve.cors.as_ref().map(|origins| origins.join(", ")));
+    let is_origin =
+        |text: &str| text.split_once("://").is_some_and(|(_, host)| !host.is_empty() && !host.contains(['/', '?', '#', '@']));
+    match origins.iter().find(|origin| *origin != "*" && !is_origin(origin)) {
+        Some(other) => {
+            let reason = "an origin is written as \"https://app.example\", without a path; \"*\" stands for all";
+            Err(SettingsError::Impossible { name: "serve.cors", value: keys::shown(other), reason })
+        }
+        None => Ok(origins),
+    }
 }
 
 fn clients(stack: &Stack, environment: &Environment, warnings: &mut Vec<String>) -> Result<Vec<Client>, SettingsError> {
@@ -84,6 +106,16 @@ mod tests {
         assert_eq!((usual.listen.to_string().as_str(), usual.max_wait), ("127.0.0.1:8787", MAX_WAIT));
         let told = serve("[serve]\nlisten = \"0.0.0.0:80\"\nmax_wait = \"9s\"", &[("TIDEGATE_MAX_WAIT", "1s")]).unwrap();
         assert_eq!((told.listen.to_string().as_str(), told.max_wait), ("0.0.0.0:80", Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn origins_are_written_without_a_path() {
+        let told = serve("[serve]\ncors = [\"https://app.example\", \"*\"]\ngrace = \"3s\"", &[]).unwrap();
+        assert_eq!((told.cors.len(), told.grace), (2, Duration::from_secs(3)));
+        for wrong in ["app.example", "https://app.example/", "https://"] {
+            let message = serve(&format!("[serve]\ncors = [\"{wrong}\"]"), &[]).unwrap_err().to_string();
+            assert!(message.starts_with(&format!("serve.cors = {wrong} cannot be: an origin is written as")), "{message}");
+        }
     }
 
     #[test]

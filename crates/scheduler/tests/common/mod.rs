@@ -62,6 +62,11 @@ impl Bench {
         self.event(Event::Woke)
     }
 
+    /// The family that prompts of this bench belong to.
+    pub fn family(&self) -> String {
+        "gemini-3.8-flash".to_string()
+    }
+
     pub fn after(&self) -> Duration {
         self.now - NOW
     }
