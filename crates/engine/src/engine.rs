@@ -450,6 +450,7 @@ impl Engine {
             until,
             reason: reason.or_else(parked),
             active: view.active,
+            exhausted: view.exhausted,
         }
     }
 
@@ -508,15 +509,15 @@ impl Engine {
         self.inner.driver.state.lock().kinship.kin()
     }
 
-    /// The earliest instant at which a prompt of this size could start if it were the next of all; with prompts that wait
-    /// before it, the least it has to wait. `None` when time alone will not let it go.
-    pub fn due(&self, model: &str, estimate: Estimate) -> Option<Timestamp> {
+    /// When a prompt of this size could start that was handed in now, behind all that wait at its priority or a higher one.
+    /// `None` when time alone will not let it go.
+    pub fn due(&self, model: &str, estimate: Estimate, priority: i32) -> Option<Timestamp> {
         let driver = &self.inner.driver;
         let mut state = driver.state.lock();
         let family = models::family(model);
         let tokens = state.calibration.apply(family, estimate);
         let model = state.scheduler.model(family);
-        state.scheduler.due(driver.clock.now(), model, tokens)
+        state.scheduler.due(driver.clock.now(), model, tokens, priority)
     }
 
     /// Hands a call that no quota counts to the API with any good key, and its answer back as it came.

@@ -3,6 +3,7 @@
 //! Three beats everywhere: make an event (an HTTP answer, a new prompt, a timer, a cancellation), let the scheduler
 //! decide, do the actions. See [`Engine`] for an example.
 
+mod admission;
 mod backend;
 mod cache;
 mod change;
@@ -49,7 +50,7 @@ pub use outlier::CountTokens;
 pub use passage::PassageError;
 pub use recollection::{Owner, Recollection};
 pub use redact::public_url;
-pub use request::{Deadline, Error, ErrorClass, Request, Response, Reused, Trace};
+pub use request::{Admission, Deadline, Error, ErrorClass, QUEUE_FULL, Request, Response, Reused, Trace};
 pub use retry_on::RetryOn;
 pub use reuse::{CacheSettings, ReuseSettings};
 pub use stats::{Census, FaultKind, Figures, Histogram, KeyStatus, QuotaStatus, QuotaUse, Row, Share, Stats, Status, Waiting};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidegate_scheduler::JobId;
 
 use crate::driver::Driver;
+use crate::request::Trace;
 
 /// Withdraws a prompt when dropped before its end.
 pub(crate) struct Withdraw {
@@ -15,6 +16,11 @@ pub(crate) struct Withdraw {
 impl Withdraw {
     pub(crate) fn new(driver: Arc<Driver>, job: JobId) -> Withdraw {
         Withdraw { driver, job }
+    }
+
+    /// How its prompt came about so far, until it has ended.
+    pub(crate) fn trace(&self) -> Option<Trace> {
+        self.driver.state.lock().tickets.get(&self.job).map(|ticket| ticket.trace.clone())
     }
 }
 

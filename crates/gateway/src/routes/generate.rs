@@ -32,5 +32,5 @@ pub async fn submit(gate: &Gate, request: Request) -> Result<Bytes, Refusal> {
 
 /// How long a permit for such a prompt would still take.
 pub fn due(gate: &Gate, model: &str, estimate: tidegate_gemini::Estimate) -> Option<Duration> {
-    gate.engine.due(model, estimate).map(|at| at - gate.engine.now())
+    gate.engine.due(model, estimate, 0).map(|at| at - gate.engine.now())
 }
