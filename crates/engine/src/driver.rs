@@ -273,6 +273,13 @@ impl Driver {
         }
     }
 
+    /// Takes prompts again.
+    pub(crate) fn reopen(&self) {
+        let mut state = self.state.lock();
+        state.closed = false;
+        state.scheduler.open();
+    }
+
     /// Nothing more will be sent: what memory reserved goes back, what it learned is written.
     pub(crate) fn close_memory(&self) {
         let memory = {

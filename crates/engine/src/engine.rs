@@ -203,6 +203,7 @@ impl Builder {
         let specs = specs(&self.projects);
         let mut scheduler = Scheduler::new(specs, self.settings.clone());
         let mut calibration = Calibration::default();
+        let home = self.state_dir.clone().map(|folder| (folder, base_url.to_string()));
         let memory = self.state_dir.and_then(|folder| {
             let remembered =
                 recall(&folder, base_url, &self.settings.quota, &names, &cards, &clock, &mut scheduler, &mut calibration);
@@ -225,7 +226,7 @@ impl Builder {
         });
         let _ = teller.set(Arc::downgrade(&driver));
         let timer = tokio::spawn(driver.clone().keep_time());
-        Ok(Engine { inner: Arc::new(Inner { driver, reuse, timer: Mutex::new(Some(timer)) }) })
+        Ok(Engine { inner: Arc::new(Inner { driver, reuse, home, timer: Mutex::new(Some(timer)) }) })
     }
 }
 
@@ -327,6 +328,8 @@ pub struct Engine {
 struct Inner {
     driver: Arc<Driver>,
     reuse: Reuse,
+    /// Where the local store lies, and whose API it is about.
+    home: Option<(PathBuf, String)>,
     timer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -528,6 +531,17 @@ impl Engine {
         passage::pass(&self.inner.driver, passage).await
     }
 
+    /// The local store of this engine, opened once more; `None` for an engine without one.
+    pub fn store(&self) -> Option<Result<Store, StoreError>> {
+        self.inner.home.as_ref().map(|(folder, base_url)| Store::open(folder, base_url))
+    }
+
+    /// When the quota day ends that it is now.
+    pub fn day_end(&self) -> Timestamp {
+        let driver = &self.inner.driver;
+        driver.state.lock().scheduler.day_end(driver.clock.now())
+    }
+
     /// The engine's clock.
     pub fn now(&self) -> Timestamp {
         self.inner.driver.clock.now()
@@ -538,9 +552,27 @@ impl Engine {
         self.inner.driver.state.lock().scheduler.active().1 as usize
     }
 
+    /// Takes prompts again after [`Engine::drain`].
+    pub(crate) fn reopen(&self) {
+        self.inner.driver.reopen();
+    }
+
+    /// Whether prompts are taken in.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.inner.driver.state.lock().closed
+    }
+
     /// Admits nothing more, gives back what waits ([`ErrorClass::Cancelled`]), lets what is in flight end for at most
     /// `grace`, then cancels the rest. Returns when nothing is left.
     pub async fn shutdown(&self, grace: Duration) {
+        self.drain(grace).await;
+        let driver = &self.inner.driver;
+        driver.desk.uploads.stop();
+        driver.close_memory();
+    }
+
+    /// As [`Engine::shutdown`], but nothing is closed for good: what was counted and learned goes on.
+    pub(crate) async fn drain(&self, grace: Duration) {
         let driver = &self.inner.driver;
         driver.dismiss(false);
         let end = tokio::time::Instant::now() + grace.min(LONGEST_GRACE);
@@ -549,8 +581,7 @@ impl Engine {
             tokio::pin!(idle);
             idle.as_mut().enable();
             if driver.outstanding() == 0 {
-                driver.desk.uploads.stop();
-                return driver.close_memory();
+                return;
             }
             tokio::select! {
                 () = &mut idle => {}

@@ -38,6 +38,7 @@ mod structured;
 mod transport;
 mod uploads;
 mod withdraw;
+mod workers;
 
 pub use backend::{Backend, Call, Method, Opened, Passage, Reply, TransportError};
 pub use cache::CacheBounds;
@@ -59,3 +60,4 @@ pub use structured::{Schema, SchemaError, Structured, Wishes};
 pub use tidegate_scheduler as scheduler;
 pub use transport::HttpVersion;
 pub use uploads::{Upload, UploadStep};
+pub use workers::{WorkerStatus, Workers};

@@ -12,12 +12,16 @@
 
 mod answer;
 mod auth;
+mod budget;
 mod call;
 mod error;
 mod patience;
+mod purse;
 mod routes;
 mod server;
 mod settings;
+mod story;
 
+pub use budget::Allowance;
 pub use server::{Gateway, ServeError};
 pub use settings::{Client, Settings};

@@ -23,8 +23,10 @@ use crate::answer::{Answer, Body};
 use crate::auth::{Callers, token};
 use crate::call::Call;
 use crate::error::Refusal;
+use crate::purse::Purses;
 use crate::routes::{self, Route};
 use crate::settings::Settings;
+use crate::story::Story;
 
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 1_000;
@@ -52,6 +54,7 @@ pub(crate) struct Gate {
     pub engine: Engine,
     pub settings: Settings,
     pub callers: Callers,
+    pub purses: Arc<Purses>,
     pub draining: AtomicBool,
     ids: Ids,
 }
@@ -60,7 +63,8 @@ impl Gateway {
     /// A gateway over `engine`; the engine stays its owner's to shut down.
     pub fn new(engine: Engine, settings: Settings) -> Gateway {
         let callers = Callers::new(&settings.clients);
-        let gate = Gate { engine, settings, callers, draining: AtomicBool::new(false), ids: Ids::new() };
+        let purses = Arc::new(Purses::new(engine.clone()));
+        let gate = Gate { engine, settings, callers, purses, draining: AtomicBool::new(false), ids: Ids::new() };
         Gateway { gate: Arc::new(gate) }
     }
 
@@ -125,11 +129,13 @@ impl Gate {
         let shown = token(&head.headers, head.uri.query().unwrap_or_default());
         let caller = if route.is_public() { Some(self.callers.anybody()) } else { self.callers.find(shown) };
         let name = caller.map_or("stranger", |caller| &caller.name).to_string();
+        let story = Arc::new(Story::default());
         let told: Result<Answer, Refusal> = match caller.cloned() {
-            Some(caller) => routes::answer(&self, route, Call { head, body, caller, id: id.clone() }).await,
+            Some(caller) => routes::answer(&self, route, Call { head, body, caller, id: id.clone(), story: story.clone() }).await,
             None => Err(Refusal::stranger(shown.is_some())),
         };
         let mut answer = told.unwrap_or_else(|refusal| refusal.answer(dialect));
+        story.tell(answer.headers_mut());
         if let Ok(id) = HeaderValue::from_str(&id) {
             answer.headers_mut().insert(REQUEST_ID, id);
         }

@@ -169,6 +169,11 @@ impl Scheduler {
         self.closed = true;
     }
 
+    /// From now on prompts are started again.
+    pub fn open(&mut self) {
+        self.closed = false;
+    }
+
     /// Takes in what happened at `now` and says what is to be done. Calling it too often is harmless.
     pub fn handle(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) {
         self.workers.advance(now);

@@ -61,7 +61,13 @@ async fn first(signals: &mut mpsc::UnboundedReceiver<Signal>, context: &Context)
 
 fn gateway_settings(settings: Settings) -> GatewaySettings {
     let serve = settings.serve;
-    GatewaySettings { model: settings.model, max_wait: serve.max_wait, clients: serve.clients, ..GatewaySettings::default() }
+    GatewaySettings {
+        model: settings.model,
+        max_wait: serve.max_wait,
+        max_queue: serve.max_queue,
+        clients: serve.clients,
+        ..GatewaySettings::default()
+    }
 }
 
 fn engine(settings: &Settings, simulated: bool) -> Result<Engine, Failure> {

@@ -165,6 +165,8 @@ pub struct ServeLayer {
     /// How long a request waits for its permit.
     #[serde(deserialize_with = "written")]
     pub max_wait: Option<Duration>,
+    /// The most requests that wait for a permit.
+    pub max_queue: Option<usize>,
     /// `[[serve.clients]]`.
     pub clients: Option<Vec<ClientEntry>>,
 }
@@ -180,7 +182,19 @@ pub struct ClientEntry {
     pub token: Vec<KeySource>,
     /// Higher goes first.
     #[serde(default)]
-    pub priority: i32,
+    pub priority: Option<i32>,
+    /// Requests a minute.
+    #[serde(default)]
+    pub rpm: Option<u64>,
+    /// Tokens a minute.
+    #[serde(default)]
+    pub tpm: Option<u64>,
+    /// Tokens a day.
+    #[serde(default)]
+    pub tokens_per_day: Option<u64>,
+    /// Models it may ask, `*` for any letters.
+    #[serde(default)]
+    pub models: Vec<String>,
 }
 
 /// One of `[[projects]]`: an owner of quotas with its keys.
@@ -310,7 +324,12 @@ impl Layer {
                 tpm_counts: None,
                 count_tokens: env.read(env_vars::COUNT_TOKENS)?,
             },
-            serve: ServeLayer { listen: env.read(env_vars::LISTEN)?, max_wait: env.read(env_vars::MAX_WAIT)?, clients: None },
+            serve: ServeLayer {
+                listen: env.read(env_vars::LISTEN)?,
+                max_wait: env.read(env_vars::MAX_WAIT)?,
+                max_queue: env.read(env_vars::MAX_QUEUE)?,
+                clients: None,
+            },
             limits: LimitsLayer { rpm: env.read(env_vars::RPM)?, tpm: env.read(env_vars::TPM)?, rpd: env.read(env_vars::RPD)? },
             ..Layer::default()
         })
