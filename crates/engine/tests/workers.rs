@@ -48,13 +48,13 @@ async fn a_request_ends_at_its_time_and_its_late_answer_reaches_nobody() {
     let begun = Instant::now();
     let error = workers.submit(request("a")).await.unwrap_err();
     assert!(error.class == ErrorClass::Deadline && error.message.contains("Request timeout"), "{error}");
-    assert_eq!(begun.elapsed(), Duration::from_secs(300));
+    assert_eq!(begun.elapsed().as_secs(), 300);
     assert_eq!(workers.status().active_workers, 0);
     let slow = Script::default().then(Duration::from_secs(400), reply(200, OK));
     let workers = self::workers(&slow, 100);
     let begun = Instant::now();
     workers.submit_within(request("a"), Duration::from_secs(2)).await.unwrap_err();
-    assert_eq!(begun.elapsed(), Duration::from_secs(2));
+    assert_eq!(begun.elapsed().as_secs(), 2);
     workers.submit(request("b")).await.unwrap();
 }
 

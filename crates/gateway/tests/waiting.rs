@@ -31,7 +31,7 @@ impl Backend for After {
 }
 
 async fn house(settings: Settings) -> House {
-    House::limited(After(5), TWO_A_MINUTE, settings).await
+    House::limited(After(20), TWO_A_MINUTE, settings).await
 }
 
 async fn ask(house: &House, headers: &[(&str, &str)]) -> Told {
@@ -73,7 +73,7 @@ async fn who_waits_learns_when_it_was_its_turn_and_how_long_it_took() {
     for told in futures_util::future::join_all(asked).await {
         told.json(200);
         let waited: u64 = told.header("x-tidegate-waited").unwrap().parse().unwrap();
-        assert_eq!(told.header("x-tidegate-eta").is_some(), waited > 1_000, "{waited}");
+        assert_eq!(told.header("x-tidegate-eta").is_some(), waited > 0, "{waited}");
         waits.push(waited);
     }
     waits.sort_unstable();
@@ -84,10 +84,13 @@ async fn who_waits_learns_when_it_was_its_turn_and_how_long_it_took() {
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_is_refused_at_once() {
     let house = house(Settings { max_queue: 3, ..Settings::default() }).await;
-    let many = futures_util::future::join_all((0..9).map(|_| ask(&house, &[])));
+    for _ in 0..2 {
+        ask(&house, &[]).await.json(200);
+    }
+    let many = futures_util::future::join_all((0..7).map(|_| ask(&house, &[])));
     let told = many.await;
     let refused: Vec<&Told> = told.iter().filter(|told| told.status() == 429).collect();
-    assert_eq!(refused.len(), 9 - 2 - 3);
+    assert_eq!(refused.len(), 7 - 3);
     for told in refused {
         let told = told.json(429);
         assert!(told["error"]["message"].as_str().unwrap().contains("the queue is full"), "{told}");
@@ -105,7 +108,8 @@ async fn interactive_clients_go_first_and_equals_take_turns() {
     for name in ["heap", "heap", "heap", "heap", "heap", "small", "urgent"] {
         let (house, order) = (house.clone(), order.clone());
         asked.push(tokio::spawn(async move {
-            ask(&house, &[("x-goog-api-key", &format!("token-of-{name}"))]).await.json(200);
+            let token = format!("token-of-{name}");
+            ask(&house, &[("x-goog-api-key", token.as_str())]).await.json(200);
             order.lock().unwrap().push(name);
         }));
         tokio::time::sleep(Duration::from_millis(600)).await;
@@ -121,7 +125,7 @@ async fn who_goes_away_leaves_no_place_no_permit_and_no_call_behind() {
     let house = House::limited(
         After(30_000),
         Limits { rpm: Some(3), ..Limits::default() },
-        Settings { max_queue: 2, ..Settings::default() },
+        Settings { max_queue: 4, ..Settings::default() },
     )
     .await;
     let house = std::sync::Arc::new(house);
@@ -135,7 +139,7 @@ async fn who_goes_away_leaves_no_place_no_permit_and_no_call_behind() {
     until(|| engine.status().active == 3 && engine.status().queued == 2).await;
     asked.iter().for_each(|asked| asked.abort());
     until(|| engine.status().active == 0 && engine.status().queued == 0).await;
-    let again: Vec<_> = futures_util::future::join_all((0..2).map(|_| ask(&house, &[]))).await;
+    let again: Vec<_> = futures_util::future::join_all((0..4).map(|_| ask(&house, &[]))).await;
     again.iter().for_each(|told| assert_eq!(told.status(), 200));
 }
 
