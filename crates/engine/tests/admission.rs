@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Script, engine, project, request};
+use common::{Script, project, request};
 use tidegate_engine::{Admission, Deadline, Engine, ErrorClass, QUEUE_FULL, Request};
 use tidegate_gemini::models::Limits;
 use tokio::time::Instant;
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 const TWO_A_MINUTE: Limits = Limits { rpm: Some(2), tpm: None, rpd: None };
 
 fn house() -> Engine {
-    engine(&Script::default()).project(project("main", 1, TWO_A_MINUTE)).build().unwrap()
+    Engine::builder().backend(Script::default()).project(project("main", 1, TWO_A_MINUTE)).build().unwrap()
 }
 
 fn asked(name: &str, wait: u64, most_waiting: usize) -> Request {

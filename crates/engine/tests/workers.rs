@@ -5,8 +5,8 @@ mod common;
 
 use std::time::Duration;
 
-use common::{OK, Script, engine, project, reply, request};
-use tidegate_engine::{ErrorClass, Workers};
+use common::{OK, Script, project, reply, request};
+use tidegate_engine::{Engine, ErrorClass, Workers};
 use tidegate_gemini::models::Limits;
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ fn limits(rpm: u64) -> Limits {
 }
 
 fn workers(script: &Script, rpm: u64) -> Workers {
-    Workers::new(engine(script).project(project("main", 1, limits(rpm))).build().unwrap())
+    Workers::new(Engine::builder().backend(script.clone()).project(project("main", 1, limits(rpm))).build().unwrap())
 }
 
 #[tokio::test(start_paused = true)]
