@@ -76,6 +76,8 @@ pub const GUARD: &str = "TIDEGATE_GUARD";
 pub const LISTEN: &str = "TIDEGATE_LISTEN";
 /// How long a request to `serve` waits for its permit.
 pub const MAX_WAIT: &str = "TIDEGATE_MAX_WAIT";
+/// The most requests to `serve` that wait for a permit.
+pub const MAX_QUEUE: &str = "TIDEGATE_MAX_QUEUE";
 /// How much is logged.
 pub const LOG_LEVEL: &str = "TIDEGATE_LOG_LEVEL";
 /// Where the log goes instead of standard error.
@@ -138,6 +140,7 @@ const OWN: &[&str] = &[
     GUARD,
     LISTEN,
     MAX_WAIT,
+    MAX_QUEUE,
     LOG_LEVEL,
     LOG_FILE,
     LOG_FORMAT,

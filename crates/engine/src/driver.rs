@@ -72,16 +72,18 @@ pub(crate) struct State {
     pub scheduler: Scheduler,
     pub stats: Stats,
     pub closed: bool,
-    tickets: HashMap<JobId, Ticket>,
+    pub tickets: HashMap<JobId, Ticket>,
     pub calibration: Calibration,
     pub sizes: Sizes,
     pub kinship: Kinship,
     pub memory: Option<Memory>,
+    /// Prompts with an admission that have not begun.
+    pub waiting: usize,
     last: u64,
 }
 
 /// A prompt on its way.
-struct Ticket {
+pub(crate) struct Ticket {
     request: Request,
     model: Arc<str>,
     family: Arc<str>,
@@ -93,12 +95,14 @@ struct Ticket {
     again: Option<(Body, u64)>,
     seat: Option<Seat>,
     key: KeyId,
-    trace: Trace,
+    pub trace: Trace,
     last: Last,
     abort: Option<AbortHandle>,
     media: MediaState,
     /// Who wants the answer piece by piece.
     listener: Option<Listener>,
+    /// It was admitted to the queue, and has not begun.
+    pub waits: bool,
 }
 
 impl Ticket {
@@ -154,6 +158,7 @@ impl Driver {
             sizes: Sizes::default(),
             kinship: Kinship::new(parts.minute),
             memory: parts.memory,
+            waiting: 0,
             last: 0,
         };
         Arc::new(Driver {
@@ -210,8 +215,8 @@ impl Driver {
         let deadline = request.deadline.map(|deadline| deadline.from(now));
         let least = counted.unwrap_or_else(|| request.estimate.total());
         let output = u32::try_from(state.calibration.expected_output(&family)).unwrap_or(u32::MAX);
-        let priority = request.priority;
-        let submission = Submission { job, model, tokens, least, spread, output, priority, deadline };
+        let (priority, party, admission) = (request.priority, request.party, request.admission);
+        let submission = Submission { job, model, tokens, least, spread, output, priority, party, deadline };
         let model = Arc::from(request.model.as_str());
         let (trace, last) = (Trace::default(), Last::default());
         let ticket = Ticket {
@@ -230,10 +235,14 @@ impl Driver {
             abort: None,
             media: MediaState::default(),
             listener,
+            waits: false,
         };
         state.tickets.insert(job, ticket);
         self.emit(state, now, EventKind::Submitted { job });
         self.decide(state, now, Stimulus::Submitted(submission));
+        if let Some(admission) = admission {
+            self.admit(state, now, job, admission, deadline);
+        }
         (reply, withdraw)
     }
 
@@ -252,6 +261,13 @@ impl Driver {
             }
             self.decide(&mut state, now, Stimulus::Cancelled(job));
         }
+    }
+
+    /// Takes prompts again.
+    pub(crate) fn reopen(&self) {
+        let mut state = self.state.lock();
+        state.closed = false;
+        state.scheduler.open();
     }
 
     /// Nothing more will be sent: what memory reserved goes back, what it learned is written.
@@ -347,7 +363,7 @@ impl Driver {
 
     // === decide and act ===
 
-    fn decide(self: &Arc<Driver>, state: &mut State, now: Timestamp, stimulus: Stimulus) {
+    pub(crate) fn decide(self: &Arc<Driver>, state: &mut State, now: Timestamp, stimulus: Stimulus) {
         let mut actions = Vec::new();
         state.scheduler.handle(now, stimulus, &mut actions);
         self.act(state, now, actions);
@@ -415,6 +431,7 @@ impl Driver {
         ticket.key = key;
         ticket.seat = Some(seat.clone());
         ticket.trace.attempts = attempt;
+        state.waiting -= usize::from(std::mem::take(&mut ticket.waits));
         ticket.trace.project = project;
         ticket.trace.key = card.name.clone();
         ticket.trace.queued = now - ticket.submitted;
@@ -524,7 +541,8 @@ impl Driver {
         self.leave(state, now, job, ticket, result);
     }
 
-    fn leave(&self, state: &mut State, now: Timestamp, job: JobId, ticket: Ticket, result: Result<Response, Error>) {
+    pub(crate) fn leave(&self, state: &mut State, now: Timestamp, job: JobId, ticket: Ticket, result: Result<Response, Error>) {
+        state.waiting -= usize::from(ticket.waits);
         if let Some(abort) = ticket.abort {
             abort.abort();
             self.emit_abandoned(state, now, job, ticket.seat, ticket.trace.attempts, ticket.request.label.clone());

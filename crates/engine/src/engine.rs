@@ -202,6 +202,7 @@ impl Builder {
         let (roster, specs) = Roster::new(&self.projects);
         let mut scheduler = Scheduler::new(specs, self.settings.clone());
         let mut calibration = Calibration::default();
+        let home = self.state_dir.clone().map(|folder| (folder, base_url.to_string()));
         let memory = self.state_dir.and_then(|folder| {
             let remembered = recall(&folder, base_url, &self.settings.quota, &roster, &clock, &mut scheduler, &mut calibration);
             remembered.map_err(|fault| tracing::warn!("nothing will be remembered of this run: {fault}")).ok()
@@ -222,7 +223,7 @@ impl Builder {
         });
         let _ = teller.set(Arc::downgrade(&driver));
         let timer = tokio::spawn(driver.clone().keep_time());
-        Ok(Engine { inner: Arc::new(Inner { driver, reuse, timer: Mutex::new(Some(timer)) }) })
+        Ok(Engine { inner: Arc::new(Inner { driver, reuse, home, timer: Mutex::new(Some(timer)) }) })
     }
 }
 
@@ -297,6 +298,8 @@ pub struct Engine {
 struct Inner {
     driver: Arc<Driver>,
     reuse: Reuse,
+    /// Where the local store lies, and whose API it is about.
+    home: Option<(PathBuf, String)>,
     timer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -427,6 +430,7 @@ impl Engine {
             until,
             reason: reason.or_else(parked),
             active: view.active,
+            exhausted: view.exhausted,
         }
     }
 
@@ -484,15 +488,15 @@ impl Engine {
         self.inner.driver.state.lock().kinship.kin()
     }
 
-    /// The earliest instant at which a prompt of this size could start if it were the next of all; with prompts that wait
-    /// before it, the least it has to wait. `None` when time alone will not let it go.
-    pub fn due(&self, model: &str, estimate: Estimate) -> Option<Timestamp> {
+    /// When a prompt of this size could start that was handed in now, behind all that wait at its priority or a higher one.
+    /// `None` when time alone will not let it go.
+    pub fn due(&self, model: &str, estimate: Estimate, priority: i32) -> Option<Timestamp> {
         let driver = &self.inner.driver;
         let mut state = driver.state.lock();
         let family = models::family(model);
         let tokens = state.calibration.apply(family, estimate);
         let model = state.scheduler.model(family);
-        state.scheduler.due(driver.clock.now(), model, tokens)
+        state.scheduler.due(driver.clock.now(), model, tokens, priority)
     }
 
     /// Hands a call that no quota counts to the API with any good key, and its answer back as it came.
@@ -501,6 +505,17 @@ impl Engine {
     /// When no answer came, or no key is left to ask with.
     pub async fn pass(&self, passage: Passage) -> Result<Reply, PassageError> {
         passage::pass(&self.inner.driver, passage).await
+    }
+
+    /// The local store of this engine, opened once more; `None` for an engine without one.
+    pub fn store(&self) -> Option<Result<Store, StoreError>> {
+        self.inner.home.as_ref().map(|(folder, base_url)| Store::open(folder, base_url))
+    }
+
+    /// When the quota day ends that it is now.
+    pub fn day_end(&self) -> Timestamp {
+        let driver = &self.inner.driver;
+        driver.state.lock().scheduler.day_end(driver.clock.now())
     }
 
     /// The engine's clock.
@@ -513,9 +528,27 @@ impl Engine {
         self.inner.driver.state.lock().scheduler.active().1 as usize
     }
 
+    /// Takes prompts again after [`Engine::drain`].
+    pub(crate) fn reopen(&self) {
+        self.inner.driver.reopen();
+    }
+
+    /// Whether prompts are taken in.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.inner.driver.state.lock().closed
+    }
+
     /// Admits nothing more, gives back what waits ([`ErrorClass::Cancelled`]), lets what is in flight end for at most
     /// `grace`, then cancels the rest. Returns when nothing is left.
     pub async fn shutdown(&self, grace: Duration) {
+        self.drain(grace).await;
+        let driver = &self.inner.driver;
+        driver.desk.uploads.stop();
+        driver.close_memory();
+    }
+
+    /// As [`Engine::shutdown`], but nothing is closed for good: what was counted and learned goes on.
+    pub(crate) async fn drain(&self, grace: Duration) {
         let driver = &self.inner.driver;
         driver.dismiss(false);
         let end = tokio::time::Instant::now() + grace.min(LONGEST_GRACE);
@@ -524,8 +557,7 @@ impl Engine {
             tokio::pin!(idle);
             idle.as_mut().enable();
             if driver.outstanding() == 0 {
-                driver.desk.uploads.stop();
-                return driver.close_memory();
+                return;
             }
             tokio::select! {
                 () = &mut idle => {}

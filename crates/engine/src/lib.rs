@@ -3,6 +3,7 @@
 //! Three beats everywhere: make an event (an HTTP answer, a new prompt, a timer, a cancellation), let the scheduler
 //! decide, do the actions. See [`Engine`] for an example.
 
+mod admission;
 mod backend;
 mod cache;
 mod change;
@@ -38,6 +39,7 @@ mod structured;
 mod transport;
 mod uploads;
 mod withdraw;
+mod workers;
 
 pub use backend::{Backend, Call, Method, Opened, Passage, Reply, TransportError};
 pub use cache::CacheBounds;
@@ -50,7 +52,7 @@ pub use outlier::CountTokens;
 pub use passage::PassageError;
 pub use recollection::{Owner, Recollection};
 pub use redact::public_url;
-pub use request::{Deadline, Error, ErrorClass, Request, Response, Reused, Trace};
+pub use request::{Admission, Deadline, Error, ErrorClass, QUEUE_FULL, Request, Response, Reused, Trace};
 pub use retry_on::RetryOn;
 pub use reuse::{CacheSettings, ReuseSettings};
 pub use roster::RosterChange;
@@ -60,3 +62,4 @@ pub use structured::{Schema, SchemaError, Structured, Wishes};
 pub use tidegate_scheduler as scheduler;
 pub use transport::HttpVersion;
 pub use uploads::{Upload, UploadStep};
+pub use workers::{WorkerStatus, Workers};

@@ -188,7 +188,17 @@ impl Play<'_> {
         let spread = self.calibration.spread(family, tokens);
         self.asked.insert(job, part);
         let (least, priority) = (tokens, part.priority);
-        self.decide(Event::Submitted(Submission { job, model, tokens, least, spread, output: 0, priority, deadline: None }));
+        self.decide(Event::Submitted(Submission {
+            job,
+            model,
+            tokens,
+            least,
+            spread,
+            output: 0,
+            priority,
+            party: 0,
+            deadline: None,
+        }));
     }
 
     /// The tokens of an answer, which is learned from.

@@ -23,8 +23,12 @@ pub struct Request {
     pub body: Body,
     /// Input tokens by kind of content, as estimated before calibration; the engine applies what it has learned of the model.
     pub estimate: Estimate,
-    /// Higher goes first; 0 is usual.
+    /// Higher goes first; 0 is usual for work in bulk.
     pub priority: i32,
+    /// For whom it is: at the same priority those who wait take turns, however much each has handed in. Work in bulk is 0.
+    pub party: u32,
+    /// Looks at the queue before it joins it, so that nobody waits in vain; `None` joins whatever the prospect.
+    pub admission: Option<Admission>,
     /// The longest the caller will wait, counted from `submit`.
     pub deadline: Option<Deadline>,
     /// The caller's name for this prompt (a row's id): it stands in events and logs, nowhere else.
@@ -35,6 +39,17 @@ pub struct Request {
     /// How the answer is to look, where it is wanted as JSON.
     pub structured: Option<Arc<Structured>>,
 }
+
+/// What a request asks of the queue before it joins it: the instant of its start is computed, and told in
+/// [`Trace::due`]. When that lies beyond the deadline it is refused at once ([`ErrorClass::Deadline`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admission {
+    /// Of those who came like this so many may wait; another one is refused at once, with the code [`QUEUE_FULL`].
+    pub most_waiting: usize,
+}
+
+/// The code of an error of a request that found too many waiting before it.
+pub const QUEUE_FULL: &str = "queue_full";
 
 /// How long a caller waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +94,8 @@ impl Request {
             body: built.body.text().clone().into(),
             estimate: built.estimate,
             priority: 0,
+            party: 0,
+            admission: None,
             deadline: None,
             label: None,
             identity: None,
@@ -125,6 +142,9 @@ pub struct Trace {
     pub usage: Usage,
     /// From `submit` to the start of the last attempt.
     pub queued: Duration,
+    /// When its first attempt was expected to start, as its [`Admission`] computed it; of one that was refused there, when it
+    /// could have started. `None` without one, when it did not have to wait, or when nobody could know.
+    pub due: Option<Timestamp>,
     /// From the start of the last attempt to its end.
     pub latency: Duration,
     /// Where the answer came from, when no call was made for it.

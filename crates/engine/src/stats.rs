@@ -115,6 +115,8 @@ pub struct KeyStatus {
     pub reason: Option<String>,
     /// Attempts under way with it.
     pub active: u32,
+    /// Refusals in a row; a good answer ends the row.
+    pub exhausted: u32,
 }
 
 /// Use of one (project, model family).

@@ -29,6 +29,7 @@ use rusqlite::{Connection, Params, Row, Transaction, TransactionBehavior};
 use tidegate_scheduler::Timestamp;
 
 mod calibration;
+mod clients;
 mod columns;
 mod days;
 mod error;

@@ -18,7 +18,7 @@ use crate::classify::{Reading, answered, classify, failed, transient};
 use crate::driver::Driver;
 use crate::ending::cancelled;
 use crate::redact;
-use crate::request::{Error, Response};
+use crate::request::{Error, Response, Trace};
 use crate::withdraw::Withdraw;
 
 /// Pieces that wait for a slow reader; then the API has to wait as well.
@@ -29,7 +29,10 @@ pub struct AnswerStream {
     first: Option<Bytes>,
     pieces: mpsc::Receiver<Bytes>,
     end: Option<oneshot::Receiver<Result<Response, Error>>>,
-    _withdraw: Withdraw,
+    /// The end, where it was looked at before it was asked for.
+    ended: Option<Result<Response, Error>>,
+    trace: Trace,
+    withdraw: Withdraw,
 }
 
 impl AnswerStream {
@@ -42,10 +45,34 @@ impl AnswerStream {
         if let Some(piece) = self.pieces.recv().await {
             return Some(Ok(piece));
         }
-        match told(self.end.take()?).await {
+        let ended = match self.ended.take() {
+            Some(ended) => ended,
+            None => told(self.end.take()?).await,
+        };
+        self.trace = trace_of(&ended).clone();
+        match ended {
             Ok(_) | Err(Error { http_status: Some(200), .. }) => None,
             Err(error) => Some(Err(error)),
         }
+    }
+
+    /// How it came about so far; what it cost is known after its end.
+    pub fn trace(&mut self) -> &Trace {
+        if let Some(trace) = self.withdraw.trace() {
+            self.trace = trace;
+        } else if let Some(Ok(ended)) = self.end.as_mut().map(oneshot::Receiver::try_recv) {
+            self.end = None;
+            self.trace = trace_of(&ended).clone();
+            self.ended = Some(ended);
+        }
+        &self.trace
+    }
+}
+
+fn trace_of(ended: &Result<Response, Error>) -> &Trace {
+    match ended {
+        Ok(response) => &response.trace,
+        Err(error) => &error.trace,
     }
 }
 
@@ -59,7 +86,10 @@ pub(crate) async fn begin(
     let (listener, mut pieces) = mpsc::channel(AHEAD);
     let (end, withdraw) = submit(listener);
     match pieces.recv().await {
-        Some(first) => Ok(AnswerStream { first: Some(first), pieces, end: Some(end), _withdraw: withdraw }),
+        Some(first) => {
+            let (first, end, trace) = (Some(first), Some(end), Trace::default());
+            Ok(AnswerStream { first, pieces, end, ended: None, trace, withdraw })
+        }
         None => Err(match told(end).await {
             Err(error) => error,
             Ok(_) => cancelled("the answer ended before it began"),

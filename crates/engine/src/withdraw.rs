@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidegate_scheduler::JobId;
 
 use crate::driver::Driver;
+use crate::request::Trace;
 
 /// Withdraws a prompt when dropped before its end.
 pub(crate) struct Withdraw {
@@ -20,6 +21,11 @@ impl Withdraw {
     /// The prompt has come to its end: nothing is left to withdraw.
     pub(crate) fn ended(mut self) {
         self.job = None;
+    }
+
+    /// How its prompt came about so far, until it has ended.
+    pub(crate) fn trace(&self) -> Option<Trace> {
+        self.driver.state.lock().tickets.get(&self.job?).map(|ticket| ticket.trace.clone())
     }
 }
 

@@ -6,6 +6,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use secrecy::ExposeSecret;
 
+use crate::budget::Allowance;
 use crate::settings::Client;
 
 /// Everybody who may call. Holds digests of the tokens, not the tokens.
@@ -21,14 +22,56 @@ pub struct Caller {
     pub name: Arc<str>,
     /// Higher goes first.
     pub priority: i32,
+    /// Callers of one number are one party of the queue; the same after a restart.
+    pub party: u32,
+    /// What it may use.
+    pub allowance: Allowance,
+    /// Models it may ask; none listed means all.
+    models: Arc<[String]>,
+}
+
+impl Caller {
+    fn new(client: &Client) -> Caller {
+        let Client { name, priority, allowance, models, .. } = client;
+        let models = models.iter().map(|model| bare(model).to_string()).collect();
+        Caller { name: name.as_str().into(), priority: *priority, party: party(name), allowance: *allowance, models }
+    }
+
+    /// Whether it may ask every model.
+    pub fn is_unbound(&self) -> bool {
+        self.models.is_empty()
+    }
+
+    /// Whether it may ask this model.
+    pub fn may_ask(&self, model: &str) -> bool {
+        self.is_unbound() || self.models.iter().any(|pattern| matches(pattern, bare(model)))
+    }
+}
+
+/// A model without the folder that its full name begins with.
+fn bare(model: &str) -> &str {
+    model.strip_prefix("models/").unwrap_or(model)
+}
+
+/// The party of a name; 0 is for work in bulk.
+fn party(name: &str) -> u32 {
+    let [a, b, c, d, ..] = *blake3::hash(name.as_bytes()).as_bytes();
+    u32::from_le_bytes([a, b, c, d]).max(1)
+}
+
+/// Whether a text is as a pattern says, in which `*` stands for any letters.
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(text) = text.strip_prefix(head) else { return false };
+    (0..=text.len()).filter(|&at| text.is_char_boundary(at)).any(|at| matches(rest, &text[at..]))
 }
 
 impl Callers {
     pub fn new(clients: &[Client]) -> Callers {
-        let caller = |client: &Client| Caller { name: client.name.as_str().into(), priority: client.priority };
         let digest = |client: &Client| blake3::hash(client.token.expose_secret().trim().as_bytes());
-        let known = clients.iter().map(|client| (caller(client), digest(client))).collect();
-        Callers { known, anybody: Caller { name: "anybody".into(), priority: 0 } }
+        let known = clients.iter().map(|client| (Caller::new(client), digest(client))).collect();
+        let anybody = Caller::new(&Client::new("anybody", String::new().into()));
+        Callers { known, anybody }
     }
 
     /// Whether nobody in particular was named.
@@ -87,8 +130,27 @@ mod tests {
     }
 
     #[test]
+    fn patterns_of_models_take_any_letters_for_a_star() {
+        let client = Client {
+            models: ["gemini-*-flash*", "models/exact"].map(String::from).into(),
+            ..Client::new("a", String::new().into())
+        };
+        let caller = Caller::new(&client);
+        for (model, may) in [
+            ("gemini-3.8-flash", true),
+            ("models/gemini-3.8-flash-lite", true),
+            ("gemini-3.8-pro", false),
+            ("exact", true),
+            ("exactly", false),
+        ] {
+            assert_eq!(caller.may_ask(model), may, "{model}");
+        }
+        assert!(Caller::new(&Client::new("b", String::new().into())).may_ask("any"));
+    }
+
+    #[test]
     fn only_who_is_known_may_call_unless_nobody_is() {
-        let client = |name: &str, token: &str, priority| Client { name: name.into(), token: token.to_string().into(), priority };
+        let client = |name: &str, token: &str, priority| Client { priority, ..Client::new(name, token.to_string().into()) };
         let callers = Callers::new(&[client("a", "token-a", 1), client("b", "token-b", 2)]);
         assert_eq!(callers.find(Some(" token-b")).unwrap().priority, 2);
         for stranger in [None, Some(""), Some("token"), Some("token-bb")] {

@@ -7,13 +7,14 @@ use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use tidegate_engine::{Deadline, Request};
+use tidegate_engine::{Admission, Deadline, Request};
 use tokio::time::{Instant, timeout_at};
 
 use crate::auth::Caller;
 use crate::error::Refusal;
 use crate::patience::patience;
 use crate::settings::Settings;
+use crate::story::Story;
 
 /// A body may take so many times as long as it may pause.
 const PAUSES: u32 = 10;
@@ -25,6 +26,8 @@ pub struct Call {
     pub caller: Caller,
     /// What it is called in logs and in the answer.
     pub id: Arc<str>,
+    /// How long it waited, as its answer tells.
+    pub story: Arc<Story>,
 }
 
 impl Call {
@@ -39,9 +42,20 @@ impl Call {
     }
 
     /// A prompt of this caller's, which waits for its permit as long as the caller does.
+    ///
+    /// # Errors
+    /// When the caller may not ask that model, or says no sensible wait.
     pub fn asks(&self, prompt: Request, settings: &Settings) -> Result<Request, Refusal> {
+        self.may_ask(&prompt.model)?;
         let deadline = Some(Deadline::Start(self.patience(settings)?));
-        Ok(Request { priority: self.caller.priority, deadline, label: Some(self.id.clone()), ..prompt })
+        let admission = Some(Admission { most_waiting: settings.max_queue });
+        let Caller { priority, party, .. } = self.caller;
+        Ok(Request { priority, party, admission, deadline, label: Some(self.id.clone()), ..prompt })
+    }
+
+    /// Whether the caller may ask this model.
+    pub fn may_ask(&self, model: &str) -> Result<(), Refusal> {
+        if self.caller.may_ask(model) { Ok(()) } else { Err(Refusal::forbidden(&self.caller.name, model)) }
     }
 
     /// The whole body.

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use http::HeaderValue;
 use http::header::RETRY_AFTER;
 use serde_json::{Value, json};
-use tidegate_engine::{Error, ErrorClass, PassageError};
+use tidegate_engine::{Error, ErrorClass, PassageError, QUEUE_FULL};
 use tidegate_gemini::error::in_body;
 use tidegate_gemini::openai;
 
 use crate::answer::{self, Answer};
+use crate::budget::Limit;
 
 /// Whose errors a client reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +89,7 @@ impl Refusal {
         }
         match error.class {
             ErrorClass::Task | ErrorClass::TooLarge | ErrorClass::Input => Refusal::invalid(&error.message),
+            ErrorClass::Deadline if error.code == QUEUE_FULL => Refusal::over(&error.message, due()),
             ErrorClass::Deadline => Refusal::exhausted(due()),
             ErrorClass::Upstream if error.code == "timeout" => Refusal::new(504, "DEADLINE_EXCEEDED", &error.message),
             ErrorClass::Upstream | ErrorClass::NoKey | ErrorClass::Cancelled => Refusal::new(503, "UNAVAILABLE", &error.message),
@@ -96,8 +98,29 @@ impl Refusal {
 
     /// No permit came in time.
     pub fn exhausted(due: Option<Duration>) -> Refusal {
+        Refusal::over("no permit comes within the time you wait", due)
+    }
+
+    /// A limit of the client's own is used up.
+    pub fn over_budget(client: &str, limit: Limit, due: Option<Duration>) -> Refusal {
+        let limit = match limit {
+            Limit::Rpm(most) => format!("{most} requests a minute"),
+            Limit::Tpm(most) => format!("{most} tokens a minute"),
+            Limit::Day(most) => format!("{most} tokens a day"),
+        };
+        Refusal::over(&format!("the budget of client {client:?} is {limit}"), due)
+    }
+
+    /// The client may not ask this model.
+    pub fn forbidden(client: &str, model: &str) -> Refusal {
+        let message = format!("client {client:?} may not ask {model}: its models are set in [[serve.clients]]");
+        Refusal::new(403, "PERMISSION_DENIED", message)
+    }
+
+    /// Something is used up, for `due`.
+    fn over(reason: &str, due: Option<Duration>) -> Refusal {
         let when = due.map(|due| format!(" Please retry in {}s.", seconds(due))).unwrap_or_default();
-        let message = format!("You exceeded your current quota: no permit came within the time you wait.{when}");
+        let message = format!("You exceeded your current quota: {reason}.{when}");
         Refusal { retry: due, ..Refusal::new(429, "RESOURCE_EXHAUSTED", message) }
     }
 

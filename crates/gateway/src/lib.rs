@@ -12,13 +12,17 @@
 
 mod answer;
 mod auth;
+mod budget;
 mod call;
 mod cors;
 mod error;
 mod patience;
+mod purse;
 mod routes;
 mod server;
 mod settings;
+mod story;
 
+pub use budget::Allowance;
 pub use server::{Gateway, Reins, ServeError};
 pub use settings::{Client, Settings};

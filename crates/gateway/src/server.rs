@@ -25,8 +25,10 @@ use crate::auth::{Callers, token};
 use crate::call::Call;
 use crate::cors::Cors;
 use crate::error::Refusal;
+use crate::purse::Purses;
 use crate::routes::{self, Route};
 use crate::settings::Settings;
+use crate::story::Story;
 
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 1_000;
@@ -69,6 +71,7 @@ pub(crate) struct Gate {
 
 /// What outlives settings.
 pub(crate) struct House {
+    pub purses: Arc<Purses>,
     pub draining: AtomicBool,
     address: OnceLock<SocketAddr>,
     ids: Ids,
@@ -106,7 +109,8 @@ impl Gateway {
     /// A gateway over `engine`; the engine stays its owner's to shut down.
     pub fn new(engine: Engine, settings: Settings) -> Gateway {
         let callers = Callers::new(&settings.clients);
-        let house = House { draining: AtomicBool::new(false), address: OnceLock::new(), ids: Ids::new() };
+        let purses = Arc::new(Purses::new(engine.clone()));
+        let house = House { purses, draining: AtomicBool::new(false), address: OnceLock::new(), ids: Ids::new() };
         let gate = Gate { engine, settings, callers, house: Arc::new(house) };
         Gateway { gates: Arc::new(watch::Sender::new(Arc::new(gate))) }
     }
@@ -188,11 +192,13 @@ impl Gate {
         let shown = token(&head.headers, head.uri.query().unwrap_or_default());
         let caller = if route.is_public() { Some(self.callers.anybody()) } else { self.callers.find(shown) };
         let name = caller.map_or("stranger", |caller| &caller.name).to_string();
+        let story = Arc::new(Story::default());
         let told: Result<Answer, Refusal> = match caller.cloned() {
-            Some(caller) => routes::answer(&self, route, Call { head, body, caller, id: id.clone() }).await,
+            Some(caller) => routes::answer(&self, route, Call { head, body, caller, id: id.clone(), story: story.clone() }).await,
             None => Err(Refusal::stranger(shown.is_some())),
         };
         let mut answer = told.unwrap_or_else(|refusal| refusal.answer(dialect));
+        story.tell(answer.headers_mut());
         if let Ok(id) = HeaderValue::from_str(&id) {
             answer.headers_mut().insert(REQUEST_ID, id);
         }

@@ -4,15 +4,32 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::budget::Allowance;
+
 /// A caller that is known by its token.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// Its name in logs.
+    /// Its name in logs, and that of its account.
     pub name: String,
     /// What it shows; its `Debug` is redacted.
     pub token: SecretString,
-    /// Higher goes first.
+    /// Higher goes first; work in bulk has 0.
     pub priority: i32,
+    /// What it may use.
+    pub allowance: Allowance,
+    /// Models it may ask, `*` standing for any letters; none listed means all.
+    pub models: Vec<String>,
+}
+
+impl Client {
+    /// The priority of whoever is given no other: before work in bulk.
+    pub const PRIORITY: i32 = 10;
+
+    /// A client without limits.
+    pub fn new(name: impl Into<String>, token: SecretString) -> Client {
+        let (allowance, models) = (Allowance::default(), Vec::new());
+        Client { name: name.into(), token, priority: Client::PRIORITY, allowance, models }
+    }
 }
 
 /// Settings of a [`Gateway`](crate::Gateway).
@@ -22,6 +39,8 @@ pub struct Settings {
     pub model: String,
     /// How long a request waits for its permit, unless it says otherwise.
     pub max_wait: Duration,
+    /// The most requests that wait for a permit; one more is refused.
+    pub max_queue: usize,
     /// Who may call; nobody listed means everybody on this machine.
     pub clients: Vec<Client>,
     /// The most bytes of a request's body. The API itself takes 100 MB (January 2026).
@@ -41,6 +60,7 @@ impl Default for Settings {
         Settings {
             model: "gemini-3.8-flash".to_string(),
             max_wait: Duration::from_secs(300),
+            max_queue: 10_000,
             clients: Vec::new(),
             max_body: 100 << 20,
             header_timeout: Duration::from_secs(15),

@@ -35,7 +35,7 @@ impl Backend for Ready {
 }
 
 fn with_client() -> Settings {
-    let client = Client { name: "notebook".into(), token: "the-token".to_string().into(), priority: 10 };
+    let client = Client::new("notebook", "the-token".to_string().into());
     Settings { clients: vec![client], ..Settings::default() }
 }
 

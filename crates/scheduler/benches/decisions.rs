@@ -80,6 +80,7 @@ impl World {
             spread: tokens / 10,
             output: 0,
             priority: 0,
+            party: 0,
             deadline: None,
         };
         self.handle(Event::Submitted(submission));

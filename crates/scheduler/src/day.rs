@@ -16,7 +16,7 @@ pub(crate) struct Span {
 }
 
 /// Tells which quota day an instant belongs to; remembers the last answer, since almost all questions are about today.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Calendar {
     rule: Day,
     zone: TimeZone,

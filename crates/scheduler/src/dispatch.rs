@@ -19,7 +19,7 @@ impl Scheduler {
     }
 
     /// When the next prompt may go, as far as time alone decides.
-    fn next_start(&self) -> Option<Timestamp> {
+    pub fn next_start(&self) -> Option<Timestamp> {
         let gate = self.gate().map_or(Timestamp::ZERO, |gate| gate.until);
         if self.closed || gate.is_never() {
             return None;
@@ -113,6 +113,9 @@ impl Scheduler {
 
     fn start(&mut self, number: usize, now: Timestamp, bucket: u32, place: Place, key: KeyId, actions: &mut Vec<Action>) {
         let Some(entry) = self.lanes[number].queue.remove(&place) else { return };
+        if let Some(forecast) = self.lanes[number].foreseen(now) {
+            forecast.started(place, entry.weight.settled());
+        }
         let debtors = self.debtors(self.quotas[bucket as usize].project);
         self.parks.started(debtors, entry.job);
         let Some(job) = self.jobs.get_mut(&entry.job) else { return };

@@ -1,20 +1,24 @@
 //! When a prompt could start: the answer for those who ask whether waiting is worth it.
 
-use crate::job::ModelId;
+use crate::job::{ModelId, Place};
 use crate::lane::obstacle;
 use crate::scheduler::Scheduler;
 use crate::time::Timestamp;
 use crate::window::Weight;
 
 impl Scheduler {
-    /// The earliest instant at which a prompt of `tokens` for `model` could start if it were the next of all.
+    /// When a prompt of `tokens` for `model` could start that was handed in now: behind all that wait at its priority or a
+    /// higher one.
     ///
-    /// Prompts that wait already go before it, so with a queue this is the least it has to wait. `None` when no key, no
-    /// quota or no time by itself will ever let it go.
-    pub fn due(&mut self, now: Timestamp, model: ModelId, tokens: u64) -> Option<Timestamp> {
+    /// `None` when no key, no quota or no time by itself will ever let it go, or nobody can know.
+    pub fn due(&mut self, now: Timestamp, model: ModelId, tokens: u64, priority: i32) -> Option<Timestamp> {
         // A look must not start the first day.
         if !self.started {
             return Some(now);
+        }
+        let number = model.0 as usize;
+        if !self.lanes[number].queue.is_empty() {
+            return self.foresee(now, number, Place::last(priority), Weight::new(tokens, 0, 0));
         }
         let day = self.calendar.day(now);
         let weight = Weight::new(tokens, 0, 0);

@@ -21,6 +21,9 @@ impl Scheduler {
             State::Queued => {
                 let number = job.model.0 as usize;
                 if let Some(entry) = self.lanes[number].queue.remove(&job.place) {
+                    if let Some(forecast) = self.lanes[number].foreseen(now) {
+                        forecast.left(job.place);
+                    }
                     for id in self.lanes[number].starved() {
                         self.relist(id, now);
                     }

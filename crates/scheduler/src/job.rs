@@ -32,6 +32,8 @@ pub struct Submission {
     pub output: u32,
     /// Higher goes first.
     pub priority: i32,
+    /// For whom it is: parties that wait at the same priority take turns.
+    pub party: u32,
     /// When its caller gives up.
     pub deadline: Option<Deadline>,
 }
@@ -45,18 +47,29 @@ pub enum Deadline {
     Start(Timestamp),
 }
 
-/// Its place in the queue: higher priority first, then in the order of submission.
+/// Its place in the queue: higher priority first, then by rounds of the parties, then in the order of submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub priority: Reverse<i32>,
-    /// The order of submission in two halves, so that a place takes twelve bytes.
+    pub round: u32,
+    /// The order of submission in two halves, so that a place takes sixteen bytes.
     sequence: [u32; 2],
 }
 
 impl Place {
-    pub(crate) fn new(priority: i32, sequence: u64) -> Place {
+    pub(crate) fn new(priority: i32, round: u32, sequence: u64) -> Place {
         let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(u32::MAX);
-        Place { priority: Reverse(priority), sequence: [half(sequence >> 32), half(sequence)] }
+        Place { priority: Reverse(priority), round, sequence: [half(sequence >> 32), half(sequence)] }
+    }
+
+    /// Behind all of a priority.
+    pub(crate) fn last(priority: i32) -> Place {
+        Place::new(priority, u32::MAX, u64::MAX)
+    }
+
+    /// Where the queue of a priority begins.
+    pub(crate) fn first(priority: i32) -> Place {
+        Place::new(priority, 0, 0)
     }
 }
 

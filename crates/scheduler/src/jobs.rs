@@ -42,13 +42,21 @@ impl Jobs {
 
 /// Spreads numbers that we or our caller count up ourselves; nobody gains by making them collide.
 #[derive(Debug, Default)]
-struct Mix(u64);
+pub(crate) struct Mix(u64);
 
 impl Hasher for Mix {
     fn write(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             self.write_u64(u64::from(byte));
         }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_i32(&mut self, number: i32) {
+        self.write_u64(u64::from(number.cast_unsigned()));
     }
 
     fn write_u64(&mut self, number: u64) {
@@ -69,7 +77,7 @@ mod tests {
     use crate::window::Weight;
 
     fn job(least: u32) -> Job {
-        let (place, weight, deadline) = (Place::new(0, 0), Weight::default(), Timestamp::NEVER);
+        let (place, weight, deadline) = (Place::new(0, 0, 0), Weight::default(), Timestamp::NEVER);
         Job {
             model: ModelId(0),
             place,
@@ -100,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_waiting_prompt_takes_little_memory() {
-        assert!(size_of::<Option<Job>>() <= 72, "{}", size_of::<Option<Job>>());
+        assert!(size_of::<Option<Job>>() <= 80, "{}", size_of::<Option<Job>>());
         assert!(size_of::<(Place, crate::lane::Entry)>() <= 48, "{}", size_of::<(Place, crate::lane::Entry)>());
     }
 }

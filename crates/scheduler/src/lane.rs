@@ -6,11 +6,13 @@ use std::sync::Arc;
 use crate::breaker::{Breaker, RetryBudget};
 use crate::company::Company;
 use crate::day::Span;
+use crate::forecast::Forecast;
 use crate::job::{JobId, Place};
 use crate::key::KeyId;
 use crate::outcome::{Blocked, Dimension, Reason};
 use crate::quota::{Bucket, Rules};
 use crate::time::Timestamp;
+use crate::turns::Turns;
 use crate::window::Weight;
 
 /// How far behind the head of the queue a prompt may be picked to fill a hole that the head does not fit.
@@ -91,6 +93,9 @@ pub(crate) struct Lane {
     pub breaker: Breaker,
     pub budget: RetryBudget,
     pub company: Company,
+    pub turns: Turns,
+    /// Its quotas run ahead, where somebody has asked a moment ago.
+    pub forecast: Option<Box<Forecast>>,
     /// Buckets that can still serve, ever.
     pub live: usize,
     /// The most tokens a prompt may have; `None` when some bucket has no such limit.
@@ -138,6 +143,8 @@ impl Lane {
             breaker: Breaker::default(),
             budget: RetryBudget::default(),
             company: Company::default(),
+            turns: Turns::default(),
+            forecast: None,
             live: 0,
             most_tokens: Some(0),
             ready: BTreeSet::new(),
@@ -153,6 +160,12 @@ impl Lane {
         let reach = self.queue.values().take(LOOK_AHEAD);
         let until = reach.filter_map(|entry| self.breaker.lets_go(entry.held_from)).min().unwrap_or(probe);
         Some(Blocked { reason: Reason::Breaker, until })
+    }
+
+    /// The run ahead, while it is worth telling it what happens.
+    pub(crate) fn foreseen(&mut self, now: Timestamp) -> Option<&mut Forecast> {
+        self.forecast = self.forecast.take().filter(|forecast| forecast.is_fresh(now));
+        self.forecast.as_deref_mut()
     }
 
     /// The bucket that may serve first, and when.

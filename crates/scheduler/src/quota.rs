@@ -2,6 +2,7 @@
 
 mod answers;
 mod counting;
+mod foresight;
 mod guard;
 mod refusal;
 mod restore;
@@ -90,7 +91,7 @@ pub(crate) struct Hold {
 }
 
 /// The state of one (project, model family).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Bucket {
     pub limits: Limits,
     /// There is no quota for this model: by the settings, or by the server's word.
@@ -300,6 +301,11 @@ impl Bucket {
     /// The pause in force.
     pub(crate) fn hold(&self) -> Option<Hold> {
         self.hold
+    }
+
+    /// Refusals in a row.
+    pub(crate) fn strikes(&self) -> u32 {
+        self.strikes
     }
 
     /// A refusal's pause, or a day that is used up: what makes a key of this quota count as exhausted.

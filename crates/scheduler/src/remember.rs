@@ -97,8 +97,17 @@ mod tests {
 
     fn first_start(scheduler: &mut Scheduler) -> Timestamp {
         let model = scheduler.model("m");
-        let submission =
-            Submission { job: JobId(1), model, tokens: 10, least: 10, spread: 0, output: 0, priority: 0, deadline: None };
+        let submission = Submission {
+            job: JobId(1),
+            model,
+            tokens: 10,
+            least: 10,
+            spread: 0,
+            output: 0,
+            priority: 0,
+            party: 0,
+            deadline: None,
+        };
         let mut actions = Vec::new();
         let mut now = NOW;
         scheduler.handle(now, Event::Submitted(submission), &mut actions);
@@ -153,7 +162,8 @@ mod tests {
             let mut actions = Vec::new();
             last += 1;
             let (job, tokens) = (JobId(last), 1);
-            let submission = Submission { job, model, tokens, least: 1, spread: 0, output: 0, priority: 0, deadline: None };
+            let submission =
+                Submission { job, model, tokens, least: 1, spread: 0, output: 0, priority: 0, party: 0, deadline: None };
             scheduler.handle(now, Event::Submitted(submission), &mut actions);
             while !actions.iter().any(|action| matches!(action, Action::Start { .. })) {
                 now = scheduler.next_wake().unwrap_or(Timestamp::NEVER);
@@ -177,7 +187,7 @@ mod tests {
         dead.bury(KeyId(0), "API_KEY_INVALID");
         let mut actions = Vec::new();
         let submission =
-            Submission { job: JobId(1), model, tokens: 1, least: 1, spread: 0, output: 0, priority: 0, deadline: None };
+            Submission { job: JobId(1), model, tokens: 1, least: 1, spread: 0, output: 0, priority: 0, party: 0, deadline: None };
         dead.handle(NOW, Event::Submitted(submission), &mut actions);
         assert!(matches!(actions[..], [Action::Complete { verdict: crate::Verdict::NoKey, .. }]));
     }

@@ -55,7 +55,7 @@ pub(crate) struct Project {
 /// for n in 0..2 {
 ///     let job = JobId(n);
 ///     let submission =
-///         Submission { job, model, tokens: 10, least: 10, spread: 0, output: 0, priority: 0, deadline: None };
+///         Submission { job, model, tokens: 10, least: 10, spread: 0, output: 0, priority: 0, party: 0, deadline: None };
 ///     scheduler.handle(now, Event::Submitted(submission), &mut actions);
 /// }
 /// assert!(matches!(actions[..], [Action::Start { job: JobId(0), .. }]));
@@ -183,6 +183,11 @@ impl Scheduler {
         self.closed = true;
     }
 
+    /// From now on prompts are started again.
+    pub fn open(&mut self) {
+        self.closed = false;
+    }
+
     /// Takes in what happened at `now` and says what is to be done. Calling it too often is harmless.
     pub fn handle(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) {
         self.workers.advance(now);
@@ -212,16 +217,17 @@ impl Scheduler {
                 self.next_call = now + self.settings.pacing.delay;
             }
         }
-        let Submission { job: id, model, tokens, least, spread, output, priority, deadline } = submission;
+        let Submission { job: id, model, tokens, least, spread, output, priority, party, deadline } = submission;
         self.sequence += 1;
         let (deadline, spares_running) = match deadline {
             None => (Timestamp::NEVER, false),
             Some(Deadline::Answer(at)) => (at, false),
             Some(Deadline::Start(at)) => (at, true),
         };
+        let Lane { turns, queue, .. } = &mut self.lanes[model.0 as usize];
         let job = Job {
             model,
-            place: Place::new(priority, self.sequence),
+            place: Place::new(priority, turns.next(priority, party, queue), self.sequence),
             weight: Weight::new(tokens, spread, output),
             least: u32::try_from(least.min(tokens)).unwrap_or(u32::MAX),
             deadline,
@@ -235,6 +241,10 @@ impl Scheduler {
             self.deadlines.insert((deadline, id));
         }
         self.enqueue(now, id, actions);
+        if spares_running && deadline <= now {
+            // Its caller does not wait, but takes what is free.
+            self.dispatch(now, actions);
+        }
     }
 
     /// Puts a prompt into its lane, or ends it when no quota can ever take it.
@@ -255,6 +265,9 @@ impl Scheduler {
         job.state = State::Queued;
         let held_before = job.faults.as_ref().map_or(0, |faults| faults.held);
         let held_from = lane.breaker.held(now).wrapping_sub(held_before);
+        if let Some(forecast) = lane.foreseen(now) {
+            forecast.joined(job.place, job.weight.settled());
+        }
         lane.queue.insert(job.place, Entry::new(id, job.weight, job.avoid(), held_from));
         // The way from the head is only walked where somebody waits for what comes into reach.
         let in_reach = || lane.queue.range(..=job.place).take(LOOK_AHEAD + 1).count() <= LOOK_AHEAD;

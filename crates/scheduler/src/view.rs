@@ -60,6 +60,8 @@ pub struct KeyView {
     pub state: KeyState,
     /// Calls under way with it.
     pub active: u32,
+    /// Refusals in a row, of the quota of its project that has most; an answer ends the row.
+    pub exhausted: u32,
 }
 
 /// The quota of a (project, model family) as displays see it.
@@ -143,8 +145,14 @@ impl Scheduler {
             project: key.project,
             state: self.key_state(now, key),
             active: key.active,
+            exhausted: self.strikes(key.project),
         };
         self.keys.iter().enumerate().filter(|(_, key)| !key.left).map(view).collect()
+    }
+
+    fn strikes(&self, project: u32) -> u32 {
+        let buckets = self.projects[project as usize].buckets.iter();
+        buckets.map(|&id| self.quotas[id as usize].bucket.strikes()).max().unwrap_or(0)
     }
 
     fn key_state(&self, now: Timestamp, key: &crate::key::Key) -> KeyState {

@@ -63,7 +63,7 @@ impl Slot {
 }
 
 /// What was sent within the last span.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Window {
     /// The server counts output tokens too.
     pub counts_total: bool,
@@ -90,6 +90,11 @@ impl Weight {
     pub(crate) fn new(tokens: u64, spread: u64, output: u32) -> Weight {
         let narrow = |amount: u64| u32::try_from(amount).unwrap_or(u32::MAX);
         Weight { tokens: narrow(tokens), spread: narrow(spread), output }
+    }
+
+    /// The weight it will have when its answer has told: near the estimate, and certain.
+    pub(crate) fn settled(self) -> Weight {
+        Weight { spread: 0, ..self }
     }
 
     fn risk(self) -> u64 {

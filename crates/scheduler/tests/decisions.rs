@@ -220,6 +220,7 @@ fn a_deadline_ends_a_waiting_and_a_running_prompt() {
             spread: 0,
             output: 0,
             priority: 0,
+            party: 0,
             deadline,
         }));
     }
@@ -465,6 +466,7 @@ fn an_unsure_large_prompt_is_not_starved_by_small_ones() {
         spread: 50,
         output: 0,
         priority: 1,
+        party: 0,
         deadline: None,
     }));
     let mut sent = None;

@@ -16,8 +16,17 @@ fn bench(tpm_counts: TpmCounts, tpm: u64) -> Bench {
 
 fn submit(bench: &mut Bench, job: u64, input: u64, output: u32) -> Vec<u64> {
     let model = bench.model;
-    let submission =
-        Submission { job: JobId(job), model, tokens: input, least: input, spread: 0, output, priority: 0, deadline: None };
+    let submission = Submission {
+        job: JobId(job),
+        model,
+        tokens: input,
+        least: input,
+        spread: 0,
+        output,
+        priority: 0,
+        party: 0,
+        deadline: None,
+    };
     let started = jobs(&bench.event(Event::Submitted(submission)));
     bench.now = bench.now + Duration::from_millis(100);
     started

@@ -75,6 +75,7 @@ fn gateway_settings(settings: &Settings) -> GatewaySettings {
     GatewaySettings {
         model: settings.model.clone(),
         max_wait: serve.max_wait,
+        max_queue: serve.max_queue,
         clients: serve.clients.clone(),
         cors: serve.cors.clone(),
         grace: serve.grace,

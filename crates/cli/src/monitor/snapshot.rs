@@ -257,6 +257,7 @@ mod tests {
             until: None,
             reason: None,
             active: 0,
+            exhausted: 0,
         };
         let of = |project: &str| QuotaStatus { project: project.into(), ..quota(Some(5)) };
         let keys = vec![key("FAILED_INIT", "p"), key("FAILED_INIT", "q"), key("COOLDOWN", "q")];

@@ -275,7 +275,7 @@ mod tests {
     }
 
     fn status(millis: u64, state: &'static str, reason: Option<&'static str>, limit: Option<u64>) -> Status {
-        let key = KeyStatus { project: "p".into(), name: "k".into(), state, until: None, reason: None, active: 0 };
+        let key = KeyStatus { project: "p".into(), name: "k".into(), state, until: None, reason: None, active: 0, exhausted: 0 };
         let quota = QuotaStatus {
             project: "p".into(),
             model: "m".into(),

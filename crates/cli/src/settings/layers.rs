@@ -170,6 +170,8 @@ pub struct ServeLayer {
     pub grace: Option<Duration>,
     /// Origins of web pages that may call, or `*`.
     pub cors: Option<Vec<String>>,
+    /// The most requests that wait for a permit.
+    pub max_queue: Option<usize>,
     /// `[[serve.clients]]`.
     pub clients: Option<Vec<ClientEntry>>,
 }
@@ -185,7 +187,19 @@ pub struct ClientEntry {
     pub token: Vec<KeySource>,
     /// Higher goes first.
     #[serde(default)]
-    pub priority: i32,
+    pub priority: Option<i32>,
+    /// Requests a minute.
+    #[serde(default)]
+    pub rpm: Option<u64>,
+    /// Tokens a minute.
+    #[serde(default)]
+    pub tpm: Option<u64>,
+    /// Tokens a day.
+    #[serde(default)]
+    pub tokens_per_day: Option<u64>,
+    /// Models it may ask, `*` for any letters.
+    #[serde(default)]
+    pub models: Vec<String>,
 }
 
 /// One of `[[projects]]`: an owner of quotas with its keys.
@@ -318,6 +332,7 @@ impl Layer {
             serve: ServeLayer {
                 listen: env.read(env_vars::LISTEN)?,
                 max_wait: env.read(env_vars::MAX_WAIT)?,
+                max_queue: env.read(env_vars::MAX_QUEUE)?,
                 ..ServeLayer::default()
             },
             limits: LimitsLayer { rpm: env.read(env_vars::RPM)?, tpm: env.read(env_vars::TPM)?, rpd: env.read(env_vars::RPD)? },

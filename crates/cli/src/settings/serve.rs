@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tidegate_gateway::Client;
+use tidegate_gateway::{Allowance, Client};
 
 use super::layers::{ClientEntry, Layer, Stack};
 use super::{Resolver, SettingsError};
@@ -17,6 +17,9 @@ const MAX_WAIT: Duration = Duration::from_secs(300);
 /// How long requests under way may go on when nobody says.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How many requests wait when nobody says.
+const MAX_QUEUE: usize = 10_000;
+
 /// What the gateway is told.
 #[derive(Debug)]
 pub struct Serve {
@@ -28,6 +31,8 @@ pub struct Serve {
     pub grace: Duration,
     /// Origins of web pages that may call, or `*`.
     pub cors: Vec<String>,
+    /// The most requests that wait for a permit.
+    pub max_queue: usize,
     /// Who may call.
     pub clients: Vec<Client>,
 }
@@ -43,10 +48,11 @@ pub(super) fn resolve(
 ) -> Result<Serve, SettingsError> {
     let listen = from.value("serve.listen", LISTEN, |layer| layer.serve.listen);
     let max_wait = from.value("serve.max_wait", MAX_WAIT, |layer| layer.serve.max_wait);
+    let max_queue = from.value("serve.max_queue", MAX_QUEUE, |layer| layer.serve.max_queue);
     let grace = from.value("serve.grace", GRACE, |layer| layer.serve.grace);
     let cors = cors(from)?;
     let clients = clients(from.stack, environment, warnings)?;
-    Ok(Serve { listen, max_wait, grace, cors, clients })
+    Ok(Serve { listen, max_wait, max_queue, grace, cors, clients })
 }
 
 fn cors(from: &mut Resolver<'_>) -> Result<Vec<String>, SettingsError> {
@@ -78,7 +84,12 @@ fn client(
     let sources = entry.token.iter();
     let mut tokens: Vec<_> = sources.flat_map(|source| source.keys(environment, &layer.folder, warnings)).collect();
     match (tokens.pop(), tokens.is_empty()) {
-        (Some(token), true) => Ok(Client { name: entry.name.clone(), token: token.secret, priority: entry.priority }),
+        (Some(token), true) => Ok(Client {
+            priority: entry.priority.unwrap_or(Client::PRIORITY),
+            allowance: Allowance { rpm: entry.rpm, tpm: entry.tpm, tokens_per_day: entry.tokens_per_day },
+            models: entry.models.clone(),
+            ..Client::new(entry.name.clone(), token.secret)
+        }),
         (token, _) => {
             let reason = if token.is_some() { "it has several tokens: give one" } else { "its token is not set" };
             Err(SettingsError::Impossible { name: "serve.clients", value: keys::shown(&entry.name), reason })
@@ -120,7 +131,11 @@ mod tests {
 
     #[test]
     fn clients_have_a_token_or_nothing_is_served() {
-        let toml = "[[serve.clients]]\nname = \"notebook\"\ntoken = \"env:NOTEBOOK_TOKEN\"\npriority = 10";
+        let toml = "[[serve.clients]]\nname = \"notebook\"\ntoken = \"env:NOTEBOOK_TOKEN\"";
+        let more = format!("{toml}\npriority = 3\nrpm = 60\ntpm = 1000\ntokens_per_day = 5_000\nmodels = [\"gemini-*\"]");
+        let client = serve(&more, &[("NOTEBOOK_TOKEN", "t-1")]).unwrap().clients.remove(0);
+        let allowance = Allowance { rpm: Some(60), tpm: Some(1_000), tokens_per_day: Some(5_000) };
+        assert_eq!((client.priority, client.allowance, &client.models[..]), (3, allowance, &["gemini-*".to_string()][..]));
         let clients = serve(toml, &[("NOTEBOOK_TOKEN", "t-1")]).unwrap().clients;
         assert_eq!((clients[0].priority, clients[0].token.expose_secret()), (10, "t-1"));
         let message = serve(toml, &[]).unwrap_err().to_string();

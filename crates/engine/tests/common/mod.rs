@@ -75,6 +75,8 @@ pub fn request(text: &str) -> Request {
         body: body.into(),
         estimate: 10.into(),
         priority: 0,
+        party: 0,
+        admission: None,
         deadline: None,
         label: Some(text.into()),
         identity: None,

@@ -172,6 +172,8 @@ fn prompt(id: u64) -> Request {
         body,
         estimate: 1.into(),
         priority: 0,
+        party: 0,
+        admission: None,
         deadline: None,
         label: None,
         identity: None,

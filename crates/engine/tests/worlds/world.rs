@@ -232,6 +232,7 @@ impl<F: FnMut(&mut SmallRng) -> u64> World<F> {
             spread,
             output: 0,
             priority: 0,
+            party: 0,
             deadline: None,
         }));
     }

@@ -22,7 +22,7 @@ pub async fn chat(gate: &Gate, call: &mut Call) -> Result<Answer, Refusal> {
     let built = request::build(&Prompt::text(message), &defaults).map_err(|fault| Refusal::invalid(fault.to_string()))?;
     let deadline = Some(Deadline::Answer(call.patience(&gate.settings)?));
     let request = Request { deadline, ..call.asks(Request::new(built), &gate.settings)? };
-    let body = submit(gate, request).await?;
+    let body = submit(gate, call, request).await?;
     let answer = response::read(&body).map_err(|fault| Refusal::unusable(fault.to_string()))?;
     match answer.text {
         Some(text) => Ok(answer::value(200, &json!({"response": text, "task_id": task_id}))),

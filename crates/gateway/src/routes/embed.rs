@@ -14,7 +14,7 @@ use crate::server::Gate;
 pub async fn one(gate: &Gate, call: &mut Call, model: &str) -> Result<Answer, Refusal> {
     let body = call.body(&gate.settings).await?;
     let request = asked(call, gate, model, text(&body)?)?;
-    Ok(answer::json(200, submit(gate, request).await?))
+    Ok(answer::json(200, submit(gate, call, request).await?))
 }
 
 /// `POST models/M:batchEmbedContents`.
@@ -25,7 +25,8 @@ pub async fn together(gate: &Gate, call: &mut Call, model: &str) -> Result<Answe
         return Err(Refusal::invalid("give \"requests\", a list of at least one request to embed"));
     }
     let requests = bodies.into_iter().map(|body| asked(call, gate, model, body)).collect::<Result<Vec<Request>, Refusal>>()?;
-    let answers = try_join_all(requests.into_iter().map(|request| submit(gate, request))).await?;
+    let call = &*call;
+    let answers = try_join_all(requests.into_iter().map(|request| submit(gate, call, request))).await?;
     let packed = embedding::together(answers.iter().map(|answer| &answer[..]));
     packed.map(|packed| answer::json(200, packed)).ok_or_else(|| Refusal::unusable("the API's answer holds no vector"))
 }

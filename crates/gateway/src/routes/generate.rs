@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_engine::{Error, Request, Response};
+use tidegate_engine::scheduler::Timestamp;
+use tidegate_engine::{Deadline, Error, Request, Response};
 use tidegate_gemini::error::in_body;
-use tidegate_gemini::request;
+use tidegate_gemini::{Estimate, request};
 
 use crate::answer::{self, Answer};
 use crate::call::Call;
 use crate::error::Refusal;
+use crate::purse::Spending;
 use crate::server::Gate;
 
 /// Answers a prompt in Gemini's own form.
@@ -17,20 +19,70 @@ pub async fn generate(gate: &Gate, call: &mut Call, model: &str) -> Result<Answe
     let body = call.body(&gate.settings).await?;
     let built = request::forwarded(model, body).map_err(|fault| Refusal::not_found(fault.to_string()))?;
     let request = call.asks(Request::new(built), &gate.settings)?;
-    Ok(answer::json(200, submit(gate, request).await?))
+    Ok(answer::json(200, submit(gate, call, request).await?))
 }
 
 /// Asks one prompt and gives the body of its answer: also of one that was blocked or cut short, which is the client's to judge.
-pub async fn submit(gate: &Gate, request: Request) -> Result<Bytes, Refusal> {
-    let (model, estimate) = (request.model.clone(), request.estimate);
-    match gate.engine.submit(request).await {
+pub async fn submit(gate: &Gate, call: &Call, request: Request) -> Result<Bytes, Refusal> {
+    let asked = Asked::of(&request);
+    let (request, spending, waited) = enter(gate, call, request).await?;
+    let told = gate.engine.submit(request).await;
+    let trace = match &told {
+        Ok(response) => &response.trace,
+        Err(error) => &error.trace,
+    };
+    call.story.note(trace, waited);
+    match trace.attempts {
+        0 => spending.refund(),
+        _ => spending.settle(trace.usage.total_tokens),
+    }
+    match told {
         Ok(Response { body, .. }) => Ok(body),
         Err(Error { http_status: Some(200), body: Some(body), .. }) if !in_body(&body) => Ok(body),
-        Err(error) => Err(Refusal::of_engine(&error, || due(gate, &model, estimate))),
+        Err(error) => Err(asked.refused(gate, &error)),
     }
 }
 
-/// How long a permit for such a prompt would still take.
-pub fn due(gate: &Gate, model: &str, estimate: tidegate_gemini::Estimate) -> Option<Duration> {
-    gate.engine.due(model, estimate).map(|at| at - gate.engine.now())
+/// What of a prompt is needed to say when it could start.
+pub struct Asked {
+    model: String,
+    estimate: Estimate,
+    priority: i32,
+}
+
+impl Asked {
+    pub fn of(request: &Request) -> Asked {
+        Asked { model: request.model.clone(), estimate: request.estimate, priority: request.priority }
+    }
+
+    /// What became of the prompt, with the true wait.
+    pub fn refused(&self, gate: &Gate, error: &Error) -> Refusal {
+        let now = gate.engine.now();
+        let foretold = error.trace.due.filter(|due| *due > now);
+        let due = || foretold.or_else(|| gate.engine.due(&self.model, self.estimate, self.priority)).map(|at| at - now);
+        Refusal::of_engine(error, due)
+    }
+}
+
+/// Waits until the caller's own budget lets a prompt go; what is left of its patience is for the permit.
+pub async fn enter(gate: &Gate, call: &Call, request: Request) -> Result<(Request, Spending, Duration), Refusal> {
+    let now = gate.engine.now();
+    let latest = request.deadline.map_or(Timestamp::NEVER, |deadline| now + deadline.span());
+    let entered = gate.purses.enter(&call.caller, request.estimate.total(), latest).await;
+    let spending = entered.map_err(|over| {
+        if let Some(until) = over.until {
+            call.story.expect(until);
+        }
+        Refusal::over_budget(&call.caller.name, over.limit, over.until.map(|until| until - now))
+    })?;
+    let waited = gate.engine.now() - now;
+    if let Some(at) = spending.at().filter(|at| *at > now) {
+        call.story.expect(at);
+    }
+    let left = |span: Duration| span.saturating_sub(waited);
+    let deadline = request.deadline.map(|deadline| match deadline {
+        Deadline::Start(span) => Deadline::Start(left(span)),
+        Deadline::Answer(span) => Deadline::Answer(left(span)),
+    });
+    Ok((Request { deadline, ..request }, spending, waited))
 }

@@ -6,6 +6,7 @@ use tidegate_engine::{Passage, Reply};
 use tidegate_gemini::error::in_body;
 
 use crate::answer::{self, Answer};
+use crate::auth::Caller;
 use crate::call::Call;
 use crate::error::Refusal;
 use crate::server::Gate;
@@ -18,16 +19,30 @@ pub async fn list(gate: &Gate, call: &Call) -> Result<Answer, Refusal> {
     let is_known = |pair: &&str| pair.split_once('=').is_some_and(|(name, _)| OF_THE_LIST.contains(&name));
     let query: Vec<&str> = call.query().split('&').filter(is_known).collect();
     let path = if query.is_empty() { "models".to_string() } else { format!("models?{}", query.join("&")) };
-    Ok(told(pass(gate, path, None).await?))
+    if call.caller.is_unbound() {
+        return Ok(told(pass(gate, path, None).await?));
+    }
+    let mut list = ask(gate, path).await?;
+    keep_allowed(&mut list, &call.caller);
+    Ok(answer::value(200, &list))
+}
+
+/// Leaves in a list of models those that its reader may ask.
+pub fn keep_allowed(list: &mut Value, caller: &Caller) {
+    if let Some(models) = list["models"].as_array_mut() {
+        models.retain(|model| model["name"].as_str().is_some_and(|name| caller.may_ask(name)));
+    }
 }
 
 /// `GET models/M`.
-pub async fn get(gate: &Gate, model: &str) -> Result<Answer, Refusal> {
+pub async fn get(gate: &Gate, call: &Call, model: &str) -> Result<Answer, Refusal> {
+    call.may_ask(model)?;
     Ok(told(pass(gate, address(model)?, None).await?))
 }
 
 /// `POST models/M:countTokens`.
 pub async fn count_tokens(gate: &Gate, call: &mut Call, model: &str) -> Result<Answer, Refusal> {
+    call.may_ask(model)?;
     let path = format!("{}:countTokens", address(model)?);
     let body = call.body(&gate.settings).await?;
     Ok(told(pass(gate, path, Some(body)).await?))

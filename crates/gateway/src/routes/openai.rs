@@ -10,7 +10,7 @@ use tidegate_gemini::openai::{self, Chunks, Completion, Untranslatable};
 use tidegate_gemini::{Defaults, Prompt, Usage, request};
 
 use super::generate::submit;
-use super::models::{address, ask};
+use super::models::{address, ask, keep_allowed};
 use super::stream;
 use crate::answer::{self, Answer};
 use crate::call::Call;
@@ -32,10 +32,11 @@ pub async fn chat(gate: &Gate, call: &mut Call) -> Result<Answer, Refusal> {
     let asked = call.asks(Request::new(built), &gate.settings)?;
     let about = Completion { model: &model, created: seconds(), id: &call.id };
     if chat.stream {
-        return stream::chunked(gate, asked, Chunks::new(&about, chat.include_usage)).await;
+        return stream::chunked(gate, call, asked, Chunks::new(&about, chat.include_usage)).await;
     }
     // Newer models refuse several candidates, so each answer is asked for by itself.
-    let answers = try_join_all((0..chat.answers).map(|_| submit(gate, asked.clone()))).await?;
+    let call = &*call;
+    let answers = try_join_all((0..chat.answers).map(|_| submit(gate, call, asked.clone()))).await?;
     let bodies = answers.iter().map(|body| serde_json::from_slice(body)).collect::<Result<Vec<Value>, _>>();
     let bodies = bodies.map_err(|_| Refusal::unusable("the API's answer is not JSON"))?;
     let told = openai::completion(&bodies, &about);
@@ -54,7 +55,8 @@ pub async fn embeddings(gate: &Gate, call: &mut Call) -> Result<Answer, Refusal>
         call.asks(Request::embedding(built.map_err(|fault| Refusal::invalid(fault.to_string()))?), &gate.settings)
     };
     let requests = wanted.texts.iter().map(request).collect::<Result<Vec<Request>, Refusal>>()?;
-    let answers = try_join_all(requests.into_iter().map(|request| submit(gate, request))).await?;
+    let call = &*call;
+    let answers = try_join_all(requests.into_iter().map(|request| submit(gate, call, request))).await?;
     let vectors: Option<Vec<_>> = answers.iter().map(|body| embedding::read(body)).collect();
     let vectors = vectors.ok_or_else(|| Refusal::unusable("the API's answer holds no vector"))?;
     let mut cost = Usage::default();
@@ -64,12 +66,15 @@ pub async fn embeddings(gate: &Gate, call: &mut Call) -> Result<Answer, Refusal>
 }
 
 /// `GET models`.
-pub async fn models(gate: &Gate) -> Result<Answer, Refusal> {
-    Ok(answer::value(200, &openai::models(&ask(gate, ALL.to_string()).await?)))
+pub async fn models(gate: &Gate, call: &Call) -> Result<Answer, Refusal> {
+    let mut list = ask(gate, ALL.to_string()).await?;
+    keep_allowed(&mut list, &call.caller);
+    Ok(answer::value(200, &openai::models(&list)))
 }
 
 /// `GET models/M`.
-pub async fn model(gate: &Gate, model: &str) -> Result<Answer, Refusal> {
+pub async fn model(gate: &Gate, call: &Call, model: &str) -> Result<Answer, Refusal> {
+    call.may_ask(model)?;
     Ok(answer::value(200, &openai::model(&ask(gate, address(model)?).await?)))
 }
 

@@ -14,7 +14,7 @@ pub fn status(gate: &Gate) -> Answer {
     let status = gate.engine.status();
     let key = |key: &KeyStatus| {
         let left = key.until.map(|until| (until - status.at).as_secs_f64());
-        let told = json!({"project": &*key.project, "status": key.state, "active": key.active, "seconds_left": left, "reason": key.reason});
+        let told = json!({"project": &*key.project, "status": key.state, "exhausted_count": key.exhausted, "active": key.active, "seconds_left": left, "reason": key.reason});
         (key.name.to_string(), told)
     };
     let waiting = status.waiting.as_ref().map(|waiting| {

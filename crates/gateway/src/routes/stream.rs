@@ -8,10 +8,11 @@ use tidegate_engine::{AnswerStream, Error, Request};
 use tidegate_gemini::openai::{Chunks, error};
 use tidegate_gemini::request;
 
-use super::generate::due;
+use super::generate::{Asked, enter};
 use crate::answer::{self, Answer};
 use crate::call::Call;
 use crate::error::{Dialect, Refusal};
+use crate::purse::Spending;
 use crate::server::Gate;
 
 /// How the pieces are framed.
@@ -28,7 +29,7 @@ pub async fn native(gate: &Gate, call: &mut Call, model: &str) -> Result<Answer,
     let form = if call.query().split('&').any(|pair| pair == "alt=sse") { Form::Events } else { Form::List };
     let body = call.body(&gate.settings).await?;
     let built = request::forwarded(model, body).map_err(|fault| Refusal::not_found(fault.to_string()))?;
-    let pieces = begun(gate, call.asks(Request::new(built), &gate.settings)?).await?;
+    let pieces = begun(gate, call, call.asks(Request::new(built), &gate.settings)?).await?;
     Ok(match form {
         Form::Events => answer::growing("text/event-stream", framed(pieces, form)),
         Form::List => answer::growing("application/json; charset=UTF-8", framed(pieces, form)),
@@ -36,20 +37,51 @@ pub async fn native(gate: &Gate, call: &mut Call, model: &str) -> Result<Answer,
 }
 
 /// A stream of OpenAI's chunks.
-pub async fn chunked(gate: &Gate, asked: Request, chunks: Chunks) -> Result<Answer, Refusal> {
-    let pieces = begun(gate, asked).await?;
+pub async fn chunked(gate: &Gate, call: &Call, asked: Request, chunks: Chunks) -> Result<Answer, Refusal> {
+    let pieces = begun(gate, call, asked).await?;
     Ok(answer::growing("text/event-stream; charset=utf-8", translated(pieces, chunks)))
 }
 
 /// The answer, once its first piece is there.
-async fn begun(gate: &Gate, asked: Request) -> Result<AnswerStream, Refusal> {
-    let (model, estimate) = (asked.model.clone(), asked.estimate);
-    let begun = gate.engine.stream(asked).await;
-    begun.map_err(|error| Refusal::of_engine(&error, || due(gate, &model, estimate)))
+async fn begun(gate: &Gate, call: &Call, request: Request) -> Result<Pieces, Refusal> {
+    let asked = Asked::of(&request);
+    let (request, spending, waited) = enter(gate, call, request).await?;
+    match gate.engine.stream(request).await {
+        Ok(mut stream) => {
+            call.story.note(stream.trace(), waited);
+            Ok(Pieces { stream, spending: Some(spending) })
+        }
+        Err(error) => {
+            call.story.note(&error.trace, waited);
+            match error.trace.attempts {
+                0 => spending.refund(),
+                _ => spending.settle(error.trace.usage.total_tokens),
+            }
+            Err(asked.refused(gate, &error))
+        }
+    }
+}
+
+/// A stream whose caller's account is settled at its end.
+struct Pieces {
+    stream: AnswerStream,
+    spending: Option<Spending>,
+}
+
+impl Pieces {
+    async fn next(&mut self) -> Option<Result<Bytes, Error>> {
+        let next = self.stream.next().await;
+        if !matches!(next, Some(Ok(_)))
+            && let Some(spending) = self.spending.take()
+        {
+            spending.settle(self.stream.trace().usage.total_tokens);
+        }
+        next
+    }
 }
 
 /// The next pieces, with an error in the place of what is missing.
-fn framed(pieces: AnswerStream, form: Form) -> BoxStream<'static, Bytes> {
+fn framed(pieces: Pieces, form: Form) -> BoxStream<'static, Bytes> {
     let first = Some((pieces, 0_usize));
     stream::unfold(first, move |state| async move {
         let (mut pieces, sent) = state?;
@@ -79,7 +111,7 @@ fn event(text: &str) -> String {
     format!("data: {}\r\n\r\n", text.replace(['\r', '\n'], " "))
 }
 
-fn translated(pieces: AnswerStream, chunks: Chunks) -> BoxStream<'static, Bytes> {
+fn translated(pieces: Pieces, chunks: Chunks) -> BoxStream<'static, Bytes> {
     stream::unfold(Some((pieces, chunks)), |state| async move {
         let (mut pieces, mut chunks) = state?;
         let written = match pieces.next().await {

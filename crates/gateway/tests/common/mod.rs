@@ -57,7 +57,13 @@ impl House {
         House::of(engine, settings).await
     }
 
-    async fn of(engine: Engine, settings: Settings) -> House {
+    /// Over any backend, under limits.
+    pub async fn limited(backend: impl Backend, limits: Limits, settings: Settings) -> House {
+        let engine = Engine::builder().backend(backend).project(project(limits)).build().unwrap();
+        House::of(engine, settings).await
+    }
+
+    pub async fn of(engine: Engine, settings: Settings) -> House {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let gateway = Gateway::new(engine.clone(), settings);
@@ -115,7 +121,7 @@ pub fn prompt(text: &str) -> Value {
     json!({"contents": [{"role": "user", "parts": [{"text": text}]}]})
 }
 
-fn project(limits: Limits) -> Project {
+pub fn project(limits: Limits) -> Project {
     Project {
         name: "main".into(),
         keys: vec![(Some("the-key".into()), KEY.to_string().into())],

@@ -1,7 +1,7 @@
 //! How long answers are, where the server counts them too.
 
 /// How long answers are, on the mean of the last some hundred.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Answers {
     count: u32,
     tokens: u64,

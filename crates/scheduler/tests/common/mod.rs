@@ -48,6 +48,7 @@ impl Bench {
             spread: 0,
             output: 0,
             priority,
+            party: 0,
             deadline: None,
         }))
     }

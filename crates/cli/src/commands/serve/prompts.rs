@@ -56,8 +56,7 @@ impl Prompts {
     fn note(&self, event: &Event, under_way: &mut HashMap<JobId, UnderWay>) {
         match &event.kind {
             EventKind::Submitted { job, .. } => {
-                let fresh =
-                    UnderWay { submitted: event.at, started: None, upstream: Duration::ZERO, attempts: 0, seat: None };
+                let fresh = UnderWay { submitted: event.at, started: None, upstream: Duration::ZERO, attempts: 0, seat: None };
                 under_way.insert(*job, fresh);
             }
             EventKind::Started { job, seat, .. } => {
@@ -105,7 +104,8 @@ impl Observer for Prompts {
 
 impl Ended {
     fn write(&self) {
-        let Ended { request_id, model, project, key, attempts, queue_ms, upstream_ms, input_tokens, output_tokens, outcome } = self;
+        let Ended { request_id, model, project, key, attempts, queue_ms, upstream_ms, input_tokens, output_tokens, outcome } =
+            self;
         tracing::info!(
             target: "tidegate::access",
             request_id = &**request_id, model = &**model, project = &**project, key = &**key,
@@ -149,7 +149,10 @@ mod tests {
         let built = tidegate_gemini::request::build(&tidegate_gemini::prompt::Prompt::text("a"), &defaults).unwrap();
         engine.submit(Request { label: Some("id-1".into()), ..Request::new(built) }).await.unwrap();
         let line = lines.recv().await.unwrap();
-        assert_eq!((&*line.request_id, &*line.model, &*line.project, &*line.key), ("id-1", "gemini-3.8-flash", "main", "the key"));
+        assert_eq!(
+            (&*line.request_id, &*line.model, &*line.project, &*line.key),
+            ("id-1", "gemini-3.8-flash", "main", "the key")
+        );
         assert_eq!((line.attempts, line.queue_ms, line.outcome), (1, 0, "answered"));
         assert_eq!((line.upstream_ms / 100, line.input_tokens, line.output_tokens), (20, 10, 3));
         assert!(prompts.under_way.lock().unwrap().is_empty());
