@@ -65,7 +65,6 @@ pub(crate) struct Driver {
     pub count_tokens: CountTokens,
     pub counted: AtomicUsize,
     pub counting: Semaphore,
-    observers: Vec<Arc<dyn Observer>>,
     pub attempt_timeout: Duration,
     pub retry_on: RetryOn,
     runtime: Handle,
@@ -79,6 +78,7 @@ pub(crate) struct Driver {
 pub(crate) struct State {
     pub scheduler: Scheduler,
     pub stats: Stats,
+    pub observers: Vec<Arc<dyn Observer>>,
     pub closed: bool,
     tickets: HashMap<JobId, Ticket>,
     pub calibration: Calibration,
@@ -157,6 +157,7 @@ impl Driver {
         let state = State {
             scheduler: parts.scheduler,
             stats: Stats::default(),
+            observers: parts.observers,
             closed: false,
             tickets: HashMap::new(),
             calibration: parts.calibration,
@@ -176,7 +177,6 @@ impl Driver {
             count_tokens: parts.count_tokens,
             counted: AtomicUsize::new(0),
             counting: Semaphore::new(counting::AT_ONCE),
-            observers: parts.observers,
             attempt_timeout: parts.attempt_timeout,
             retry_on: parts.retry_on,
             runtime: Handle::current(),
@@ -241,8 +241,9 @@ impl Driver {
             media: MediaState::default(),
             listener,
         };
+        let client = ticket.request.client.clone();
         state.tickets.insert(job, ticket);
-        self.emit(state, now, EventKind::Submitted { job });
+        self.emit(state, now, EventKind::Submitted { job, client });
         self.decide(state, now, Stimulus::Submitted(submission));
         (reply, withdraw)
     }
@@ -412,12 +413,13 @@ impl Driver {
         };
         let (tokens, method, model) = (ticket.tokens, ticket.request.method, ticket.model.clone());
         let (key, listener) = (card.secret.clone(), ticket.listener.clone());
+        let (queued, after) = (ticket.trace.queued, ticket.last.fault.as_ref().map(|words| words.code.as_str().into()));
         let attempt = attempt_once(self.clone(), job, attempt, Asked { method, model, key, judge, listener }, met);
         if let Some(memory) = &mut state.memory {
             memory.started(&mut state.scheduler, now, card.project, &ticket.family, tokens);
         }
         ticket.abort = Some(self.runtime.spawn(attempt).abort_handle());
-        self.emit(state, now, EventKind::Started { job, seat, tokens });
+        self.emit(state, now, EventKind::Started { job, seat, tokens, queued, after });
         true
     }
 
@@ -540,7 +542,7 @@ impl Driver {
         let event = Event { at, kind };
         state.stats.fold(&event);
         state.kinship.fold(&event);
-        for observer in &self.observers {
+        for observer in &state.observers {
             observer.observe(&event);
         }
         if self.events.receiver_count() > 0 {

@@ -448,7 +448,7 @@ impl Engine {
             name: driver.keys[view.key.0 as usize].name.clone(),
             state: view.state.name(),
             until,
-            reason: reason.or_else(parked),
+            reason: reason.or_else(parked).or_else(|| view.why.map(|why| why.name().to_string())),
             active: view.active,
         }
     }
@@ -462,6 +462,7 @@ impl Engine {
             tpm: (tokens, view.limits.tpm),
             rpd: (today, view.limits.rpd),
             held_until: view.held_until,
+            frees_at: view.blocked.map(|blocked| blocked.until),
         }
     }
 
@@ -469,8 +470,14 @@ impl Engine {
         Waiting {
             reason: limiting.blocked.reason.name(),
             project: limiting.project.map(|project| self.inner.driver.projects[project as usize].clone()),
+            model: limiting.model.clone(),
             until: Some(limiting.blocked.until).filter(|until| !until.is_never()),
         }
+    }
+
+    /// Has `observer` see every event from now on, as long as the engine lives.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        self.inner.driver.state.lock().observers.push(observer);
     }
 
     /// Changes settings while it runs, at once: nothing sent or waiting is lost, and nothing counted is forgotten.

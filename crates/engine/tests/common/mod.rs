@@ -77,6 +77,7 @@ pub fn request(text: &str) -> Request {
         priority: 0,
         deadline: None,
         label: Some(text.into()),
+        client: None,
         identity: None,
         structured: None,
     }

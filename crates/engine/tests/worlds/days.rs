@@ -174,6 +174,7 @@ fn prompt(id: u64) -> Request {
         priority: 0,
         deadline: None,
         label: None,
+        client: None,
         identity: None,
         structured: None,
     }
