@@ -14,6 +14,7 @@ use crate::auth::Caller;
 use crate::error::Refusal;
 use crate::patience::patience;
 use crate::settings::Settings;
+use crate::visit::Note;
 
 /// A body may take so many times as long as it may pause.
 const PAUSES: u32 = 10;
@@ -25,6 +26,8 @@ pub struct Call {
     pub caller: Caller,
     /// What it is called in logs and in the answer.
     pub id: Arc<str>,
+    /// Where is noted what the figures want to know of it.
+    pub note: Arc<Note>,
 }
 
 impl Call {
@@ -40,8 +43,10 @@ impl Call {
 
     /// A prompt of this caller's, which waits for its permit as long as the caller does.
     pub fn asks(&self, prompt: Request, settings: &Settings) -> Result<Request, Refusal> {
+        self.note.asks(&prompt.model);
         let deadline = Some(Deadline::Start(self.patience(settings)?));
-        Ok(Request { priority: self.caller.priority, deadline, label: Some(self.id.clone()), ..prompt })
+        let (label, client) = (Some(self.id.clone()), Some(self.caller.name.clone()));
+        Ok(Request { priority: self.caller.priority, deadline, label, client, ..prompt })
     }
 
     /// The whole body.

@@ -14,10 +14,15 @@ mod answer;
 mod auth;
 mod call;
 mod error;
+mod figures;
+mod health;
+mod live;
 mod patience;
 mod routes;
 mod server;
 mod settings;
+mod visit;
+mod watchers;
 
 pub use server::{Gateway, ServeError};
 pub use settings::{Client, Settings};

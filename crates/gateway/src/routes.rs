@@ -2,7 +2,9 @@
 
 mod chat;
 mod embed;
+mod events;
 mod generate;
+mod label;
 mod models;
 mod openai;
 mod status;
@@ -16,6 +18,7 @@ use crate::auth::bearer;
 use crate::call::Call;
 use crate::error::{Dialect, Refusal};
 use crate::server::Gate;
+use std::sync::Arc;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub enum Route {
     Chat,
     /// `GET /status`.
     Status,
+    /// `GET /api/events`.
+    Events,
     /// `GET /healthz`.
     Health,
     /// `GET /readyz`.
@@ -72,6 +77,7 @@ impl Route {
         match path {
             "chat" => return own(Method::POST, Route::Chat),
             "status" => return own(Method::GET, Route::Status),
+            "api/events" => return own(Method::GET, Route::Events),
             "healthz" => return own(Method::GET, Route::Health),
             "readyz" => return own(Method::GET, Route::Ready),
             _ => {}
@@ -154,7 +160,7 @@ fn is_version(text: &str) -> bool {
 }
 
 /// Answers one request.
-pub async fn answer(gate: &Gate, route: Route, mut call: Call) -> Result<Answer, Refusal> {
+pub async fn answer(gate: &Arc<Gate>, route: Route, mut call: Call) -> Result<Answer, Refusal> {
     match route {
         Route::Generate { model } => generate::generate(gate, &mut call, &model).await,
         Route::Stream { model } => stream::native(gate, &mut call, &model).await,
@@ -169,6 +175,7 @@ pub async fn answer(gate: &Gate, route: Route, mut call: Call) -> Result<Answer,
         Route::OpenAi(OpenAi::Model(model)) => openai::model(gate, &model).await,
         Route::Chat => chat::chat(gate, &mut call).await,
         Route::Status => Ok(status::status(gate)),
+        Route::Events => events::events(gate),
         Route::Health => Ok(status::health()),
         Route::Ready => status::ready(gate),
         Route::OtherMethod => Err(Refusal::new(405, "UNIMPLEMENTED", "this address takes another method")),

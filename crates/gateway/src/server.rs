@@ -23,8 +23,11 @@ use crate::answer::{Answer, Body};
 use crate::auth::{Callers, token};
 use crate::call::Call;
 use crate::error::Refusal;
+use crate::figures::Figures;
 use crate::routes::{self, Route};
 use crate::settings::Settings;
+use crate::visit::Visit;
+use crate::watchers::Watchers;
 
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 1_000;
@@ -53,6 +56,9 @@ pub(crate) struct Gate {
     pub settings: Settings,
     pub callers: Callers,
     pub draining: AtomicBool,
+    pub figures: Arc<Figures>,
+    pub watchers: Watchers,
+    stranger: Arc<str>,
     ids: Ids,
 }
 
@@ -60,7 +66,10 @@ impl Gateway {
     /// A gateway over `engine`; the engine stays its owner's to shut down.
     pub fn new(engine: Engine, settings: Settings) -> Gateway {
         let callers = Callers::new(&settings.clients);
-        let gate = Gate { engine, settings, callers, draining: AtomicBool::new(false), ids: Ids::new() };
+        let figures = Arc::new(Figures::new(engine.now()));
+        engine.observe(figures.clone());
+        let (draining, watchers, stranger) = (AtomicBool::new(false), Watchers::default(), "stranger".into());
+        let gate = Gate { engine, settings, callers, draining, figures, watchers, stranger, ids: Ids::new() };
         Gateway { gate: Arc::new(gate) }
     }
 
@@ -88,6 +97,7 @@ impl Gateway {
         }
         drop(listener);
         self.gate.draining.store(true, Ordering::Relaxed);
+        self.gate.watchers.close();
         if tokio::time::timeout(self.gate.settings.grace, connections.shutdown()).await.is_err() {
             tracing::warn!("requests were still under way when the server ended");
         }
@@ -124,17 +134,22 @@ impl Gate {
         let dialect = route.dialect(&head.uri);
         let shown = token(&head.headers, head.uri.query().unwrap_or_default());
         let caller = if route.is_public() { Some(self.callers.anybody()) } else { self.callers.find(shown) };
-        let name = caller.map_or("stranger", |caller| &caller.name).to_string();
+        let name = caller.map_or(&self.stranger, |caller| &caller.name).clone();
+        let visit = route.label().map(|route| Visit::begin(&self.figures, &self.engine, route, &name, &id));
+        let note = visit.as_ref().map(Visit::note).unwrap_or_default();
         let told: Result<Answer, Refusal> = match caller.cloned() {
-            Some(caller) => routes::answer(&self, route, Call { head, body, caller, id: id.clone() }).await,
+            Some(caller) => routes::answer(&self, route, Call { head, body, caller, id: id.clone(), note }).await,
             None => Err(Refusal::stranger(shown.is_some())),
         };
-        let mut answer = told.unwrap_or_else(|refusal| refusal.answer(dialect));
+        let mut answer = match visit {
+            Some(visit) => visit.told(told, dialect),
+            None => told.unwrap_or_else(|refusal| refusal.answer(dialect)),
+        };
         if let Ok(id) = HeaderValue::from_str(&id) {
             answer.headers_mut().insert(REQUEST_ID, id);
         }
         let (status, took) = (answer.status().as_u16(), begun.elapsed().as_millis() as u64);
-        tracing::info!(target: "tidegate::access", %method, path, status, took_ms = took, client = name, request_id = &*id);
+        tracing::info!(target: "tidegate::access", %method, path, status, took_ms = took, client = &*name, request_id = &*id);
         answer
     }
 }

@@ -147,7 +147,13 @@ impl Scheduler {
         self.advance_all(now);
         let view = |(number, key): (usize, &crate::key::Key)| {
             let (state, why) = self.key_state(now, key);
-            KeyView { key: KeyId(u32::try_from(number).unwrap_or(u32::MAX)), project: key.project, state, why, active: key.active }
+            KeyView {
+                key: KeyId(u32::try_from(number).unwrap_or(u32::MAX)),
+                project: key.project,
+                state,
+                why,
+                active: key.active,
+            }
         };
         self.keys.iter().enumerate().map(view).collect()
     }

@@ -261,8 +261,15 @@ mod tests {
     }
 
     fn status(seconds: u64, reason: Option<&'static str>, rpm: (u64, Option<u64>)) -> Status {
-        let quota =
-            QuotaStatus { project: "main".into(), model: "m".into(), rpm, tpm: (0, None), rpd: (7, Some(20)), held_until: None, frees_at: None };
+        let quota = QuotaStatus {
+            project: "main".into(),
+            model: "m".into(),
+            rpm,
+            tpm: (0, None),
+            rpd: (7, Some(20)),
+            held_until: None,
+            frees_at: None,
+        };
         Status {
             at: NOON + Duration::from_secs(seconds),
             queued: 1,

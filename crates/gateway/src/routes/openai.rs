@@ -32,7 +32,7 @@ pub async fn chat(gate: &Gate, call: &mut Call) -> Result<Answer, Refusal> {
     let asked = call.asks(Request::new(built), &gate.settings)?;
     let about = Completion { model: &model, created: seconds(), id: &call.id };
     if chat.stream {
-        return stream::chunked(gate, asked, Chunks::new(&about, chat.include_usage)).await;
+        return stream::chunked(gate, asked, Chunks::new(&about, chat.include_usage), call.note.clone()).await;
     }
     // Newer models refuse several candidates, so each answer is asked for by itself.
     let answers = try_join_all((0..chat.answers).map(|_| submit(gate, asked.clone()))).await?;
