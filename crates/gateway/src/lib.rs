@@ -14,6 +14,7 @@ mod answer;
 mod auth;
 mod call;
 mod error;
+mod exposition;
 mod figures;
 mod health;
 mod live;

@@ -5,6 +5,7 @@ mod embed;
 mod events;
 mod generate;
 mod label;
+mod metrics;
 mod models;
 mod openai;
 mod status;
@@ -45,6 +46,8 @@ pub enum Route {
     Status,
     /// `GET /api/events`.
     Events,
+    /// `GET /metrics`.
+    Metrics,
     /// `GET /healthz`.
     Health,
     /// `GET /readyz`.
@@ -78,6 +81,7 @@ impl Route {
             "chat" => return own(Method::POST, Route::Chat),
             "status" => return own(Method::GET, Route::Status),
             "api/events" => return own(Method::GET, Route::Events),
+            "metrics" => return own(Method::GET, Route::Metrics),
             "healthz" => return own(Method::GET, Route::Health),
             "readyz" => return own(Method::GET, Route::Ready),
             _ => {}
@@ -176,6 +180,7 @@ pub async fn answer(gate: &Arc<Gate>, route: Route, mut call: Call) -> Result<An
         Route::Chat => chat::chat(gate, &mut call).await,
         Route::Status => Ok(status::status(gate)),
         Route::Events => events::events(gate),
+        Route::Metrics => Ok(metrics::metrics(gate)),
         Route::Health => Ok(status::health()),
         Route::Ready => status::ready(gate),
         Route::OtherMethod => Err(Refusal::new(405, "UNIMPLEMENTED", "this address takes another method")),

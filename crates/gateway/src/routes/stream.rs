@@ -32,64 +32,68 @@ pub async fn native(gate: &Gate, call: &mut Call, model: &str) -> Result<Answer,
     let form = if call.query().split('&').any(|pair| pair == "alt=sse") { Form::Events } else { Form::List };
     let body = call.body(&gate.settings).await?;
     let built = request::forwarded(model, body).map_err(|fault| Refusal::not_found(fault.to_string()))?;
-    let pieces = begun(gate, call.asks(Request::new(built), &gate.settings)?).await?;
-    let note = call.note.clone();
+    let pieces = begun(gate, call.asks(Request::new(built), &gate.settings)?, call.note.clone()).await?;
     Ok(match form {
-        Form::Events => answer::growing("text/event-stream", framed(pieces, form, note)),
-        Form::List => answer::growing("application/json; charset=UTF-8", framed(pieces, form, note)),
+        Form::Events => answer::growing("text/event-stream", framed(pieces, form)),
+        Form::List => answer::growing("application/json; charset=UTF-8", framed(pieces, form)),
     })
 }
 
 /// A stream of OpenAI's chunks.
 pub async fn chunked(gate: &Gate, asked: Request, chunks: Chunks, note: Arc<Note>) -> Result<Answer, Refusal> {
-    let pieces = begun(gate, asked).await?;
-    Ok(answer::growing("text/event-stream; charset=utf-8", translated(pieces, chunks, note)))
+    let pieces = begun(gate, asked, note).await?;
+    Ok(answer::growing("text/event-stream; charset=utf-8", translated(pieces, chunks)))
+}
+
+/// An answer whose end is noted.
+struct Noted {
+    pieces: AnswerStream,
+    note: Arc<Note>,
+}
+
+impl Noted {
+    async fn next(&mut self) -> Option<Result<Bytes, Error>> {
+        let next = self.pieces.next().await;
+        match &next {
+            Some(Ok(_)) => {}
+            Some(Err(_)) => self.note.ends(Outcome::Failed),
+            None => self.note.ends(Outcome::Answered),
+        }
+        next
+    }
 }
 
 /// The answer, once its first piece is there.
-async fn begun(gate: &Gate, asked: Request) -> Result<AnswerStream, Refusal> {
+async fn begun(gate: &Gate, asked: Request, note: Arc<Note>) -> Result<Noted, Refusal> {
     let (model, estimate) = (asked.model.clone(), asked.estimate);
     let begun = gate.engine.stream(asked).await;
-    begun.map_err(|error| Refusal::of_engine(&error, || due(gate, &model, estimate)))
+    begun.map(|pieces| Noted { pieces, note }).map_err(|error| Refusal::of_engine(&error, || due(gate, &model, estimate)))
 }
 
 /// The next pieces, with an error in the place of what is missing.
-fn framed(pieces: AnswerStream, form: Form, note: Arc<Note>) -> BoxStream<'static, Bytes> {
+fn framed(pieces: Noted, form: Form) -> BoxStream<'static, Bytes> {
     let first = Some((pieces, 0_usize));
-    stream::unfold(first, move |state| {
-        let note = note.clone();
-        async move {
-            let (mut pieces, sent) = state?;
-            let next = pieces.next().await;
-            note_end(&note, &next);
-            let ends = !matches!(next, Some(Ok(_)));
-            let text = match next {
-                Some(Ok(piece)) => Some(String::from_utf8_lossy(&piece).into_owned()),
-                Some(Err(error)) => Some(broken(&error, Dialect::Google).to_string()),
-                None => None,
-            };
-            let framed = match (form, text) {
-                (Form::Events, text) => text.map(|text| event(&text)).unwrap_or_default(),
-                (Form::List, Some(text)) => {
-                    let (before, after) = (if sent == 0 { "[" } else { ",\r\n" }, if ends { "]" } else { "" });
-                    format!("{before}{text}{after}")
-                }
-                (Form::List, None) => "]".to_string(),
-            };
-            Some((Bytes::from(framed), (!ends).then_some((pieces, sent + 1))))
-        }
+    stream::unfold(first, move |state| async move {
+        let (mut pieces, sent) = state?;
+        let next = pieces.next().await;
+        let ends = !matches!(next, Some(Ok(_)));
+        let text = match next {
+            Some(Ok(piece)) => Some(String::from_utf8_lossy(&piece).into_owned()),
+            Some(Err(error)) => Some(broken(&error, Dialect::Google).to_string()),
+            None => None,
+        };
+        let framed = match (form, text) {
+            (Form::Events, text) => text.map(|text| event(&text)).unwrap_or_default(),
+            (Form::List, Some(text)) => {
+                let (before, after) = (if sent == 0 { "[" } else { ",\r\n" }, if ends { "]" } else { "" });
+                format!("{before}{text}{after}")
+            }
+            (Form::List, None) => "]".to_string(),
+        };
+        Some((Bytes::from(framed), (!ends).then_some((pieces, sent + 1))))
     })
     .filter(|piece| std::future::ready(!piece.is_empty()))
     .boxed()
-}
-
-/// Notes how a stream ends when it does.
-fn note_end(note: &Note, next: &Option<Result<Bytes, Error>>) {
-    match next {
-        Some(Ok(_)) => {}
-        Some(Err(_)) => note.ends(Outcome::Failed),
-        None => note.ends(Outcome::Answered),
-    }
 }
 
 /// An event as the API writes it, on one line: breaks of a line in JSON stand between its words only.
@@ -97,28 +101,23 @@ fn event(text: &str) -> String {
     format!("data: {}\r\n\r\n", text.replace(['\r', '\n'], " "))
 }
 
-fn translated(pieces: AnswerStream, chunks: Chunks, note: Arc<Note>) -> BoxStream<'static, Bytes> {
-    stream::unfold(Some((pieces, chunks)), move |state| {
-        let note = note.clone();
-        async move {
-            let (mut pieces, mut chunks) = state?;
-            let next = pieces.next().await;
-            note_end(&note, &next);
-            let written = match next {
-                None => {
-                    let cost = chunks.last().map(|cost| data(&cost)).unwrap_or_default();
-                    return Some((Bytes::from(format!("{cost}data: [DONE]\n\n")), None));
-                }
-                Some(Ok(piece)) => chunk(&mut chunks, &piece),
-                Some(Err(fault)) => Err(broken(&fault, Dialect::OpenAi)),
-            };
-            match written {
-                Ok(chunk) => Some((Bytes::from(chunk), Some((pieces, chunks)))),
-                // Without the mark of a proper end: half an answer must not look whole.
-                Err(error) => {
-                    note.ends(Outcome::Failed);
-                    Some((Bytes::from(data(&error)), None))
-                }
+fn translated(pieces: Noted, chunks: Chunks) -> BoxStream<'static, Bytes> {
+    stream::unfold(Some((pieces, chunks)), |state| async move {
+        let (mut pieces, mut chunks) = state?;
+        let written = match pieces.next().await {
+            None => {
+                let cost = chunks.last().map(|cost| data(&cost)).unwrap_or_default();
+                return Some((Bytes::from(format!("{cost}data: [DONE]\n\n")), None));
+            }
+            Some(Ok(piece)) => chunk(&mut chunks, &piece),
+            Some(Err(fault)) => Err(broken(&fault, Dialect::OpenAi)),
+        };
+        match written {
+            Ok(chunk) => Some((Bytes::from(chunk), Some((pieces, chunks)))),
+            // Without the mark of a proper end: half an answer must not look whole.
+            Err(error) => {
+                pieces.note.ends(Outcome::Failed);
+                Some((Bytes::from(data(&error)), None))
             }
         }
     })
