@@ -106,3 +106,6 @@ fn tally(counts: &mut std::collections::BTreeMap<Arc<str>, u64>, word: &str) {
     let word = if counts.len() < WORDS { word } else { "other" };
     *counts.entry(word.into()).or_default() += 1;
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,6 +45,9 @@ impl Health {
         if draining {
             reasons.push("it is about to end: no further request is taken".to_string());
         }
+        if status.keys.is_empty() {
+            reasons.push("there is no key".to_string());
+        }
         reasons.extend(status.keys.iter().filter(|key| is_dead(key)).map(dead));
         reasons.extend(out_of_service(status));
         reasons.extend(bound.filter(|bound| *bound > 0).and_then(|bound| full(status.queued + status.paused, bound)));
@@ -120,5 +123,69 @@ fn span(span: Duration) -> String {
         (0, minutes, 0) => format!("{minutes} min"),
         (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
         (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use tidegate_engine::Stats;
+    use tidegate_engine::scheduler::Timestamp;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_000);
+
+    fn key(name: &str, state: &'static str, seconds: Option<u64>, reason: Option<&str>) -> KeyStatus {
+        let until = seconds.map(|seconds| NOW + Duration::from_secs(seconds));
+        KeyStatus { project: "main".into(), name: name.into(), state, until, reason: reason.map(str::to_string), active: 0 }
+    }
+
+    fn health(keys: Vec<KeyStatus>, queued: u64) -> (State, Vec<String>) {
+        let (quotas, stats) = (vec![], Stats::default());
+        let status = Status { at: NOW, queued, paused: 0, active: 0, max_active: 1, stats, keys, quotas, waiting: None };
+        let Health { state, reasons } = Health::of(&status, false, Some(100));
+        (state, reasons)
+    }
+
+    #[test]
+    fn all_is_well_while_keys_serve_and_the_queue_has_room() {
+        assert_eq!(
+            health(vec![key("main/1", "AVAILABLE", None, None), key("main/2", "COOLDOWN", Some(3), None)], 79),
+            (State::Ok, vec![])
+        );
+    }
+
+    #[test]
+    fn what_is_amiss_is_told_in_plain_words() {
+        let keys = vec![
+            key("main/1", "AVAILABLE", None, None),
+            key("main/2", "FAILED_INIT", None, Some("API_KEY_INVALID")),
+            key("main/3", "TEMPORARILY_EXHAUSTED", Some(75), Some("RPM")),
+            key("main/4", "TEMPORARILY_EXHAUSTED", Some(60), Some("RPM")),
+        ];
+        let reasons = [
+            "key main/2 is dead: API key not valid",
+            "project main is held for 1 min (RPM: too many requests a minute)",
+            "the queue is 80 % full",
+        ];
+        assert_eq!(health(keys, 80), (State::Degraded, reasons.map(str::to_string).to_vec()));
+    }
+
+    #[test]
+    fn without_a_key_that_serves_today_it_is_down() {
+        let keys = vec![key("main/1", "FULLY_EXHAUSTED", Some(7_290), Some("RPD")), key("main/2", "FAILED_INIT", None, None)];
+        let reasons = [
+            "key main/2 is dead: it cannot be used",
+            "project main is held for 2 h 1 min (RPD: the requests of the day are used up)",
+        ];
+        assert_eq!(health(keys, 0), (State::Down, reasons.map(str::to_string).to_vec()));
+        assert_eq!(health(vec![], 0), (State::Down, vec!["there is no key".to_string()]));
+    }
+
+    #[test]
+    fn a_hundred_dead_keys_are_no_hundred_lines() {
+        let keys = (0..100).map(|n| key(&format!("main/{n}"), "FAILED_INIT", None, None)).collect();
+        let (_, reasons) = health(keys, 0);
+        assert_eq!((reasons.len(), reasons[10].as_str()), (11, "and 90 more"));
     }
 }
