@@ -18,7 +18,7 @@ use tidegate_engine::scheduler::Timestamp;
 use tidegate_engine::{Event, Observer};
 
 pub use buckets::Buckets;
-pub use faults::Fault;
+pub use faults::{Fault, line};
 pub use front::{End, Front, Outcome};
 pub use upstream::Upstream;
 

@@ -8,7 +8,7 @@ use tidegate_engine::scheduler::Timestamp;
 
 use crate::answer::{Answer, Body};
 use crate::error::{Dialect, Refusal};
-use crate::figures::{End, Fault, Figures, Outcome};
+use crate::figures::{End, Fault, Figures, Outcome, line};
 
 /// A request that is counted when this is dropped: as answered, as refused or failed, or as one whose client went away.
 pub struct Visit {
@@ -102,7 +102,7 @@ impl Visit {
             at: self.engine.now(),
             code: code.into(),
             http_status: Some(http_status),
-            message: message.to_owned(),
+            message: line(message),
             project: None,
             key: None,
             client: Some(self.client.clone()),

@@ -137,3 +137,25 @@ async fn tell(gate: Weak<Gate>) {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stands_still_loses_its_place_to_who_comes() {
+        let mut places = Places::default();
+        for number in 0..MOST as u64 {
+            places.taken.insert(number, Instant::now());
+        }
+        tokio::time::advance(STALE / 2).await;
+        for number in 1..MOST as u64 {
+            places.taken.insert(number, Instant::now());
+        }
+        assert!(places.make_room().is_err(), "all of them read");
+        tokio::time::advance(STALE / 2).await;
+        assert!(places.make_room().is_ok());
+        assert!(places.taken.len() == MOST - 1 && !places.taken.contains_key(&0));
+    }
+}

@@ -3,14 +3,16 @@
 
 mod common;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::{GENERATE, House, KEY, prompt, until};
 use serde_json::{Value, json};
-use tidegate_gateway::{Client, Settings};
+use tidegate_gateway::{Client, Gateway, Settings};
 use tidegate_gemini::Limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 
 /// Somebody who watches.
 struct Watcher {
@@ -20,7 +22,11 @@ struct Watcher {
 
 impl Watcher {
     async fn of(house: &House, path: &str) -> Watcher {
-        let mut stream = TcpStream::connect(house.address).await.unwrap();
+        Watcher::at(house.address, path).await
+    }
+
+    async fn at(address: SocketAddr, path: &str) -> Watcher {
+        let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
         Watcher { stream, read: String::new() }
     }
@@ -155,5 +161,37 @@ async fn only_so_many_watch_and_a_place_is_free_again_when_one_leaves() {
             break;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_stream_ends_with_the_gateway_and_does_not_hold_up_its_end() {
+    let engine = House::open().await.engine.clone();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let gateway = Gateway::new(engine, Settings { grace: Duration::from_secs(3_600), ..Settings::default() });
+    let (end, ended) = oneshot::channel::<()>();
+    let serving = tokio::spawn(gateway.serve(listener, ended));
+    let mut watcher = Watcher::at(address, "/api/events").await;
+    watcher.state().await;
+    end.send(()).unwrap();
+    let mut rest = Vec::new();
+    tokio::time::timeout(Duration::from_secs(60), watcher.stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(60), serving).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn who_does_not_read_holds_up_nobody() {
+    let house = House::open().await;
+    let _idle = Watcher::of(&house, "/api/events").await;
+    let mut watcher = Watcher::of(&house, "/api/events").await;
+    let first = watcher.state().await;
+    house.ask("a").await.json(200);
+    loop {
+        let state = watcher.state().await;
+        if state["clients"].as_array().unwrap().iter().any(|client| client["answered"] == 1) {
+            assert_ne!(state["at"], first["at"]);
+            break;
+        }
     }
 }
