@@ -111,7 +111,9 @@ mod tests {
     #[test]
     fn buckets_of_a_histogram_add_up_to_its_count() {
         let mut buckets = Buckets::default();
-        [3, 30, 400_000].map(|millis| buckets.record(Duration::from_millis(millis)));
+        for millis in [3, 30, 400_000] {
+            buckets.record(Duration::from_millis(millis));
+        }
         let mut text = Exposition::default();
         text.histogram("c_seconds", "Long.").buckets(&[("m", "x")], &buckets);
         let text = text.text();

@@ -74,7 +74,10 @@ fn a_prompt_waits_until_it_is_sent_and_again_after_a_fault() {
     let story = Story::new();
     story.submitted(0, 1, "bot");
     story.submitted(1, 2, "bot");
-    let waits = || (story.0.upstream().client("bot").waiting, story.0.upstream().oldest());
+    let waits = || {
+        let upstream = story.0.upstream();
+        (upstream.client("bot").waiting, upstream.oldest())
+    };
     assert_eq!(waits(), (2, Some(at(0))));
     story.started(3, 1, 3, None);
     assert_eq!(waits(), (1, Some(at(1))));
