@@ -98,17 +98,10 @@ fn quotas(text: &mut Exposition, status: &Status, figures: &Figures) {
             }
         }
     }
-    let help = "How long the pause that the API asked for goes on; +Inf without an end.";
-    let mut family = text.gauge("tidegate_quota_held_seconds", help);
+    let mut family = text.gauge("tidegate_quota_held_seconds", "What is left of a pause that the API asked for.");
     for quota in &known {
-        let left = match quota.held_until {
-            Some(until) if until.is_never() => f64::INFINITY,
-            Some(until) => (until - status.at).as_secs_f64(),
-            None => 0.0,
-        };
-        let labels = [("project", &*quota.project), ("model", &*quota.model)];
-        // Rust writes "inf", which Go reads as well; the format's own spelling is safer.
-        if left.is_finite() { family.sample(&labels, left) } else { family.sample(&labels, "+Inf") }
+        let left = quota.held_until.filter(|until| !until.is_never()).map_or(0.0, |until| (until - status.at).as_secs_f64());
+        family.sample(&[("project", &*quota.project), ("model", &*quota.model)], left);
     }
 }
 
