@@ -57,7 +57,6 @@ pub(crate) struct Driver {
     pub count_tokens: CountTokens,
     pub counted: AtomicUsize,
     pub counting: Semaphore,
-    observers: Vec<Arc<dyn Observer>>,
     pub attempt_timeout: Duration,
     pub retry_on: RetryOn,
     runtime: Handle,
@@ -71,6 +70,7 @@ pub(crate) struct Driver {
 pub(crate) struct State {
     pub scheduler: Scheduler,
     pub stats: Stats,
+    pub observers: Vec<Arc<dyn Observer>>,
     pub closed: bool,
     pub tickets: HashMap<JobId, Ticket>,
     pub calibration: Calibration,
@@ -152,6 +152,7 @@ impl Driver {
         let state = State {
             scheduler: parts.scheduler,
             stats: Stats::default(),
+            observers: parts.observers,
             closed: false,
             tickets: HashMap::new(),
             calibration: parts.calibration,
@@ -171,7 +172,6 @@ impl Driver {
             count_tokens: parts.count_tokens,
             counted: AtomicUsize::new(0),
             counting: Semaphore::new(counting::AT_ONCE),
-            observers: parts.observers,
             attempt_timeout: parts.attempt_timeout,
             retry_on: parts.retry_on,
             runtime: Handle::current(),
@@ -237,8 +237,9 @@ impl Driver {
             listener,
             waits: false,
         };
+        let client = ticket.request.client.clone();
         state.tickets.insert(job, ticket);
-        self.emit(state, now, EventKind::Submitted { job });
+        self.emit(state, now, EventKind::Submitted { job, client });
         self.decide(state, now, Stimulus::Submitted(submission));
         if let Some(admission) = admission {
             self.admit(state, now, job, admission, deadline);
@@ -447,12 +448,13 @@ impl Driver {
         };
         let (tokens, method, model) = (ticket.tokens, ticket.request.method, ticket.model.clone());
         let (key, listener) = (card.secret.clone(), ticket.listener.clone());
+        let (queued, after) = (ticket.trace.queued, ticket.last.fault.as_ref().map(|words| words.code.as_str().into()));
         let attempt = attempt_once(self.clone(), job, attempt, Asked { method, model, key, judge, listener }, met);
         if let Some(memory) = &mut state.memory {
             memory.started(&mut state.scheduler, now, card.project, &ticket.family, tokens);
         }
         ticket.abort = Some(self.runtime.spawn(attempt).abort_handle());
-        self.emit(state, now, EventKind::Started { job, seat, tokens });
+        self.emit(state, now, EventKind::Started { job, seat, tokens, queued, after });
         true
     }
 
@@ -578,7 +580,7 @@ impl Driver {
         if self.roster.read().projects() > 1 {
             state.kinship.fold(&event);
         }
-        for observer in &self.observers {
+        for observer in &state.observers {
             observer.observe(&event);
         }
         if self.events.receiver_count() > 0 {

@@ -428,7 +428,7 @@ impl Engine {
             name: driver.key(view.key).name.clone(),
             state: view.state.name(),
             until,
-            reason: reason.or_else(parked),
+            reason: reason.or_else(parked).or_else(|| view.why.map(|why| why.name().to_string())),
             active: view.active,
             exhausted: view.exhausted,
         }
@@ -443,6 +443,7 @@ impl Engine {
             tpm: (tokens, view.limits.tpm),
             rpd: (today, view.limits.rpd),
             held_until: view.held_until,
+            frees_at: view.blocked.map(|blocked| blocked.until),
         }
     }
 
@@ -450,8 +451,14 @@ impl Engine {
         Waiting {
             reason: limiting.blocked.reason.name(),
             project: limiting.project.map(|project| self.inner.driver.project(project)),
+            model: limiting.model.clone(),
             until: Some(limiting.blocked.until).filter(|until| !until.is_never()),
         }
+    }
+
+    /// Has `observer` see every event from now on, as long as the engine lives.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        self.inner.driver.state.lock().observers.push(observer);
     }
 
     /// Changes settings while it runs, at once: nothing sent or waiting is lost, and nothing counted is forgotten.

@@ -25,6 +25,8 @@ pub enum EventKind {
     Submitted {
         /// The engine's number for it.
         job: JobId,
+        /// Who it is for, where the caller says ([`crate::Request::client`]).
+        client: Option<Arc<str>>,
     },
     /// An attempt left for the API.
     Started {
@@ -34,6 +36,10 @@ pub enum EventKind {
         seat: Seat,
         /// Input tokens charged to the quota until the answer tells better.
         tokens: u64,
+        /// How long ago the prompt was handed in.
+        queued: Duration,
+        /// The fault of the attempt before it, by its stable word; `None` for a first attempt.
+        after: Option<Arc<str>>,
     },
     /// An attempt came back, one way or the other.
     Attempted(Box<Attempt>),

@@ -109,7 +109,7 @@ impl Kinship {
     /// Takes one event in.
     pub(crate) fn fold(&mut self, event: &Event) {
         match &event.kind {
-            EventKind::Started { job, seat, tokens } => {
+            EventKind::Started { job, seat, tokens, .. } => {
                 let place = (seat.project.clone(), Arc::from(models::family(&seat.model)));
                 let slot = self.slot(event.at);
                 self.test(event.at, *job, &place);
@@ -210,7 +210,8 @@ mod tests {
             self.job += 1;
             let (job, model) = (JobId(self.job), Arc::from("m"));
             let seat = Seat { project: project.into(), key: "k".into(), model, slot: 0 };
-            self.tell(EventKind::Started { job, seat: seat.clone(), tokens: 10 });
+            let (queued, after) = (Duration::ZERO, None);
+            self.tell(EventKind::Started { job, seat: seat.clone(), tokens: 10, queued, after });
             self.now = self.now + Duration::from_millis(500);
             let fault = refused.map(|limit| AttemptFault {
                 blame: Blame::Key,

@@ -33,6 +33,8 @@ pub struct Request {
     pub deadline: Option<Deadline>,
     /// The caller's name for this prompt (a row's id): it stands in events and logs, nowhere else.
     pub label: Option<Arc<str>>,
+    /// Who it is for, where many share the engine: it stands in events, for figures by client.
+    pub client: Option<Arc<str>>,
     /// What the request is known by, over everything that shapes its answer. Only requests that carry one are ever answered
     /// from the cache or together with an equal one; see [`ReuseSettings`](crate::ReuseSettings).
     pub identity: Option<Arc<str>>,
@@ -98,6 +100,7 @@ impl Request {
             admission: None,
             deadline: None,
             label: None,
+            client: None,
             identity: None,
             structured: None,
         }

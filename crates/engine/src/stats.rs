@@ -111,7 +111,7 @@ pub struct KeyStatus {
     pub state: &'static str,
     /// Until when, where that is known.
     pub until: Option<Timestamp>,
-    /// Why, where there is a why.
+    /// Why, where there is a why: the API's word for a dead key or a parked project, else the limit that is used up (`RPD`).
     pub reason: Option<String>,
     /// Attempts under way with it.
     pub active: u32,
@@ -134,6 +134,9 @@ pub struct QuotaStatus {
     pub rpd: (u64, Option<u64>),
     /// Told to wait by the API until then.
     pub held_until: Option<Timestamp>,
+    /// When it lets the smallest request through again, where it does not now; [`Timestamp::NEVER`] when only an answer or a
+    /// change of settings brings that about.
+    pub frees_at: Option<Timestamp>,
 }
 
 /// The limiting factor: why the next prompt is not sent now.
@@ -144,6 +147,8 @@ pub struct Waiting {
     pub reason: &'static str,
     /// Whose, where it is a project's.
     pub project: Option<Arc<str>>,
+    /// The model family, where it is one's.
+    pub model: Option<Arc<str>>,
     /// When the next permit is due; `None` when that is not a matter of time alone.
     pub until: Option<Timestamp>,
 }

@@ -15,6 +15,7 @@ use crate::error::Refusal;
 use crate::patience::patience;
 use crate::settings::Settings;
 use crate::story::Story;
+use crate::visit::Note;
 
 /// A body may take so many times as long as it may pause.
 const PAUSES: u32 = 10;
@@ -28,6 +29,8 @@ pub struct Call {
     pub id: Arc<str>,
     /// How long it waited, as its answer tells.
     pub story: Arc<Story>,
+    /// Where is noted what the figures want to know of it.
+    pub note: Arc<Note>,
 }
 
 impl Call {
@@ -47,10 +50,12 @@ impl Call {
     /// When the caller may not ask that model, or says no sensible wait.
     pub fn asks(&self, prompt: Request, settings: &Settings) -> Result<Request, Refusal> {
         self.may_ask(&prompt.model)?;
+        self.note.asks(&prompt.model);
         let deadline = Some(Deadline::Start(self.patience(settings)?));
         let admission = Some(Admission { most_waiting: settings.max_queue });
         let Caller { priority, party, .. } = self.caller;
-        Ok(Request { priority, party, admission, deadline, label: Some(self.id.clone()), ..prompt })
+        let (label, client) = (Some(self.id.clone()), Some(self.caller.name.clone()));
+        Ok(Request { priority, party, admission, deadline, label, client, ..prompt })
     }
 
     /// Whether the caller may ask this model.

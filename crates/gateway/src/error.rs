@@ -13,6 +13,7 @@ use tidegate_gemini::openai;
 
 use crate::answer::{self, Answer};
 use crate::budget::Limit;
+use crate::figures::Outcome;
 
 /// Whose errors a client reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +123,21 @@ impl Refusal {
         let when = due.map(|due| format!(" Please retry in {}s.", seconds(due))).unwrap_or_default();
         let message = format!("You exceeded your current quota: {reason}.{when}");
         Refusal { retry: due, ..Refusal::new(429, "RESOURCE_EXHAUSTED", message) }
+    }
+
+    /// How the request that is refused counts.
+    pub fn outcome(&self) -> Outcome {
+        match self.http_status {
+            401 | 403 | 429 if self.body.is_none() => Outcome::Refused,
+            400..500 => Outcome::Invalid,
+            _ => Outcome::Failed,
+        }
+    }
+
+    /// HTTP status, code and message, where they are ours: the API's own were told when it gave them, and a stranger's word is
+    /// not worth keeping.
+    pub fn words(&self) -> Option<(u16, &str, &str)> {
+        (self.body.is_none() && self.http_status != 401).then_some((self.http_status, &*self.status, &*self.message))
     }
 
     /// How the gateway says this in the words of `dialect`.

@@ -16,12 +16,18 @@ mod budget;
 mod call;
 mod cors;
 mod error;
+mod exposition;
+mod figures;
+mod health;
+mod live;
 mod patience;
 mod purse;
 mod routes;
 mod server;
 mod settings;
 mod story;
+mod visit;
+mod watchers;
 
 pub use budget::Allowance;
 pub use server::{Gateway, Reins, ServeError};

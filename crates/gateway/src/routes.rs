@@ -2,7 +2,10 @@
 
 mod chat;
 mod embed;
+mod events;
 mod generate;
+mod label;
+mod metrics;
 mod models;
 mod openai;
 mod status;
@@ -16,6 +19,7 @@ use crate::auth::bearer;
 use crate::call::Call;
 use crate::error::{Dialect, Refusal};
 use crate::server::Gate;
+use std::sync::Arc;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +44,10 @@ pub enum Route {
     Chat,
     /// `GET /status`.
     Status,
+    /// `GET /api/events`.
+    Events,
+    /// `GET /metrics`.
+    Metrics,
     /// `GET /healthz`.
     Health,
     /// `GET /readyz`.
@@ -72,6 +80,8 @@ impl Route {
         match path {
             "chat" => return own(Method::POST, Route::Chat),
             "status" => return own(Method::GET, Route::Status),
+            "api/events" => return own(Method::GET, Route::Events),
+            "metrics" => return own(Method::GET, Route::Metrics),
             "healthz" => return own(Method::GET, Route::Health),
             "readyz" => return own(Method::GET, Route::Ready),
             _ => {}
@@ -154,7 +164,7 @@ fn is_version(text: &str) -> bool {
 }
 
 /// Answers one request.
-pub async fn answer(gate: &Gate, route: Route, mut call: Call) -> Result<Answer, Refusal> {
+pub async fn answer(gate: &Arc<Gate>, route: Route, mut call: Call) -> Result<Answer, Refusal> {
     match route {
         Route::Generate { model } => generate::generate(gate, &mut call, &model).await,
         Route::Stream { model } => stream::native(gate, &mut call, &model).await,
@@ -169,6 +179,8 @@ pub async fn answer(gate: &Gate, route: Route, mut call: Call) -> Result<Answer,
         Route::OpenAi(OpenAi::Model(model)) => openai::model(gate, &call, &model).await,
         Route::Chat => chat::chat(gate, &mut call).await,
         Route::Status => Ok(status::status(gate)),
+        Route::Events => events::events(gate),
+        Route::Metrics => Ok(metrics::metrics(gate)),
         Route::Health => Ok(status::health()),
         Route::Ready => status::ready(gate),
         Route::OtherMethod => Err(Refusal::new(405, "UNIMPLEMENTED", "this address takes another method")),

@@ -25,10 +25,13 @@ use crate::auth::{Callers, token};
 use crate::call::Call;
 use crate::cors::Cors;
 use crate::error::Refusal;
+use crate::figures::Figures;
 use crate::purse::Purses;
 use crate::routes::{self, Route};
 use crate::settings::Settings;
 use crate::story::Story;
+use crate::visit::Visit;
+use crate::watchers::Watchers;
 
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 1_000;
@@ -74,6 +77,9 @@ pub(crate) struct House {
     pub purses: Arc<Purses>,
     pub draining: AtomicBool,
     address: OnceLock<SocketAddr>,
+    pub figures: Arc<Figures>,
+    pub watchers: Watchers,
+    stranger: Arc<str>,
     ids: Ids,
 }
 
@@ -109,8 +115,17 @@ impl Gateway {
     /// A gateway over `engine`; the engine stays its owner's to shut down.
     pub fn new(engine: Engine, settings: Settings) -> Gateway {
         let callers = Callers::new(&settings.clients);
-        let purses = Arc::new(Purses::new(engine.clone()));
-        let house = House { purses, draining: AtomicBool::new(false), address: OnceLock::new(), ids: Ids::new() };
+        let figures = Arc::new(Figures::new(engine.now()));
+        engine.observe(figures.clone());
+        let house = House {
+            purses: Arc::new(Purses::new(engine.clone())),
+            draining: AtomicBool::new(false),
+            address: OnceLock::new(),
+            figures,
+            watchers: Watchers::default(),
+            stranger: "stranger".into(),
+            ids: Ids::new(),
+        };
         let gate = Gate { engine, settings, callers, house: Arc::new(house) };
         Gateway { gates: Arc::new(watch::Sender::new(Arc::new(gate))) }
     }
@@ -146,6 +161,7 @@ impl Gateway {
         drop(listener);
         let last = self.gates.borrow().clone();
         last.draining.store(true, Ordering::Relaxed);
+        last.watchers.close();
         let mut drained = std::pin::pin!(connections.shutdown());
         if tokio::time::timeout(last.settings.grace, &mut drained).await.is_err() {
             tracing::warn!("requests were still under way at the end of the grace: they are told that the server ends");
@@ -191,13 +207,21 @@ impl Gate {
         let dialect = route.dialect(&head.uri);
         let shown = token(&head.headers, head.uri.query().unwrap_or_default());
         let caller = if route.is_public() { Some(self.callers.anybody()) } else { self.callers.find(shown) };
-        let name = caller.map_or("stranger", |caller| &caller.name).to_string();
+        let name = caller.map_or(&self.stranger, |caller| &caller.name).clone();
+        let visit = route.label().map(|route| Visit::begin(&self.figures, &self.engine, route, &name, &id));
+        let note = visit.as_ref().map(Visit::note).unwrap_or_default();
         let story = Arc::new(Story::default());
         let told: Result<Answer, Refusal> = match caller.cloned() {
-            Some(caller) => routes::answer(&self, route, Call { head, body, caller, id: id.clone(), story: story.clone() }).await,
+            Some(caller) => {
+                let call = Call { head, body, caller, id: id.clone(), note, story: story.clone() };
+                routes::answer(&self, route, call).await
+            }
             None => Err(Refusal::stranger(shown.is_some())),
         };
-        let mut answer = told.unwrap_or_else(|refusal| refusal.answer(dialect));
+        let mut answer = match visit {
+            Some(visit) => visit.told(told, dialect),
+            None => told.unwrap_or_else(|refusal| refusal.answer(dialect)),
+        };
         story.tell(answer.headers_mut());
         if let Ok(id) = HeaderValue::from_str(&id) {
             answer.headers_mut().insert(REQUEST_ID, id);
@@ -205,7 +229,7 @@ impl Gate {
         cors.into_iter().for_each(|cors| cors.allow(&mut answer));
         let theirs = theirs.as_deref();
         let (status, took) = (answer.status().as_u16(), begun.elapsed().as_millis() as u64);
-        tracing::info!(target: "tidegate::access", %method, path, status, took_ms = took, client = name, request_id = &*id, client_request_id = theirs);
+        tracing::info!(target: "tidegate::access", %method, path, status, took_ms = took, client = &*name, request_id = &*id, client_request_id = theirs);
         answer
     }
 }

@@ -257,6 +257,14 @@ impl Bucket {
         worst
     }
 
+    /// What keeps even the smallest request from going.
+    pub(crate) fn shut(&self, now: Timestamp, day: Span, rules: &Rules) -> Option<Blocked> {
+        let smallest = Weight { tokens: 1, ..Weight::default() };
+        let until = self.room_for_tokens(now, smallest, rules).0;
+        let tokens = (until > now).then_some(Blocked { reason: Reason::Quota(Dimension::Tpm), until });
+        Blocked::later(self.blocked(now, day, rules), tokens)
+    }
+
     /// When `weight` fits, and how many more would fit beside them then.
     pub(crate) fn room_for_tokens(&self, now: Timestamp, weight: Weight, rules: &Rules) -> (Timestamp, u64) {
         let Some(limit) = self.limits.tpm else { return (now, u64::MAX) };

@@ -58,6 +58,8 @@ pub struct KeyView {
     pub project: u32,
     /// Its state.
     pub state: KeyState,
+    /// What exhausted the quota that is first to serve again, where one did.
+    pub why: Option<Reason>,
     /// Calls under way with it.
     pub active: u32,
     /// Refusals in a row, of the quota of its project that has most; an answer ends the row.
@@ -77,6 +79,9 @@ pub struct QuotaView {
     pub used: (u64, u64, u64),
     /// The pause in force.
     pub held_until: Option<Timestamp>,
+    /// What keeps even the smallest request from going, and until when; `None` when one could go at once, as far as this
+    /// quota is concerned.
+    pub blocked: Option<Blocked>,
 }
 
 /// A project that is parked, as displays see it.
@@ -97,6 +102,8 @@ pub struct Limiting {
     pub blocked: Blocked,
     /// Whose quota or keys, where it is a project's.
     pub project: Option<u32>,
+    /// The model family whose quota or breaker it is, where it is one's.
+    pub model: Option<Arc<str>>,
 }
 
 impl Scheduler {
@@ -119,33 +126,38 @@ impl Scheduler {
     pub fn limiting(&self, now: Timestamp) -> Option<Limiting> {
         if self.queued() == 0 {
             let until = self.paused.first().map(|&(until, _)| until)?;
-            return Some(Limiting { blocked: Blocked { reason: Reason::Backoff, until }, project: None });
+            return Some(Limiting { blocked: Blocked { reason: Reason::Backoff, until }, project: None, model: None });
         }
         if let Some(blocked) = self.gate().filter(|gate| gate.until > now) {
-            return Some(Limiting { blocked, project: None });
+            return Some(Limiting { blocked, project: None, model: None });
         }
-        let open = |lane: &&crate::lane::Lane| !lane.queue.is_empty();
-        let gates: Option<Vec<Blocked>> =
-            self.lanes.iter().filter(open).map(|lane| lane.gate().filter(|gate| gate.until > now)).collect();
-        if let Some(blocked) = gates.and_then(|gates| gates.into_iter().min_by_key(|gate| gate.until)) {
-            return Some(Limiting { blocked, project: None });
+        let open = self.lanes.iter().filter(|lane| !lane.queue.is_empty());
+        let gates: Option<Vec<(Blocked, &Arc<str>)>> =
+            open.map(|lane| lane.gate().filter(|gate| gate.until > now).map(|gate| (gate, &lane.name))).collect();
+        if let Some((blocked, model)) = gates.and_then(|gates| gates.into_iter().min_by_key(|(gate, _)| gate.until)) {
+            return Some(Limiting { blocked, project: None, model: Some(model.clone()) });
         }
         let waiting = self.quotas.iter().filter(|quota| !self.lanes[quota.model.0 as usize].queue.is_empty());
         let live = waiting.filter(|quota| self.projects[quota.project as usize].ring.live > 0 && !quota.bucket.parked);
-        let first =
-            live.filter_map(|quota| quota.standing.why.map(|why| (why, quota.project))).min_by_key(|(why, _)| why.until)?;
-        Some(Limiting { blocked: first.0, project: Some(first.1) })
+        let (blocked, quota) =
+            live.filter_map(|quota| quota.standing.why.map(|why| (why, quota))).min_by_key(|(why, _)| why.until)?;
+        let model = self.lanes[quota.model.0 as usize].name.clone();
+        Some(Limiting { blocked, project: Some(quota.project), model: Some(model) })
     }
 
     /// Every key that has not left.
     pub fn keys(&mut self, now: Timestamp) -> Vec<KeyView> {
         self.advance_all(now);
-        let view = |(number, key): (usize, &crate::key::Key)| KeyView {
-            key: KeyId(u32::try_from(number).unwrap_or(u32::MAX)),
-            project: key.project,
-            state: self.key_state(now, key),
-            active: key.active,
-            exhausted: self.strikes(key.project),
+        let view = |(number, key): (usize, &crate::key::Key)| {
+            let (state, why) = self.key_state(now, key);
+            KeyView {
+                key: KeyId(u32::try_from(number).unwrap_or(u32::MAX)),
+                project: key.project,
+                state,
+                why,
+                active: key.active,
+                exhausted: self.strikes(key.project),
+            }
         };
         self.keys.iter().enumerate().filter(|(_, key)| !key.left).map(view).collect()
     }
@@ -155,24 +167,22 @@ impl Scheduler {
         buckets.map(|&id| self.quotas[id as usize].bucket.strikes()).max().unwrap_or(0)
     }
 
-    fn key_state(&self, now: Timestamp, key: &crate::key::Key) -> KeyState {
+    fn key_state(&self, now: Timestamp, key: &crate::key::Key) -> (KeyState, Option<Reason>) {
         if let Some(reason) = &key.dead {
-            return KeyState::FailedInit { reason: reason.clone() };
+            return (KeyState::FailedInit { reason: reason.clone() }, None);
         }
         if let Some(park) = self.park_of(key.project) {
-            return KeyState::FullyExhausted { until: park.until };
+            return (KeyState::FullyExhausted { until: park.until }, Some(Reason::Parked));
         }
         let buckets = &self.projects[key.project as usize].buckets;
         let pauses: Option<Vec<(Blocked, bool)>> =
             buckets.iter().map(|&id| self.quotas[id as usize].bucket.exhausted()).collect();
         if let Some((first, fully)) = pauses.and_then(|pauses| pauses.into_iter().min_by_key(|(pause, _)| pause.until)) {
-            return if fully {
-                KeyState::FullyExhausted { until: first.until }
-            } else {
-                KeyState::TemporarilyExhausted { until: first.until }
-            };
+            let until = first.until;
+            let state = if fully { KeyState::FullyExhausted { until } } else { KeyState::TemporarilyExhausted { until } };
+            return (state, Some(first.reason));
         }
-        key.rests_until(now).map_or(KeyState::Available, |until| KeyState::Cooldown { until })
+        (key.rests_until(now).map_or(KeyState::Available, |until| KeyState::Cooldown { until }), None)
     }
 
     /// Every project that is parked, why, and when it is asked again.
@@ -194,12 +204,14 @@ impl Scheduler {
     /// Every quota that has been asked for so far, of projects that have keys.
     pub fn quotas(&mut self, now: Timestamp) -> Vec<QuotaView> {
         self.advance_all(now);
+        let day = self.started.then(|| self.calendar.day(now));
         let view = |quota: &crate::scheduler::Quota| QuotaView {
             project: quota.project,
             model: self.lanes[quota.model.0 as usize].name.clone(),
             limits: quota.bucket.limits,
             used: quota.bucket.used(),
             held_until: quota.bucket.hold().map(|hold| hold.until),
+            blocked: day.and_then(|day| quota.bucket.shut(now, day, &self.rules)),
         };
         let present = self.present();
         self.quotas.iter().filter(|quota| present.contains(&quota.project)).map(view).collect()

@@ -126,8 +126,9 @@ mod tests {
                 tpm: (0, None),
                 rpd,
                 held_until: None,
+                frees_at: None,
             }],
-            waiting: waiting.map(|(reason, next)| Waiting { reason, project: None, until: Some(at + next) }),
+            waiting: waiting.map(|(reason, next)| Waiting { reason, project: None, model: None, until: Some(at + next) }),
         }
     }
 

@@ -211,6 +211,7 @@ mod tests {
             tpm: (0, None),
             rpd: (0, None),
             held_until: None,
+            frees_at: None,
         };
         let shown = |refused| {
             let stats = Stats { attempts: 30, refused, ..Stats::default() };
@@ -248,6 +249,7 @@ mod tests {
             tpm: (0, None),
             rpd: (0, None),
             held_until: None,
+            frees_at: None,
         };
         let scaled = Duration::from_secs(6);
         let key = |state, project: &str| KeyStatus {

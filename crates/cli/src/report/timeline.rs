@@ -283,6 +283,7 @@ mod tests {
             tpm: (60, None),
             rpd: (6, None),
             held_until: None,
+            frees_at: None,
         };
         Status {
             at: at(millis),
@@ -293,7 +294,7 @@ mod tests {
             stats: Stats::default(),
             keys: vec![key],
             quotas: vec![quota],
-            waiting: reason.map(|reason| Waiting { reason, project: None, until: None }),
+            waiting: reason.map(|reason| Waiting { reason, project: None, model: None, until: None }),
         }
     }
 

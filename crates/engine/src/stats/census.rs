@@ -261,8 +261,15 @@ mod tests {
     }
 
     fn status(seconds: u64, reason: Option<&'static str>, rpm: (u64, Option<u64>)) -> Status {
-        let quota =
-            QuotaStatus { project: "main".into(), model: "m".into(), rpm, tpm: (0, None), rpd: (7, Some(20)), held_until: None };
+        let quota = QuotaStatus {
+            project: "main".into(),
+            model: "m".into(),
+            rpm,
+            tpm: (0, None),
+            rpd: (7, Some(20)),
+            held_until: None,
+            frees_at: None,
+        };
         Status {
             at: NOON + Duration::from_secs(seconds),
             queued: 1,
@@ -272,7 +279,7 @@ mod tests {
             stats: Stats::default(),
             keys: vec![],
             quotas: vec![quota],
-            waiting: reason.map(|reason| Waiting { reason, project: None, until: None }),
+            waiting: reason.map(|reason| Waiting { reason, project: None, model: None, until: None }),
         }
     }
 

@@ -79,6 +79,7 @@ pub fn request(text: &str) -> Request {
         admission: None,
         deadline: None,
         label: Some(text.into()),
+        client: None,
         identity: None,
         structured: None,
     }

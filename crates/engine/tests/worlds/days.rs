@@ -176,6 +176,7 @@ fn prompt(id: u64) -> Request {
         admission: None,
         deadline: None,
         label: None,
+        client: None,
         identity: None,
         structured: None,
     }

@@ -1,5 +1,7 @@
 //! Streamed answers in Gemini's and in OpenAI's form: each piece is sent on as soon as it is there, and nothing is added.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -12,8 +14,10 @@ use super::generate::{Asked, enter};
 use crate::answer::{self, Answer};
 use crate::call::Call;
 use crate::error::{Dialect, Refusal};
+use crate::figures::Outcome;
 use crate::purse::Spending;
 use crate::server::Gate;
+use crate::visit::Note;
 
 /// How the pieces are framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +53,7 @@ async fn begun(gate: &Gate, call: &Call, request: Request) -> Result<Pieces, Ref
     match gate.engine.stream(request).await {
         Ok(mut stream) => {
             call.story.note(stream.trace(), waited);
-            Ok(Pieces { stream, spending: Some(spending) })
+            Ok(Pieces { stream, spending: Some(spending), note: call.note.clone() })
         }
         Err(error) => {
             call.story.note(&error.trace, waited);
@@ -62,18 +66,22 @@ async fn begun(gate: &Gate, call: &Call, request: Request) -> Result<Pieces, Ref
     }
 }
 
-/// A stream whose caller's account is settled at its end.
+/// A stream whose end is noted, and whose caller's account is settled then.
 struct Pieces {
     stream: AnswerStream,
     spending: Option<Spending>,
+    note: Arc<Note>,
 }
 
 impl Pieces {
     async fn next(&mut self) -> Option<Result<Bytes, Error>> {
         let next = self.stream.next().await;
-        if !matches!(next, Some(Ok(_)))
-            && let Some(spending) = self.spending.take()
-        {
+        match &next {
+            Some(Ok(_)) => return next,
+            Some(Err(_)) => self.note.ends(Outcome::Failed),
+            None => self.note.ends(Outcome::Answered),
+        }
+        if let Some(spending) = self.spending.take() {
             spending.settle(self.stream.trace().usage.total_tokens);
         }
         next
@@ -125,7 +133,10 @@ fn translated(pieces: Pieces, chunks: Chunks) -> BoxStream<'static, Bytes> {
         match written {
             Ok(chunk) => Some((Bytes::from(chunk), Some((pieces, chunks)))),
             // Without the mark of a proper end: half an answer must not look whole.
-            Err(error) => Some((Bytes::from(data(&error)), None)),
+            Err(error) => {
+                pieces.note.ends(Outcome::Failed);
+                Some((Bytes::from(data(&error)), None))
+            }
         }
     })
     .filter(|piece| std::future::ready(!piece.is_empty()))

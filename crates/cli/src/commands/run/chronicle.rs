@@ -15,8 +15,8 @@ pub struct Chronicle {
 impl Observer for Chronicle {
     fn observe(&self, event: &Event) {
         match &event.kind {
-            EventKind::Submitted { job } => tracing::trace!(job = job.0, "prompt handed in"),
-            EventKind::Started { job, seat, tokens } => {
+            EventKind::Submitted { job, .. } => tracing::trace!(job = job.0, "prompt handed in"),
+            EventKind::Started { job, seat, tokens, .. } => {
                 let (project, key, model) = (&*seat.project, &*seat.key, &*seat.model);
                 tracing::debug!(slot = seat.slot, job = job.0, project, key, model, tokens, "call sent");
             }

@@ -208,7 +208,12 @@ mod tests {
             stats: Stats::default(),
             keys: vec![],
             quotas: vec![],
-            waiting: Some(Waiting { reason, project: None, until: Some(Timestamp::ZERO + Duration::from_secs(3600)) }),
+            waiting: Some(Waiting {
+                reason,
+                project: None,
+                model: None,
+                until: Some(Timestamp::ZERO + Duration::from_secs(3600)),
+            }),
         };
         assert_eq!(exhausted(&status("RPD", 0)), Some(Duration::from_secs(3600)));
         assert_eq!(exhausted(&status("RPD", 1)), None);
