@@ -18,7 +18,7 @@ export function meter(dimension) {
   const update = use => {
     show(node, Boolean(use));
     if (!use) return;
-    const share = use.limit ? use.used / use.limit : 0;
+    const share = shareOf(use);
     say(text, use.limit == null ? `${short(use.used)} · no limit` : `${short(use.used)} / ${short(use.limit)}`);
     set(node, 'title', use.limit == null ? `${count(use.used)} ${meaning}` : `${count(use.used)} of ${count(use.limit)} ${meaning}, ${percent(share)}`);
     set(node, 'data-full', share >= 1);
@@ -28,19 +28,27 @@ export function meter(dimension) {
   return { node, update };
 }
 
-export const isFull = use => Boolean(use?.limit) && use.used >= use.limit;
+/** What is used of it, 1 for all; a limit of nothing is used up from the start. */
+const shareOf = use => use?.limit == null ? 0 : use.limit === 0 ? 1 : use.used / use.limit;
+
+export const isFull = use => shareOf(use) >= 1;
+
+/** A model that this project may not ask at all. */
+const isNone = quota => [quota.rpm, quota.tpm, quota.rpd].some(use => use?.limit === 0);
+
+const isTrouble = quota => quota.held_s != null || isNone(quota) || isFull(quota.rpd);
 
 /** Quotas by project. */
 export function quotas(section) {
   const draw = groups(section, 'No quota is in use yet: a model shows up with its first request.', {
     parts: body => list(body.appendChild(el('ul', { class: 'quotas' })), quotaRow, { steady: true }),
-    rank: quota => quota.held_s != null || isFull(quota.rpd) ? 0 : 1,
+    rank: quota => isTrouble(quota) ? 0 : 1,
     name: quota => quota.model,
     words: quota => `${quota.project} ${quota.model} ${quotaWord(quota)}`,
     summary: quotas => {
       const held = quotas.filter(quota => quota.held_s != null).length;
       const full = quotas.filter(quota => isFull(quota.rpd)).length;
-      const day = Math.max(0, ...quotas.map(({ rpd }) => rpd?.limit ? rpd.used / rpd.limit : 0));
+      const day = Math.max(0, ...quotas.map(({ rpd }) => shareOf(rpd)));
       return [plural(quotas.length, 'model'), held && `${held} held`, full && `${full} used up for the day`, !full && day > 0 && `day ${percent(day)} used`];
     },
   });
@@ -56,15 +64,16 @@ function quotaRow() {
   const update = quota => {
     say(model, quota.model);
     for (const [name, { update }] of meters) update(quota[name]);
-    const held = quota.held_s != null;
-    mark.update(held ? 'temporary' : isFull(quota.rpd) ? 'full' : quota.frees_in_s ? 'cooldown' : 'available');
-    set(node, 'data-tone', held || isFull(quota.rpd) ? 'bad' : quota.frees_in_s ? 'warn' : 'good');
+    mark.update(quota.held_s != null ? 'temporary' : isTrouble(quota) ? 'full' : quota.frees_in_s ? 'cooldown' : 'available');
+    set(node, 'data-tone', isTrouble(quota) ? 'bad' : quota.frees_in_s ? 'warn' : 'good');
     say(frees, quotaWord(quota));
   };
   return { node, update };
 }
 
-function quotaWord({ held_s: held, frees_in_s: frees, rpd }) {
+function quotaWord(quota) {
+  const { held_s: held, frees_in_s: frees, rpd } = quota;
+  if (isNone(quota)) return 'no quota';
   if (held != null) return `held for ${span(held)}`;
   if (frees) return `${isFull(rpd) ? 'used up' : 'full'}, room in ${span(frees)}`;
   return isFull(rpd) ? 'used up for the day' : 'has room';

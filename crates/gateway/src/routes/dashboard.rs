@@ -96,7 +96,9 @@ mod tests {
         for file in FILES {
             // The one address is the name of SVG's elements, which nobody fetches.
             let text = file.text.replace("http://www.w3.org/2000/svg", "");
-            for forbidden in ["http://", "https://", "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "@import"] {
+            for forbidden in
+                ["http://", "https://", "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "@import"]
+            {
                 assert!(!text.contains(forbidden), "{}: {forbidden}", file.path);
             }
         }

@@ -18,11 +18,11 @@ const CHROMIUM = process.env.CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chromiu
 export const browser = () => chromium.launch({ executablePath: CHROMIUM, args: ARGS });
 
 /** `tidegate serve --sim` with settings of its own, unless TIDEGATE_URL names one that runs; gives its address. */
-export async function gateway(settings = '') {
+export async function gateway(settings = '', listen = '127.0.0.1:0') {
   if (process.env.TIDEGATE_URL) return { url: process.env.TIDEGATE_URL, stop: async () => {} };
   const home = mkdtempSync(join(tmpdir(), 'tidegate-dashboard-'));
   writeFileSync(join(home, 'tidegate.toml'), settings);
-  const child = spawn(BINARY, ['serve', '--sim', '--listen', '127.0.0.1:0'], { cwd: home, env: { PATH: process.env.PATH, HOME: home }, stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(BINARY, ['serve', '--sim', '--listen', listen], { cwd: home, env: { PATH: process.env.PATH, HOME: home }, stdio: ['ignore', 'pipe', 'inherit'] });
   const [line] = await Promise.race([
     once(createInterface(child.stdout), 'line'),
     once(child, 'exit').then(([code]) => { throw new Error(`tidegate ended with ${code} before it served`); }),
