@@ -29,11 +29,12 @@ export function set(node, name, value) {
   if (node.getAttribute(name) !== text) node.setAttribute(name, text);
 }
 
-/** Sets an element's text if it is another. */
+/** Sets the text of an element without children if it is another. */
 export function say(node, text) {
   if (said.get(node) === text) return;
   said.set(node, text);
-  node.textContent = text;
+  if (node.firstChild) node.firstChild.data = text;
+  else node.append(text);
 }
 
 /** Shows or hides an element. */

@@ -69,11 +69,18 @@ let announced;
 
 function announce({ state, reasons = [] }) {
   const { word, tone } = healthState(state);
+  tab(state === 'ok' ? null : word, tone);
   if (announced === state) return;
   const first = announced === undefined;
   announced = state;
   say($('news'), first && state === 'ok' ? '' : [word, ...reasons].join('. '));
-  document.title = state === 'ok' ? 'Tidegate' : `${word} · Tidegate`;
+}
+
+function tab(word, tone) {
+  const title = word ? `${word} · Tidegate` : 'Tidegate';
+  if (document.title === title && $('sign').dataset.tone === tone) return;
+  document.title = title;
+  set($('sign'), 'data-tone', tone);
   set($('sign'), 'href', favicon(tone));
 }
 
@@ -106,6 +113,7 @@ function connect(token) {
     lost: (why, retryAt) => {
       if (!lost && latest) say($('news'), `The connection is lost: ${why}.`);
       lost = { why, retryAt };
+      tab('Connection lost', 'unknown');
       show($('again'), true);
       set(document.body, 'data-stale', Boolean(latest));
       tick();
@@ -142,6 +150,7 @@ function ask(wrong) {
   show($('again'), false);
   set(document.body, 'data-stale', null);
   show($('ask'), true);
+  tab(null, 'unknown');
   link('unknown', 'not connected');
   say($('about'), '');
   say($('token-fault'), wrong ? 'No client has this token.' : '');

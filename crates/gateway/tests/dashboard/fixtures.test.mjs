@@ -125,7 +125,8 @@ test('a lost connection is told with the age of the figures, and found again', a
   scene.leave();
   await page.waitForFunction(() => /Connection lost: .*figures are \d+ s old.*Next try in \d+ s|Trying now/.test(document.getElementById('link-text').textContent));
   assert.match(await textOf(page, '#news'), /^The connection is lost: /);
-  assert.equal(await textOf(page, '#verdict'), 'Healthy');
+  assert.equal(await page.title(), 'Connection lost · Tidegate');
+  assert.match(await page.evaluate(() => getComputedStyle(document.getElementById('verdict'), '::after').content), /when last seen/);
   // Each try comes later than the one before: three of them are not over within the first second.
   await page.waitForFunction(() => /[2-9] s\./.test(document.getElementById('link-text').textContent.split('Next try in')[1] ?? ''));
   scene.comeBack();
@@ -134,6 +135,7 @@ test('a lost connection is told with the age of the figures, and found again', a
   await shows(page, 'up 5 d');
   assert.equal(await textOf(page, '#link-text'), 'live');
   assert.equal(await textOf(page, '#verdict'), 'Down');
+  assert.equal(await page.title(), 'Down · Tidegate');
   assert.ok(await page.locator('#again').isHidden());
 });
 
