@@ -239,6 +239,17 @@ mod tests {
     }
 
     #[test]
+    fn the_page_is_everybodys_and_its_figures_are_not() {
+        for path in ["/", "/dashboard/style.css", "/dashboard/page.js"] {
+            assert!(route("GET", path, None).is_public(), "{path}");
+            assert_eq!(route("POST", path, None), Route::OtherMethod);
+        }
+        for path in ["/api/events", "/status", "/metrics", "/dashboard/secrets"] {
+            assert!(!route("GET", path, None).is_public(), "{path}");
+        }
+    }
+
+    #[test]
     fn what_is_not_there_is_unknown() {
         for path in ["/dashboard", "/v2/models", "/v1", "/v1beta/files", "/v1beta/models/:generateContent", "/openai/v1/audio"] {
             assert_eq!(route("GET", path, None), Route::Unknown, "{path}");
