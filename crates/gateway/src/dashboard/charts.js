@@ -188,8 +188,9 @@ function lines({ paths }, minutes, highest, width) {
     let pen = 'M';
     minutes.forEach((minute, index) => {
       const ms = minute[`${name}_ms`];
-      const x = (slot(index, minutes.length, width) + step(width) / 2).toFixed(2);
-      if (ms != null) drawn += `${pen}${x} ${(FLOOR - height(ms, highest)).toFixed(2)}${pen === 'M' ? 'h0.01' : ''}`;
+      const x = slot(index, minutes.length, width) + step(width) / 2;
+      // A line begins with a dash, so that a minute without neighbours is seen.
+      if (ms != null) drawn += `${pen}${(pen === 'M' ? x - 2 : x).toFixed(2)} ${(FLOOR - height(ms, highest)).toFixed(2)}${pen === 'M' ? 'h4' : ''}`;
       pen = ms == null ? 'M' : 'L';
     });
     set(paths[name], 'd', drawn);
