@@ -71,7 +71,7 @@ export function errors(section) {
     section, ERRORS,
     (all, lets, most, now) => {
       const shown = all.filter(error => lets(Object.values(error).join(' '), true));
-      draw(shown.slice(0, most).map(error => [`${error.at} ${error.request_id} ${error.key} ${error.code}`, { ...error, now }]));
+      draw(shown.slice(0, most).map(error => [JSON.stringify(error), { ...error, now }]));
       const codes = [...Map.groupBy(shown, error => error.code)].sort(([, a], [, b]) => b.length - a.length);
       say(tally, codes.map(([code, some]) => `${some.length} ${code}`).join(' · '));
       say(empty, all.length ? 'Nothing here passes the filter.' : 'None since it started.');
@@ -89,11 +89,12 @@ function errorRow() {
   set(first, 'class', 'first');
   const facts = el('dl');
   const node = el('details', {}, el('summary', {}, time, code, ago, first), message, facts);
-  let drawn;
+  let drawn = false;
   const update = error => {
     say(ago, `${age((Date.parse(error.now) - Date.parse(error.at)) / 1_000)} ago`);
-    if (drawn === error.at) return;
-    drawn = error.at;
+    // Its key is all that it says: only its age can change.
+    if (drawn) return;
+    drawn = true;
     set(time, 'datetime', error.at);
     say(time, stamp(error.at));
     say(code, error.http_status == null ? error.code : `${error.http_status} ${error.code}`);
