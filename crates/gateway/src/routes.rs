@@ -1,6 +1,7 @@
 //! Which room a request is for: paths of Gemini's API, of OpenAI's, and a few of our own.
 
 mod chat;
+mod dashboard;
 mod embed;
 mod events;
 mod generate;
@@ -48,6 +49,8 @@ pub enum Route {
     Events,
     /// `GET /metrics`.
     Metrics,
+    /// `GET /` and the files of that page.
+    Dashboard(&'static dashboard::File),
     /// `GET /healthz`.
     Health,
     /// `GET /readyz`.
@@ -85,6 +88,9 @@ impl Route {
             "healthz" => return own(Method::GET, Route::Health),
             "readyz" => return own(Method::GET, Route::Ready),
             _ => {}
+        }
+        if let Some(file) = dashboard::find(path) {
+            return own(Method::GET, Route::Dashboard(file));
         }
         if let Some(rest) = openai_path(path) {
             return Route::of_openai(&head.method, rest);
@@ -149,7 +155,7 @@ impl Route {
 
     /// Whether anybody may ask.
     pub fn is_public(&self) -> bool {
-        matches!(self, Route::Health | Route::Ready)
+        matches!(self, Route::Health | Route::Ready | Route::Dashboard(_))
     }
 }
 
@@ -181,6 +187,7 @@ pub async fn answer(gate: &Arc<Gate>, route: Route, mut call: Call) -> Result<An
         Route::Status => Ok(status::status(gate)),
         Route::Events => events::events(gate),
         Route::Metrics => Ok(metrics::metrics(gate)),
+        Route::Dashboard(file) => Ok(dashboard::answer(file)),
         Route::Health => Ok(status::health()),
         Route::Ready => status::ready(gate),
         Route::OtherMethod => Err(Refusal::new(405, "UNIMPLEMENTED", "this address takes another method")),
@@ -232,8 +239,19 @@ mod tests {
     }
 
     #[test]
+    fn the_page_is_everybodys_and_its_figures_are_not() {
+        for path in ["/", "/dashboard/style.css", "/dashboard/page.js"] {
+            assert!(route("GET", path, None).is_public(), "{path}");
+            assert_eq!(route("POST", path, None), Route::OtherMethod);
+        }
+        for path in ["/api/events", "/status", "/metrics", "/dashboard/secrets"] {
+            assert!(!route("GET", path, None).is_public(), "{path}");
+        }
+    }
+
+    #[test]
     fn what_is_not_there_is_unknown() {
-        for path in ["/", "/v2/models", "/v1", "/v1beta/files", "/v1beta/models/:generateContent", "/openai/v1/audio"] {
+        for path in ["/dashboard", "/v2/models", "/v1", "/v1beta/files", "/v1beta/models/:generateContent", "/openai/v1/audio"] {
             assert_eq!(route("GET", path, None), Route::Unknown, "{path}");
         }
         assert_eq!(route("GET", "/chat", None), Route::OtherMethod);

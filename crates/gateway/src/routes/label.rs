@@ -15,7 +15,7 @@ impl Route {
             Route::OpenAi(OpenAi::Chat) => "chat/completions",
             Route::OpenAi(OpenAi::Embeddings) => "embeddings",
             Route::Chat => "chat",
-            Route::Status | Route::Events | Route::Metrics | Route::Health | Route::Ready => return None,
+            Route::Status | Route::Events | Route::Metrics | Route::Dashboard(_) | Route::Health | Route::Ready => return None,
             Route::OtherMethod | Route::Unknown => "unknown",
         })
     }
