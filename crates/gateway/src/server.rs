@@ -15,9 +15,10 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use tidegate_engine::Engine;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 
 use crate::answer::{Answer, Body};
 use crate::auth::{Callers, token};
@@ -80,7 +81,12 @@ impl Gateway {
             tokio::select! {
                 _ = &mut shutdown => break,
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => self.gate.clone().connect(stream, &connections),
+                    Ok((stream, _)) => {
+                        // A connection that is gone already will say so when it is read.
+                        let _ = stream.set_nodelay(true);
+                        let connection = connections.watch(self.gate.clone().connection(stream));
+                        tokio::spawn(connection);
+                    }
                     Err(error) if is_passing(&error) => tokio::time::sleep(Duration::from_millis(10)).await,
                     Err(error) => return Err(error.into()),
                 },
@@ -93,12 +99,20 @@ impl Gateway {
         }
         Ok(())
     }
+
+    /// Serves a connection that was accepted elsewhere until it ends: one over a socket of another kind, or within this
+    /// process. Whoever hands it in answers for who is at its other end.
+    pub fn serve_connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        tokio::spawn(self.gate.clone().connection(stream));
+    }
 }
 
 impl Gate {
-    fn connect(self: Arc<Gate>, stream: TcpStream, connections: &GracefulShutdown) {
-        // A connection that is gone already will say so when it is read.
-        let _ = stream.set_nodelay(true);
+    /// Answers what comes on a connection until it ends; how it ends is its client's affair.
+    fn connection<S>(self: Arc<Gate>, stream: S) -> impl GracefulConnection<Error: Send> + Send
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(self.settings.header_timeout);
         builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
@@ -107,11 +121,7 @@ impl Gate {
             let gate = gate.clone();
             async move { Ok::<_, Infallible>(gate.answer(request).await) }
         });
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = connections.watch(connection);
-        tokio::spawn(async move {
-            let _ = connection.await;
-        });
+        builder.serve_connection(TokioIo::new(stream), service).into_owned()
     }
 
     /// Answers one request, whatever it is.
