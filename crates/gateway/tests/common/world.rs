@@ -41,7 +41,7 @@ impl World {
 
     pub fn with(scenario: &str, settings: Settings) -> World {
         let scenario = Scenario::from_toml(scenario).unwrap();
-        let api = Api { simulator: Arc::new(Mutex::new(Simulator::new(scenario.clone(), None))), begun: Instant::now() };
+        let api = Api { simulator: Arc::new(Mutex::new(Simulator::new(scenario.clone(), None))), begun: Instant::now(), sent: Arc::default() };
         let day = scenario.day().map_or(Day::Pacific, Day::Every);
         let quota = QuotaRules { minute: scenario.minute(), day, ..QuotaRules::default() };
         let scheduling = Scheduling { quota, ..Scheduling::default() };
@@ -78,12 +78,32 @@ impl World {
         self.api.simulator.lock().unwrap().report(self.api.now())
     }
 
+    /// The instants at which pieces of streams left the simulator since this was asked last.
+    pub fn sent(&self) -> Vec<Duration> {
+        std::mem::take(&mut self.api.sent.lock().unwrap())
+    }
+
     /// Since the world began.
     pub fn elapsed(&self) -> Duration {
         self.api.begun.elapsed()
     }
 
-    /// Nothing is under way or waits, and the windows hold exactly what the simulator admitted in them.
+    /// Tasks of the runtime that have not ended.
+    pub fn tasks(&self) -> usize {
+        tokio::runtime::Handle::current().metrics().num_alive_tasks()
+    }
+
+    /// The day's count of every quota is what the simulator admitted, and what it never saw: attempts that were cancelled on
+    /// their way, or refused before they were charged.
+    #[track_caller]
+    pub fn accounts_for_every_call(&self) {
+        let (status, report) = (self.engine.status(), self.report());
+        let used: u64 = status.quotas.iter().map(|quota| quota.rpd.0).sum();
+        let admitted: u64 = report.quotas.iter().map(|quota| quota.admitted).sum();
+        assert!((admitted..=status.stats.attempts).contains(&used), "{admitted} {used} {}: {report}", status.stats.attempts);
+    }
+
+    /// Nothing is under way, and nothing waits.
     #[track_caller]
     pub fn at_rest(&self) {
         let status = self.engine.status();
@@ -108,6 +128,7 @@ fn projects(scenario: &Scenario) -> Vec<Project> {
 struct Api {
     simulator: Arc<Mutex<Simulator>>,
     begun: Instant,
+    sent: Arc<Mutex<Vec<Duration>>>,
 }
 
 impl Api {
@@ -161,9 +182,14 @@ impl Backend for Api {
             }
             let content_type = content_type(&answer);
             let torn = answer.cut || answer.declared_length.is_some();
-            let pieces = stream::iter(answer.pieces).then(|piece| async move {
-                sleep(piece.after).await;
-                Ok(Bytes::from(piece.bytes))
+            let (begun, sent) = (self.begun, self.sent.clone());
+            let pieces = stream::iter(answer.pieces).then(move |piece| {
+                let sent = sent.clone();
+                async move {
+                    sleep(piece.after).await;
+                    sent.lock().unwrap().push(begun.elapsed());
+                    Ok(Bytes::from(piece.bytes))
+                }
             });
             let end = stream::iter(torn.then(|| Err(cut())));
             Ok(Opened { status: answer.status, content_type, retry_after: None, body: pieces.chain(end).boxed() })
