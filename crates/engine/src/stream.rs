@@ -24,6 +24,9 @@ use crate::withdraw::Withdraw;
 /// Pieces that wait for a slow reader; then the API has to wait as well.
 const AHEAD: usize = 16;
 
+/// How long a reader may take nothing before its place goes to others; what the system keeps for it comes on top.
+const READER_PATIENCE: Duration = Duration::from_secs(60);
+
 /// An answer that comes piece by piece. Dropping it cancels the rest.
 pub struct AnswerStream {
     first: Option<Bytes>,
@@ -146,10 +149,11 @@ impl Relay<'_> {
             let next = within(bound, async { opened.body.next().await.transpose() }).await;
             match next {
                 Ok(Some(bytes)) => match self.reader.feed(&bytes) {
-                    Ok(chunks) => match within(bound, self.hand_on(chunks)).await {
-                        Ok(()) => {}
-                        Err(fault) => return End::Transport(fault),
-                    },
+                    Ok(chunks) => {
+                        if let Err(fault) = self.hand_on(chunks).await {
+                            return End::Transport(fault);
+                        }
+                    }
                     Err(fault) => return End::Stream(fault),
                 },
                 Ok(None) => return End::Closed,
@@ -163,7 +167,11 @@ impl Relay<'_> {
             self.last = Bytes::from(chunk.json);
             self.begun = true;
             // Whoever does not listen any more withdraws the prompt, which ends this.
-            let _ = self.listener.send(self.last.clone()).await;
+            let taken = tokio::time::timeout(READER_PATIENCE, self.listener.send(self.last.clone())).await;
+            if taken.is_err() {
+                let reason = format!("its reader took nothing for {} s", READER_PATIENCE.as_secs());
+                return Err(TransportError::Cut { reason });
+            }
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ mod answer;
 mod auth;
 mod call;
 mod error;
+mod opening;
 mod patience;
 mod routes;
 mod server;

@@ -24,11 +24,17 @@ use crate::answer::{Answer, Body};
 use crate::auth::{Callers, token};
 use crate::call::Call;
 use crate::error::Refusal;
+use crate::opening::Opening;
 use crate::routes::{self, Route};
 use crate::settings::Settings;
 
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 1_000;
+/// Bytes of an answer that wait for a slow reader beside what the system keeps; also the most that a head may have.
+const HELD_BYTES: usize = 64 * 1024;
+/// How often an HTTP/2 client is asked whether it is still there, and how long it may take to say so.
+const PING: Duration = Duration::from_secs(30);
+const PONG: Duration = Duration::from_secs(20);
 /// The header that names a request in answers and logs.
 const REQUEST_ID: &str = "x-tidegate-request-id";
 
@@ -114,14 +120,16 @@ impl Gate {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.settings.header_timeout);
-        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
+        let (patience, most) = (self.settings.header_timeout, HELD_BYTES);
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(most);
+        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).max_send_buf_size(most);
+        builder.http2().keep_alive_interval(PING).keep_alive_timeout(PONG);
         let gate = self;
         let service = service_fn(move |request| {
             let gate = gate.clone();
             async move { Ok::<_, Infallible>(gate.answer(request).await) }
         });
-        builder.serve_connection(TokioIo::new(stream), service).into_owned()
+        builder.serve_connection(TokioIo::new(Opening::new(stream, patience)), service).into_owned()
     }
 
     /// Answers one request, whatever it is.
