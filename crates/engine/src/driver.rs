@@ -433,6 +433,12 @@ impl Driver {
         self.decide(&mut state, now, Stimulus::Resumed { job, project: Some(number) });
     }
 
+    /// The first piece of a streamed answer came.
+    pub(crate) fn answering(self: &Arc<Driver>, job: JobId) {
+        let now = self.clock.now();
+        self.decide(&mut self.state.lock(), now, Stimulus::Answering(job));
+    }
+
     /// Tells of an upload.
     pub(crate) fn uploading(&self, upload: Upload) {
         let now = self.clock.now();
@@ -571,7 +577,7 @@ async fn attempt_once(driver: Arc<Driver>, job: JobId, attempt: u32, asked: Aske
     let Asked { method, model, key, judge, listener } = asked;
     let met = match (met, listener) {
         (Met::Open(body), Some(listener)) => {
-            let (body, reading) = stream::attempt(&driver, Call { model, method, body, key }, &listener).await;
+            let (body, reading) = stream::attempt(&driver, job, Call { model, method, body, key }, &listener).await;
             return driver.finish(job, attempt, body, reading, None);
         }
         (met, _) => met,

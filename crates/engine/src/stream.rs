@@ -10,7 +10,7 @@ use futures_util::{FutureExt, StreamExt};
 use secrecy::{ExposeSecret, SecretString};
 use tidegate_gemini::response::Usage;
 use tidegate_gemini::stream::{Chunk, StreamError, StreamReader};
-use tidegate_scheduler::{Outcome, TaskFault, Used};
+use tidegate_scheduler::{JobId, Outcome, TaskFault, Used};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::backend::{Call, Method, Opened, Reply, TransportError};
@@ -75,10 +75,10 @@ async fn told(end: oneshot::Receiver<Result<Response, Error>>) -> Result<Respons
 }
 
 /// One attempt: opens the stream, hands every piece on, and judges how it ended.
-pub(crate) async fn attempt(driver: &Driver, call: Call, listener: &Listener) -> (Option<Bytes>, Reading) {
+pub(crate) async fn attempt(driver: &Arc<Driver>, job: JobId, call: Call, listener: &Listener) -> (Option<Bytes>, Reading) {
     let key = call.key.clone();
     // A backend of somebody else's may panic; its prompt must not wait for ever.
-    let asked = AssertUnwindSafe(ask(driver, call, listener)).catch_unwind().await;
+    let asked = AssertUnwindSafe(ask(driver, job, call, listener)).catch_unwind().await;
     let panicked = |_| {
         let fault = TransportError::Cut { reason: "the backend panicked".to_string() };
         (None, classify(Method::Generate, &Err(fault), &driver.retry_on))
@@ -90,7 +90,7 @@ pub(crate) async fn attempt(driver: &Driver, call: Call, listener: &Listener) ->
     (body, reading)
 }
 
-async fn ask(driver: &Driver, call: Call, listener: &Listener) -> (Option<Bytes>, Reading) {
+async fn ask(driver: &Arc<Driver>, job: JobId, call: Call, listener: &Listener) -> (Option<Bytes>, Reading) {
     let key = call.key.clone();
     let bound = driver.attempt_timeout;
     let opened = match within(bound, driver.backend.open(call)).await {
@@ -100,7 +100,8 @@ async fn ask(driver: &Driver, call: Call, listener: &Listener) -> (Option<Bytes>
     if opened.status != 200 {
         return refused(driver, opened, &key).await;
     }
-    let mut relay = Relay { reader: StreamReader::default(), last: Bytes::new(), begun: false, listener };
+    let begins = || driver.answering(job);
+    let mut relay = Relay { reader: StreamReader::default(), last: Bytes::new(), begun: false, begins: &begins, listener };
     let ended = relay.run(opened, bound).await;
     relay.judged(driver, ended)
 }
@@ -140,6 +141,8 @@ struct Relay<'a> {
     /// The last piece, which tells the cost.
     last: Bytes,
     begun: bool,
+    /// Told once, with the first piece.
+    begins: &'a (dyn Fn() + Sync),
     listener: &'a Listener,
 }
 
@@ -165,7 +168,9 @@ impl Relay<'_> {
     async fn hand_on(&mut self, chunks: Vec<Chunk>) -> Result<(), TransportError> {
         for chunk in chunks {
             self.last = Bytes::from(chunk.json);
-            self.begun = true;
+            if !std::mem::replace(&mut self.begun, true) {
+                (self.begins)();
+            }
             // Whoever does not listen any more withdraws the prompt, which ends this.
             let taken = tokio::time::timeout(READER_PATIENCE, self.listener.send(self.last.clone())).await;
             if taken.is_err() {

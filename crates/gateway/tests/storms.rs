@@ -155,8 +155,6 @@ async fn a_reader_that_does_not_read_holds_nobody_up_and_little_in_memory() {
     for connection in &mut slow {
         connection.write_all(wire(STREAM, &numbered(1, "LONG").replace_id().to_string()).as_bytes()).await.unwrap();
     }
-    sleep(Duration::from_secs(2)).await;
-    eprintln!("{:?} {}", world.engine.status(), world.sent().len());
     until(|| world.engine.status().active == 20).await;
     sleep(Duration::from_secs(5)).await;
     let before = world.elapsed();
@@ -336,7 +334,7 @@ async fn absurd_paths_and_heads_are_refused_in_order() {
         "/v1beta/models/:::generateContent", "/?key=%ff&key=&&&=", "/v1beta/models/a%20b:generateContent", "*", "http://else.where/chat",
         "/v1beta/models/gemini-3.8-flash:generateContent/../../x",
         "/v1beta/models/tunedModels/../a:streamGenerateContent?alt=sse", &format!("/{long}"), &format!("/v1beta/models/{long}:generateContent"),
-        &format!("/v1/models/{long}"), &format!("/chat?{long}"),
+        &format!("/chat?{long}"),
     ];
     for path in paths {
         for method in ["GET", "POST", "DELETE", "OPTIONS", "BREW"] {

@@ -55,7 +55,12 @@ impl World {
 
     /// A connection to the gateway.
     pub fn connect(&self) -> DuplexStream {
-        let (ours, theirs) = tokio::io::duplex(PIPE);
+        self.connect_narrow(PIPE)
+    }
+
+    /// One that holds so many bytes on their way.
+    pub fn connect_narrow(&self, bytes: usize) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(bytes);
         self.gateway.serve_connection(theirs);
         ours
     }
