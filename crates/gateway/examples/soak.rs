@@ -81,7 +81,9 @@ const NONSENSE: [&str; 5] = [
 fn scenario(seconds: u64) -> String {
     let burst = |at: u64| format!("[[faults]]\nkind = 'overloaded'\nfrom_ms = {}\nto_ms = {}\n", at * 1_000, at * 1_000 + 2_000);
     let key = |n: u32| format!("[[projects]]\nname = 'p{n}'\nkeys = ['SIM-soak-key-{n}-0123456789abcdef0123']\n");
-    let reply = |n: usize| format!("[[answers.scripts]]\ncontains = 'id-{n}.'\nreplies = [{{ text = 'id-{n}.{}' }}]\n", " word".repeat(60));
+    let reply = |n: usize| {
+        format!("[[answers.scripts]]\ncontains = 'id-{n}.'\nreplies = [{{ text = 'id-{n}.{}' }}]\n", " word".repeat(60))
+    };
     let head = "name = 'soak'\n[latency]\nbase = { uniform = [20, 200] }\nper_output_token = 1.0\n[limits.'*']\nrpm = 6000\n";
     let faults = "[[faults]]\nkind = 'cut-stream'\nrate = 0.02\n[[faults]]\nkind = 'reset'\nrate = 0.02\n";
     let bursts: String = (10..seconds + 30).step_by(20).map(burst).collect();
@@ -158,7 +160,9 @@ fn body(kind: Body, n: usize) -> String {
     match kind {
         Body::Native => numbered(n),
         Body::OpenAi { stream } => {
-            format!("{{\"model\":\"gemini-3.8-flash\",\"stream\":{stream},\"messages\":[{{\"role\":\"user\",\"content\":\"Say id-{n}.\"}}]}}")
+            format!(
+                "{{\"model\":\"gemini-3.8-flash\",\"stream\":{stream},\"messages\":[{{\"role\":\"user\",\"content\":\"Say id-{n}.\"}}]}}"
+            )
         }
         Body::Vector => format!("{{\"content\":{{\"parts\":[{{\"text\":\"id-{n}.\"}}]}}}}"),
     }
@@ -171,7 +175,8 @@ async fn ask(address: &str, path: &str, kind: Body, n: usize, tally: &Tally) {
     let mut names = said.match_indices("\"id-").map(|(at, _)| &said[at + 1..]);
     let foreign = names.any(|name| !name.starts_with(&own));
     let named = kind == Body::Vector || said.contains(&own);
-    let (ends, fails) = (said.contains("STOP\"") || said.contains("\"stop\"") || said.contains("\"values\""), said.contains("\"error\""));
+    let (ends, fails) =
+        (said.contains("STOP\"") || said.contains("\"stop\"") || said.contains("\"values\""), said.contains("\"error\""));
     let counter = match status.as_str() {
         "200" if named && !foreign && ends && !fails => &tally.answered,
         "200" if named && !foreign && fails && !ends => &tally.broken,
@@ -218,5 +223,8 @@ fn line(tally: &Tally, at: Duration, memory: u64, descriptors: usize) {
     let counts = [&tally.answered, &tally.refused, &tally.broken, &tally.vanished].map(|count| count.load(Relaxed));
     let [answered, refused, broken, vanished] = counts;
     let (p50, p99) = (quantile(0.5), quantile(0.99));
-    println!("{:>4} {memory:>9} {descriptors:>5} {answered:>9} {refused:>8} {broken:>7} {vanished:>9} {p50:>8} {p99:>8}", at.as_secs());
+    println!(
+        "{:>4} {memory:>9} {descriptors:>5} {answered:>9} {refused:>8} {broken:>7} {vanished:>9} {p50:>8} {p99:>8}",
+        at.as_secs()
+    );
 }

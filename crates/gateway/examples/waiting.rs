@@ -13,7 +13,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// One request a second, and nobody gives up.
-const SCENARIO: &str = "name = 'waiting'\n[limits.'*']\nrpm = 60\n[[projects]]\nname = 'one'\nkeys = ['SIM-waiting-key-0123456789abcdef0123']\n";
+const SCENARIO: &str =
+    "name = 'waiting'\n[limits.'*']\nrpm = 60\n[[projects]]\nname = 'one'\nkeys = ['SIM-waiting-key-0123456789abcdef0123']\n";
 const PATIENT: &str = "x-tidegate-max-wait: 24h\r\n";
 
 #[tokio::main(flavor = "current_thread")]
@@ -50,7 +51,12 @@ async fn main() {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    println!("they are gone:      {:>8} kB  {:>6} descriptors, {} queued", served.memory(), served.descriptors(), queued(&served).await);
+    println!(
+        "they are gone:      {:>8} kB  {:>6} descriptors, {} queued",
+        served.memory(),
+        served.descriptors(),
+        queued(&served).await
+    );
     assert!(full - memory < 200 * 1024, "200 MB were promised for 10,000");
 }
 

@@ -47,7 +47,11 @@ async fn bad_keys_and_overload_are_nobodys_business_and_poison_is_its_own_prompt
         format!("[[projects.key_changes]]\nkey = 'SIM-five-key-{n}-0123456789abcdef0123'\nbecomes = '{becomes}'\n")
     };
     let head = "name = 'q5'\nseed = 5\n[limits.'*']\nrpm = 1000\n[latency]\nbase = { uniform = [20, 400] }";
-    let keys = five_keys(head, "").replacen("[[projects]]\nname = 'p5'", &format!("{}[[projects]]\nname = 'p5'", dead(4, "suspended")), 1);
+    let keys = five_keys(head, "").replacen(
+        "[[projects]]\nname = 'p5'",
+        &format!("{}[[projects]]\nname = 'p5'", dead(4, "suspended")),
+        1,
+    );
     let faults = "[[faults]]\nkind = 'invalid-argument'\ncontains = 'POISON'\n[[faults]]\nkind = 'overloaded'\nrate = 0.05\n";
     let world = World::new(&format!("{keys}{}{faults}{}", dead(5, "invalid"), echoes(400, 3)));
     let poisoned = |n: usize| n % 20 == 7;
@@ -84,7 +88,8 @@ fn heard(told: &Told) -> (String, bool, bool) {
         let native = event["candidates"][0]["content"]["parts"][0]["text"].as_str();
         native.or(event["choices"][0]["delta"]["content"].as_str()).unwrap_or_default()
     });
-    let finished = |event: &Value| event["candidates"][0]["finishReason"] == "STOP" || event["choices"][0]["finish_reason"] == "stop";
+    let finished =
+        |event: &Value| event["candidates"][0]["finishReason"] == "STOP" || event["choices"][0]["finish_reason"] == "stop";
     (texts.collect(), events.iter().any(finished), events.iter().any(|event| event["error"].is_object()))
 }
 
@@ -97,7 +102,11 @@ fn none_lies(answers: &[(usize, Told)], words: usize, mark: &str) -> usize {
         let whole = format!("id-{n}.{}", " word".repeat(words - 1));
         let marked = told.0.body().ends_with(mark.as_bytes());
         assert!(told.status() == 200 && text.starts_with(&format!("id-{n}.")), "{n}: {told:?}");
-        assert_eq!((text == whole, stops, marked || mark.is_empty()), (!fails, !fails, !fails || mark.is_empty()), "{n}: {told:?}");
+        assert_eq!(
+            (text == whole, stops, marked || mark.is_empty()),
+            (!fails, !fails, !fails || mark.is_empty()),
+            "{n}: {told:?}"
+        );
         broken += usize::from(fails);
     }
     broken
@@ -110,7 +119,11 @@ async fn streams_that_are_cut_after_their_first_piece_end_with_an_error_and_neve
     let broken = none_lies(&answers, 40, "");
     let report = world.report();
     assert!((60..=120).contains(&broken), "{broken}");
-    assert_eq!((report.errors["cut_stream"], report.answered, report.answered_again), (broken as u64, 300 - broken as u64, 0), "{report}");
+    assert_eq!(
+        (report.errors["cut_stream"], report.answered, report.answered_again),
+        (broken as u64, 300 - broken as u64, 0),
+        "{report}"
+    );
     assert!(report.errors["reset"] >= 20, "retried unseen: {report}");
     world.at_rest();
 }
@@ -148,7 +161,8 @@ async fn streams_that_are_cut_before_their_first_piece_and_plain_answers_are_ask
 async fn each_piece_of_a_stream_arrives_at_the_instant_at_which_it_was_sent() {
     let head = "name = 'pieces'\n[latency]\nbase = { constant = 300 }\nper_output_token = 25.0";
     let world = World::new(&five_keys(head, &echoes(1, 60)));
-    let chat = serde_json::json!({"model": "gemini-3.8-flash", "stream": true, "messages": [{"role": "user", "content": "Say id-0."}]});
+    let chat =
+        serde_json::json!({"model": "gemini-3.8-flash", "stream": true, "messages": [{"role": "user", "content": "Say id-0."}]});
     let list = STREAM.trim_end_matches("?alt=sse");
     for (path, body) in [(STREAM, numbered(0, "Say")), (list, numbered(0, "Say")), ("/v1/chat/completions", chat)] {
         let mut answer = world.open(path, &body).await.into_body();

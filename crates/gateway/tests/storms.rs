@@ -77,7 +77,9 @@ async fn clients_that_vanish_at_any_moment_leave_nothing_behind() {
 async fn clients_that_vanish_while_they_wait_leave_their_turn_to_others() {
     let world = World::new(&calm("[limits.'*']\nrpm = 2\n"));
     let tasks = world.tasks();
-    let gone: Vec<_> = (0..100).map(|n| (world.connect(), wire(if n % 2 == 0 { GENERATE } else { STREAM }, &numbered(n, "Say").to_string()))).collect();
+    let gone: Vec<_> = (0..100)
+        .map(|n| (world.connect(), wire(if n % 2 == 0 { GENERATE } else { STREAM }, &numbered(n, "Say").to_string())))
+        .collect();
     let mut waiting = Vec::new();
     for (mut connection, request) in gone {
         connection.write_all(request.as_bytes()).await.unwrap();
@@ -109,7 +111,9 @@ async fn everything_at_once_gives_each_client_its_own_answer_or_an_honest_error(
         format!("[[projects]]\nname = 'p{n}'\nkeys = ['{}']\n{death}", key(n))
     };
     for seed in 1..=4 {
-        let head = format!("name = 'all'\nseed = {seed}\n[limits.'*']\nrpm = 60\n[latency]\nbase = {{ uniform = [100, 900] }}\nper_output_token = 5.0\n");
+        let head = format!(
+            "name = 'all'\nseed = {seed}\n[limits.'*']\nrpm = 60\n[latency]\nbase = {{ uniform = [100, 900] }}\nper_output_token = 5.0\n"
+        );
         let world = World::new(&format!("{head}{}{FAULTS}{}", (1..=4).map(project).collect::<String>(), echoes(200, 60)));
         let tasks = world.tasks();
         let one = |n: usize| {
@@ -132,7 +136,8 @@ async fn everything_at_once_gives_each_client_its_own_answer_or_an_honest_error(
         let mut whole = 0;
         for (n, told) in &told {
             let said = String::from_utf8(told.0.body().to_vec()).unwrap();
-            let ids: Vec<&str> = said.match_indices("id-").map(|(at, _)| said[at..].split_inclusive('.').next().unwrap()).collect();
+            let ids: Vec<&str> =
+                said.match_indices("id-").map(|(at, _)| said[at..].split_inclusive('.').next().unwrap()).collect();
             assert!(ids.iter().all(|id| *id == format!("id-{n}.")), "{n}: {said}");
             assert!(matches!(told.status(), 200 | 502 | 503 | 504), "{n}: {said}");
             assert_eq!(told.status() == 200, ids.len() == 1, "{n}: {said}");
@@ -199,9 +204,13 @@ async fn http2_clients_share_a_connection_and_resets_free_their_places() {
     let ask = |n: usize, path: &'static str| {
         let mut sender = sender.clone();
         async move {
-            let request = Request::post(format!("http://gateway{path}")).body(Full::new(Bytes::from(numbered(n, "Say").to_string())));
+            let request =
+                Request::post(format!("http://gateway{path}")).body(Full::new(Bytes::from(numbered(n, "Say").to_string())));
             let answer = sender.send_request(request.unwrap()).await.unwrap();
-            (answer.status().as_u16(), String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap())
+            (
+                answer.status().as_u16(),
+                String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap(),
+            )
         }
     };
     let path = |n: usize| if n % 2 == 0 { GENERATE } else { STREAM };
@@ -244,7 +253,10 @@ async fn who_closes_its_half_is_gone() {
     let mut open = Vec::new();
     for n in 0..20 {
         let mut connection = world.connect();
-        connection.write_all(wire(if n % 2 == 0 { GENERATE } else { STREAM }, &numbered(n, "Say").to_string()).as_bytes()).await.unwrap();
+        connection
+            .write_all(wire(if n % 2 == 0 { GENERATE } else { STREAM }, &numbered(n, "Say").to_string()).as_bytes())
+            .await
+            .unwrap();
         sleep(Duration::from_millis(50)).await;
         connection.shutdown().await.unwrap();
         open.push(connection);
@@ -259,7 +271,16 @@ async fn who_connects_and_says_nothing_or_too_little_is_let_go() {
     let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let request = wire(GENERATE, "{}");
     let mut open = Vec::new();
-    for said in ["", "P", "PRI * HT", preface, "GET", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nhost: a\r\nx-slow: ", &request[..request.len() - 1]] {
+    for said in [
+        "",
+        "P",
+        "PRI * HT",
+        preface,
+        "GET",
+        "GET / HTTP/1.1\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\nx-slow: ",
+        &request[..request.len() - 1],
+    ] {
         let mut connection = world.connect();
         connection.write_all(said.as_bytes()).await.unwrap();
         open.push(connection);
@@ -330,17 +351,34 @@ async fn absurd_paths_and_heads_are_refused_in_order() {
     let long = "a".repeat(60_000);
     let many: String = (0..90).map(|n| format!("x-h{n}: {n}\r\n")).collect();
     let paths = [
-        "/%00%ff%2e%2e/", "/v1beta/models/%2e%2e%2ffiles:generateContent", "//////", "/v1beta//models", "/v1/models/../../x",
-        "/v1beta/models/:::generateContent", "/?key=%ff&key=&&&=", "/v1beta/models/a%20b:generateContent", "*", "http://else.where/chat",
+        "/%00%ff%2e%2e/",
+        "/v1beta/models/%2e%2e%2ffiles:generateContent",
+        "//////",
+        "/v1beta//models",
+        "/v1/models/../../x",
+        "/v1beta/models/:::generateContent",
+        "/?key=%ff&key=&&&=",
+        "/v1beta/models/a%20b:generateContent",
+        "*",
+        "http://else.where/chat",
         "/v1beta/models/gemini-3.8-flash:generateContent/../../x",
-        "/v1beta/models/tunedModels/../a:streamGenerateContent?alt=sse", &format!("/{long}"), &format!("/v1beta/models/{long}:generateContent"),
+        "/v1beta/models/tunedModels/../a:streamGenerateContent?alt=sse",
+        &format!("/{long}"),
+        &format!("/v1beta/models/{long}:generateContent"),
         &format!("/chat?{long}"),
     ];
     for path in paths {
         for method in ["GET", "POST", "DELETE", "OPTIONS", "BREW"] {
-            for head in ["", many.as_str(), "authorization: Bearer\r\n", "x-goog-api-key: \u{ff}\u{fe}\r\n", "x-tidegate-max-wait: 1e400s\r\n"] {
+            for head in [
+                "",
+                many.as_str(),
+                "authorization: Bearer\r\n",
+                "x-goog-api-key: \u{ff}\u{fe}\r\n",
+                "x-tidegate-max-wait: 1e400s\r\n",
+            ] {
                 let mut connection = world.connect();
-                let request = format!("{method} {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{head}content-length: 2\r\n\r\n{{}}");
+                let request =
+                    format!("{method} {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{head}content-length: 2\r\n\r\n{{}}");
                 connection.write_all(request.as_bytes()).await.unwrap();
                 let mut answer = Vec::new();
                 let _ = timeout(HOUR, connection.read_to_end(&mut answer)).await.unwrap();

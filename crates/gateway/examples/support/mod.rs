@@ -16,7 +16,8 @@ impl Served {
     /// Starts the program that `TIDEGATE_BIN` names, else `target/release/tidegate`, over a scenario.
     pub fn start(scenario: &str) -> Served {
         let program = std::env::var("TIDEGATE_BIN").unwrap_or_else(|_| "target/release/tidegate".to_string());
-        let program = std::fs::canonicalize(&program).unwrap_or_else(|error| panic!("{program}: {error}: build it, or set TIDEGATE_BIN"));
+        let program =
+            std::fs::canonicalize(&program).unwrap_or_else(|error| panic!("{program}: {error}: build it, or set TIDEGATE_BIN"));
         let folder = std::env::temp_dir().join(format!("tidegate-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("scenario.toml"), scenario).unwrap();

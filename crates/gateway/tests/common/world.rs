@@ -41,7 +41,11 @@ impl World {
 
     pub fn with(scenario: &str, settings: Settings) -> World {
         let scenario = Scenario::from_toml(scenario).unwrap();
-        let api = Api { simulator: Arc::new(Mutex::new(Simulator::new(scenario.clone(), None))), begun: Instant::now(), sent: Arc::default() };
+        let api = Api {
+            simulator: Arc::new(Mutex::new(Simulator::new(scenario.clone(), None))),
+            begun: Instant::now(),
+            sent: Arc::default(),
+        };
         let day = scenario.day().map_or(Day::Pacific, Day::Every);
         let quota = QuotaRules { minute: scenario.minute(), day, ..QuotaRules::default() };
         let scheduling = Scheduling { quota, ..Scheduling::default() };
@@ -212,8 +216,7 @@ pub fn text(told: &Told) -> String {
 /// Lines of a scenario by which every prompt that holds `id-N.` is answered with `words` words, the first of them its own id.
 pub fn echoes(prompts: usize, words: usize) -> String {
     let reply = |n: usize| format!("id-{n}.{}", " word".repeat(words.saturating_sub(1)));
-    let script =
-        |n: usize| format!("[[answers.scripts]]\ncontains = 'id-{n}.'\nreplies = [{{ text = '{}' }}]\n", reply(n));
+    let script = |n: usize| format!("[[answers.scripts]]\ncontains = 'id-{n}.'\nreplies = [{{ text = '{}' }}]\n", reply(n));
     (0..prompts).map(script).collect()
 }
 
