@@ -197,7 +197,7 @@ async fn exchange(address: &str, request: &str) -> String {
 /// Goes away within its request, while it waits, or between two pieces.
 async fn vanish(address: &str, n: usize, moment: Duration, tally: &Tally) {
     let request = wire(STREAM, &numbered(n), "");
-    let sent = if n % 3 == 0 { request.len() * (moment.as_millis() as usize) / 400 } else { request.len() };
+    let sent = if n.is_multiple_of(3) { request.len() * (moment.as_millis() as usize) / 400 } else { request.len() };
     let Ok(mut connection) = TcpStream::connect(address).await else { return };
     let _ = connection.write_all(&request.as_bytes()[..sent]).await;
     sleep(moment).await;
