@@ -31,7 +31,7 @@ async fn a_waiting_request_costs_little_and_one_that_left_nothing() {
     let paths =
         ["/v1beta/models/gemini-3.8-flash:generateContent", "/v1beta/models/gemini-3.8-flash:streamGenerateContent?alt=sse"];
     let mut after = Vec::new();
-    for round in 0..4 {
+    for _ in 0..4 {
         let before = live();
         let mut waiting = Vec::with_capacity(WAITING);
         for n in 0..WAITING {
@@ -47,7 +47,6 @@ async fn a_waiting_request_costs_little_and_one_that_left_nothing() {
         }
         until(|| world.engine.status().queued >= WAITING as u64 - 2).await;
         let each = (live() - before) / WAITING - PIPES;
-        println!("round {round}: {each} bytes each");
         assert!(each < MOST, "{each} bytes each");
         drop(waiting);
         until(|| world.engine.status().queued == 0 && world.engine.status().active == 0).await;

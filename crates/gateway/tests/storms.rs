@@ -213,11 +213,11 @@ async fn http2_clients_share_a_connection_and_resets_free_their_places() {
             )
         }
     };
-    let path = |n: usize| if n % 2 == 0 { GENERATE } else { STREAM };
+    let path = |n: usize| if n.is_multiple_of(2) { GENERATE } else { STREAM };
     // Two of three are dropped: while they wait, and between their pieces.
-    let patience = |n: usize| if n % 3 == 0 { HOUR } else { Duration::from_millis(n as u64 * 12) };
+    let patience = |n: usize| if n.is_multiple_of(3) { HOUR } else { Duration::from_millis(n as u64 * 12) };
     let told = join_all((0..150).map(|n| timeout(patience(n), ask(n, path(n))))).await;
-    for (n, told) in told.into_iter().enumerate().filter(|(n, _)| n % 3 == 0) {
+    for (n, told) in told.into_iter().enumerate().filter(|(n, _)| n.is_multiple_of(3)) {
         let (status, said) = told.unwrap();
         assert!(status == 200 && said.contains(&format!("id-{n}.")) && said.contains("STOP"), "{n}: {status} {said}");
     }

@@ -13,11 +13,11 @@ pub struct Served {
 }
 
 impl Served {
-    /// Starts the program that `TIDEGATE_BIN` names, else `target/release/tidegate`, over a scenario.
+    /// Starts the program that `SERVED_BIN` names, else `target/release/tidegate`, over a scenario.
     pub fn start(scenario: &str) -> Served {
-        let program = std::env::var("TIDEGATE_BIN").unwrap_or_else(|_| "target/release/tidegate".to_string());
+        let program = std::env::var("SERVED_BIN").unwrap_or_else(|_| "target/release/tidegate".to_string());
         let program =
-            std::fs::canonicalize(&program).unwrap_or_else(|error| panic!("{program}: {error}: build it, or set TIDEGATE_BIN"));
+            std::fs::canonicalize(&program).unwrap_or_else(|error| panic!("{program}: {error}: build it, or set SERVED_BIN"));
         let folder = std::env::temp_dir().join(format!("tidegate-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("scenario.toml"), scenario).unwrap();
