@@ -470,6 +470,12 @@ impl Driver {
         self.decide(&mut state, now, Stimulus::Resumed { job, project: Some(number) });
     }
 
+    /// The first piece of a streamed answer came.
+    pub(crate) fn answering(self: &Arc<Driver>, job: JobId) {
+        let now = self.clock.now();
+        self.decide(&mut self.state.lock(), now, Stimulus::Answering(job));
+    }
+
     /// Tells of an upload.
     pub(crate) fn uploading(&self, upload: Upload) {
         let now = self.clock.now();
@@ -611,7 +617,7 @@ async fn attempt_once(driver: Arc<Driver>, job: JobId, attempt: u32, asked: Aske
     let Asked { method, model, key, judge, listener } = asked;
     let met = match (met, listener) {
         (Met::Open(body), Some(listener)) => {
-            let streamed = stream::attempt(&driver, Call { model, method, body, key }, &listener);
+            let streamed = stream::attempt(&driver, job, Call { model, method, body, key }, &listener);
             // Most attempts are none of these and need not have the room for one.
             let (body, reading) = Box::pin(streamed).await;
             return driver.finish(job, attempt, body, reading, None);

@@ -10,7 +10,7 @@ use futures_util::{FutureExt, StreamExt};
 use secrecy::{ExposeSecret, SecretString};
 use tidegate_gemini::response::Usage;
 use tidegate_gemini::stream::{Chunk, StreamError, StreamReader};
-use tidegate_scheduler::{Outcome, TaskFault, Used};
+use tidegate_scheduler::{JobId, Outcome, TaskFault, Used};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::backend::{Call, Method, Opened, Reply, TransportError};
@@ -23,6 +23,9 @@ use crate::withdraw::Withdraw;
 
 /// Pieces that wait for a slow reader; then the API has to wait as well.
 const AHEAD: usize = 16;
+
+/// How long a reader may take nothing before its place goes to others; what the system keeps for it comes on top.
+const READER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// An answer that comes piece by piece. Dropping it cancels the rest.
 pub struct AnswerStream {
@@ -102,10 +105,10 @@ async fn told(end: oneshot::Receiver<Result<Response, Error>>) -> Result<Respons
 }
 
 /// One attempt: opens the stream, hands every piece on, and judges how it ended.
-pub(crate) async fn attempt(driver: &Driver, call: Call, listener: &Listener) -> (Option<Bytes>, Reading) {
+pub(crate) async fn attempt(driver: &Arc<Driver>, job: JobId, call: Call, listener: &Listener) -> (Option<Bytes>, Reading) {
     let key = call.key.clone();
     // A backend of somebody else's may panic; its prompt must not wait for ever.
-    let asked = AssertUnwindSafe(ask(driver, call, listener)).catch_unwind().await;
+    let asked = AssertUnwindSafe(ask(driver, job, call, listener)).catch_unwind().await;
     let panicked = |_| {
         let fault = TransportError::Cut { reason: "the backend panicked".to_string() };
         (None, classify(Method::Generate, &Err(fault), &driver.retry_on))
@@ -117,7 +120,7 @@ pub(crate) async fn attempt(driver: &Driver, call: Call, listener: &Listener) ->
     (body, reading)
 }
 
-async fn ask(driver: &Driver, call: Call, listener: &Listener) -> (Option<Bytes>, Reading) {
+async fn ask(driver: &Arc<Driver>, job: JobId, call: Call, listener: &Listener) -> (Option<Bytes>, Reading) {
     let key = call.key.clone();
     let bound = driver.attempt_timeout;
     let opened = match within(bound, driver.backend.open(call)).await {
@@ -127,7 +130,8 @@ async fn ask(driver: &Driver, call: Call, listener: &Listener) -> (Option<Bytes>
     if opened.status != 200 {
         return refused(driver, opened, &key).await;
     }
-    let mut relay = Relay { reader: StreamReader::default(), last: Bytes::new(), begun: false, listener };
+    let begins = || driver.answering(job);
+    let mut relay = Relay { reader: StreamReader::default(), last: Bytes::new(), begun: false, begins: &begins, listener };
     let ended = relay.run(opened, bound).await;
     relay.judged(driver, ended)
 }
@@ -167,6 +171,8 @@ struct Relay<'a> {
     /// The last piece, which tells the cost.
     last: Bytes,
     begun: bool,
+    /// Told once, with the first piece.
+    begins: &'a (dyn Fn() + Sync),
     listener: &'a Listener,
 }
 
@@ -176,10 +182,11 @@ impl Relay<'_> {
             let next = within(bound, async { opened.body.next().await.transpose() }).await;
             match next {
                 Ok(Some(bytes)) => match self.reader.feed(&bytes) {
-                    Ok(chunks) => match within(bound, self.hand_on(chunks)).await {
-                        Ok(()) => {}
-                        Err(fault) => return End::Transport(fault),
-                    },
+                    Ok(chunks) => {
+                        if let Err(fault) = self.hand_on(chunks).await {
+                            return End::Transport(fault);
+                        }
+                    }
                     Err(fault) => return End::Stream(fault),
                 },
                 Ok(None) => return End::Closed,
@@ -191,9 +198,15 @@ impl Relay<'_> {
     async fn hand_on(&mut self, chunks: Vec<Chunk>) -> Result<(), TransportError> {
         for chunk in chunks {
             self.last = Bytes::from(chunk.json);
-            self.begun = true;
+            if !std::mem::replace(&mut self.begun, true) {
+                (self.begins)();
+            }
             // Whoever does not listen any more withdraws the prompt, which ends this.
-            let _ = self.listener.send(self.last.clone()).await;
+            let taken = tokio::time::timeout(READER_PATIENCE, self.listener.send(self.last.clone())).await;
+            if taken.is_err() {
+                let reason = format!("its reader took nothing for {} s", READER_PATIENCE.as_secs());
+                return Err(TransportError::Cut { reason });
+            }
         }
         Ok(())
     }

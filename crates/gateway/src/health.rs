@@ -137,7 +137,15 @@ mod tests {
 
     fn key(name: &str, state: &'static str, seconds: Option<u64>, reason: Option<&str>) -> KeyStatus {
         let until = seconds.map(|seconds| NOW + Duration::from_secs(seconds));
-        KeyStatus { project: "main".into(), name: name.into(), state, until, reason: reason.map(str::to_string), active: 0 }
+        KeyStatus {
+            project: "main".into(),
+            name: name.into(),
+            state,
+            until,
+            reason: reason.map(str::to_string),
+            active: 0,
+            exhausted: 0,
+        }
     }
 
     fn health(keys: Vec<KeyStatus>, queued: u64) -> (State, Vec<String>) {

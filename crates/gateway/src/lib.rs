@@ -20,6 +20,7 @@ mod exposition;
 mod figures;
 mod health;
 mod live;
+mod opening;
 mod patience;
 mod purse;
 mod routes;

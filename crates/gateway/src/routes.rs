@@ -171,19 +171,20 @@ fn is_version(text: &str) -> bool {
 
 /// Answers one request.
 pub async fn answer(gate: &Arc<Gate>, route: Route, mut call: Call) -> Result<Answer, Refusal> {
+    // A waiting request takes the room of its own route, not that of the largest.
     match route {
-        Route::Generate { model } => generate::generate(gate, &mut call, &model).await,
-        Route::Stream { model } => stream::native(gate, &mut call, &model).await,
-        Route::CountTokens { model } => models::count_tokens(gate, &mut call, &model).await,
-        Route::Embed { model } => embed::one(gate, &mut call, &model).await,
-        Route::EmbedTogether { model } => embed::together(gate, &mut call, &model).await,
-        Route::Models => models::list(gate, &call).await,
-        Route::Model { model } => models::get(gate, &call, &model).await,
-        Route::OpenAi(OpenAi::Chat) => openai::chat(gate, &mut call).await,
-        Route::OpenAi(OpenAi::Embeddings) => openai::embeddings(gate, &mut call).await,
-        Route::OpenAi(OpenAi::Models) => openai::models(gate, &call).await,
-        Route::OpenAi(OpenAi::Model(model)) => openai::model(gate, &call, &model).await,
-        Route::Chat => chat::chat(gate, &mut call).await,
+        Route::Generate { model } => Box::pin(generate::generate(gate, &mut call, &model)).await,
+        Route::Stream { model } => Box::pin(stream::native(gate, &mut call, &model)).await,
+        Route::CountTokens { model } => Box::pin(models::count_tokens(gate, &mut call, &model)).await,
+        Route::Embed { model } => Box::pin(embed::one(gate, &mut call, &model)).await,
+        Route::EmbedTogether { model } => Box::pin(embed::together(gate, &mut call, &model)).await,
+        Route::Models => Box::pin(models::list(gate, &call)).await,
+        Route::Model { model } => Box::pin(models::get(gate, &call, &model)).await,
+        Route::OpenAi(OpenAi::Chat) => Box::pin(openai::chat(gate, &mut call)).await,
+        Route::OpenAi(OpenAi::Embeddings) => Box::pin(openai::embeddings(gate, &mut call)).await,
+        Route::OpenAi(OpenAi::Models) => Box::pin(openai::models(gate, &call)).await,
+        Route::OpenAi(OpenAi::Model(model)) => Box::pin(openai::model(gate, &call, &model)).await,
+        Route::Chat => Box::pin(chat::chat(gate, &mut call)).await,
         Route::Status => Ok(status::status(gate)),
         Route::Events => events::events(gate),
         Route::Metrics => Ok(metrics::metrics(gate)),

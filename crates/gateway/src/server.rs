@@ -15,9 +15,10 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use tidegate_engine::Engine;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::answer::{Answer, Body};
@@ -26,6 +27,7 @@ use crate::call::Call;
 use crate::cors::Cors;
 use crate::error::Refusal;
 use crate::figures::Figures;
+use crate::opening::Opening;
 use crate::purse::Purses;
 use crate::routes::{self, Route};
 use crate::settings::Settings;
@@ -39,6 +41,11 @@ const MAX_STREAMS: u32 = 1_000;
 const MOST_ID: usize = 128;
 /// How long what is told at the very end may take to be sent.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Bytes of an answer that wait for a slow reader beside what the system keeps; also the most that a head may have.
+const HELD_BYTES: usize = 64 * 1024;
+/// How often an HTTP/2 client is asked whether it is still there, and how long it may take to say so.
+const PING: Duration = Duration::from_secs(30);
+const PONG: Duration = Duration::from_secs(20);
 /// The header that names a request in answers and logs.
 const REQUEST_ID: &str = "x-tidegate-request-id";
 
@@ -152,7 +159,12 @@ impl Gateway {
             tokio::select! {
                 _ = &mut shutdown => break,
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => Gate::connect(self.gates.subscribe(), stream, &connections),
+                    Ok((stream, _)) => {
+                        // A connection that is gone already will say so when it is read.
+                        let _ = stream.set_nodelay(true);
+                        let connection = connections.watch(Gate::connection(self.gates.subscribe(), stream));
+                        tokio::spawn(connection);
+                    }
                     Err(error) if is_passing(&error) => tokio::time::sleep(Duration::from_millis(10)).await,
                     Err(error) => return Err(error.into()),
                 },
@@ -171,24 +183,30 @@ impl Gateway {
         }
         Ok(())
     }
+
+    /// Serves a connection that was accepted elsewhere until it ends: one over a socket of another kind, or within this
+    /// process. Whoever hands it in answers for who is at its other end.
+    pub fn serve_connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        tokio::spawn(Gate::connection(self.gates.subscribe(), stream));
+    }
 }
 
 impl Gate {
-    fn connect(gates: watch::Receiver<Arc<Gate>>, stream: TcpStream, connections: &GracefulShutdown) {
-        // A connection that is gone already will say so when it is read.
-        let _ = stream.set_nodelay(true);
+    /// Answers what comes on a connection until it ends; how it ends is its client's affair.
+    fn connection<S>(gates: watch::Receiver<Arc<Gate>>, stream: S) -> impl GracefulConnection<Error: Send> + Send
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(gates.borrow().settings.header_timeout);
-        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
+        let (patience, most) = (gates.borrow().settings.header_timeout, HELD_BYTES);
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(most);
+        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).max_send_buf_size(most);
+        builder.http2().keep_alive_interval(PING).keep_alive_timeout(PONG);
         let service = service_fn(move |request| {
             let gate = gates.borrow().clone();
             async move { Ok::<_, Infallible>(gate.answer(request).await) }
         });
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = connections.watch(connection);
-        tokio::spawn(async move {
-            let _ = connection.await;
-        });
+        builder.serve_connection(TokioIo::new(Opening::new(stream, patience)), service).into_owned()
     }
 
     /// Answers one request, whatever it is.

@@ -66,6 +66,8 @@ pub enum Event {
         /// How far such an estimate is usually off.
         spread: u64,
     },
+    /// The first piece of its answer came: the quota let the request through, and nobody has to wait for the end to know.
+    Answering(JobId),
     /// Its caller went away: forgotten without a word.
     Cancelled(JobId),
     /// Their caller went away, all at once: none of them is started while others are forgotten.

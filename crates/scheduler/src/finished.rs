@@ -56,6 +56,13 @@ impl Scheduler {
         }
     }
 
+    pub(crate) fn answering(&mut self, now: Timestamp, id: JobId) {
+        let Some(State::Running(running)) = self.jobs.get(&id).map(|job| &job.state) else { return };
+        let (bucket, permit) = (running.bucket, running.permit);
+        self.quotas[bucket as usize].bucket.succeeded(permit);
+        self.relist(bucket, now);
+    }
+
     /// The prompt waits outside the queue, and the attempt does not count. One that never left gives everything back.
     fn postponed(&mut self, now: Timestamp, id: JobId, running: &Running) {
         self.probe_lost(now, id);

@@ -196,6 +196,7 @@ impl Scheduler {
             Event::Finished { job, outcome } => self.finished(now, job, outcome, actions),
             // It changes nothing of what may start now.
             Event::Reweighed { job, tokens, least, spread } => return self.reweighed(job, tokens, least, spread),
+            Event::Answering(job) => self.answering(now, job),
             Event::Resumed { job, project } => self.resumed(now, job, project, actions),
             Event::Cancelled(job) => self.cancelled(now, job),
             Event::CancelledMany(jobs) => jobs.into_iter().for_each(|job| self.cancelled(now, job)),

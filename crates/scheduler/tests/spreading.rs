@@ -48,3 +48,12 @@ fn the_share_kept_for_stalls_is_one_in_a_thousand() {
         assert_eq!(last < Duration::from_secs(60), within_a_window, "{prompts}: {last:?}");
     }
 }
+
+#[test]
+fn an_unknown_limit_is_felt_out_by_answers_that_begin_and_not_only_by_those_that_ended() {
+    let mut bench = Bench::new(&[(1, Limits::default())], settings(Pacing::default()));
+    let begun: Vec<u64> = (1..=20).flat_map(|job| jobs(&bench.submit(job, 1, 0))).collect();
+    assert_eq!(begun.len(), 4);
+    let next: Vec<u64> = begun.iter().flat_map(|&job| jobs(&bench.event(Event::Answering(JobId(job))))).collect();
+    assert_eq!(next.len(), 4, "one more for each that is being answered: {next:?}");
+}

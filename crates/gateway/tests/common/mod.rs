@@ -1,6 +1,8 @@
 //! A gateway over a simulated API, each on a port of its own, and a client as small as possible.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod world;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -98,6 +100,7 @@ impl House {
 }
 
 /// What came back.
+#[derive(Debug)]
 pub struct Told(pub Response<Bytes>);
 
 impl Told {
