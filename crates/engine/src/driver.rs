@@ -37,7 +37,9 @@ use crate::media::{Body, Desk, Payload};
 use crate::memory::{Answered, Memory};
 use crate::outlier::{CountTokens, Sizes};
 use crate::redact;
+use crate::relay::Relay;
 use crate::request::{Error, Request, Response, Trace};
+use crate::residence::Residence;
 use crate::retry_on::RetryOn;
 use crate::stats::Stats;
 use crate::stream::{self, Listener};
@@ -60,6 +62,9 @@ pub(crate) struct Driver {
     pub projects: Vec<Arc<str>>,
     pub events: broadcast::Sender<Event>,
     pub desk: Desk,
+    pub residence: Residence,
+    /// For calls that are handed on as they are; `None` where no HTTP is spoken.
+    pub relay: Option<Relay>,
     pub backend: Arc<dyn Backend>,
     /// Whose tokens are counted before they are sent, how many were, and the turns to ask.
     pub count_tokens: CountTokens,
@@ -150,6 +155,8 @@ pub(crate) struct Parts {
     pub minute: Duration,
     pub memory: Option<Memory>,
     pub desk: Desk,
+    pub residence: Residence,
+    pub relay: Option<Relay>,
 }
 
 impl Driver {
@@ -172,6 +179,8 @@ impl Driver {
             projects: parts.projects,
             events: broadcast::channel(1024).0,
             desk: parts.desk,
+            residence: parts.residence,
+            relay: parts.relay,
             backend: parts.backend,
             count_tokens: parts.count_tokens,
             counted: AtomicUsize::new(0),
@@ -220,7 +229,7 @@ impl Driver {
         let deadline = request.deadline.map(|deadline| deadline.from(now));
         let least = counted.unwrap_or_else(|| request.estimate.total());
         let output = u32::try_from(state.calibration.expected_output(&family)).unwrap_or(u32::MAX);
-        let priority = request.priority;
+        let (priority, only) = (request.priority, request.only);
         let submission = Submission { job, model, tokens, least, spread, output, priority, deadline };
         let model = Arc::from(request.model.as_str());
         let (trace, last) = (Trace::default(), Last::default());
@@ -243,7 +252,11 @@ impl Driver {
         };
         state.tickets.insert(job, ticket);
         self.emit(state, now, EventKind::Submitted { job });
-        self.decide(state, now, Stimulus::Submitted(submission));
+        self.decide(
+            state,
+            now,
+            only.map_or(Stimulus::Submitted(submission), |project| Stimulus::SubmittedTo { project, submission }),
+        );
         (reply, withdraw)
     }
 

@@ -25,7 +25,9 @@ use crate::memory::Memory;
 use crate::outlier::CountTokens;
 use crate::packing::Packing;
 use crate::passage::{self, PassageError};
+use crate::relay::Relay;
 use crate::request::{Error, ErrorClass, Request, Response};
+use crate::residence::Residence;
 use crate::retry_on::RetryOn;
 use crate::reuse::{Reuse, ReuseSettings};
 use crate::stats::{KeyStatus, QuotaStatus, Status, Waiting};
@@ -185,6 +187,11 @@ impl Builder {
             return Err(BuildError::NoKeys);
         }
         let attempt_timeout = self.attempt_timeout.unwrap_or(ATTEMPT_TIMEOUT);
+        // What is handed on as it is goes where prompts go.
+        let relay = match (&self.backend, &self.base_url) {
+            (Some(_), None) => None,
+            (_, url) => Some(Relay::new(url.as_deref().unwrap_or(GOOGLE))?),
+        };
         let backend = match self.backend {
             Some(backend) => backend,
             None => Arc::new(HttpBackend::new(self.base_url.as_deref().unwrap_or(GOOGLE), self.http, attempt_timeout)?),
@@ -200,6 +207,7 @@ impl Builder {
         let desk = desk(self.media, base_url, self.state_dir.as_deref(), clock, &teller)?;
         let cards = cards(&self.projects);
         let names: Vec<Arc<str>> = self.projects.iter().map(|project| project.name.as_str().into()).collect();
+        let residence = Residence::new(store(self.state_dir.as_deref(), base_url)?, clock, names.clone());
         let specs = specs(&self.projects);
         let mut scheduler = Scheduler::new(specs, self.settings.clone());
         let mut calibration = Calibration::default();
@@ -222,6 +230,8 @@ impl Builder {
             minute: self.settings.quota.minute,
             memory,
             desk,
+            residence,
+            relay,
         });
         let _ = teller.set(Arc::downgrade(&driver));
         let timer = tokio::spawn(driver.clone().keep_time());
@@ -260,13 +270,18 @@ fn desk(
             driver.uploading(upload);
         }
     };
-    let own = || Store::in_memory(base_url);
-    let store = state_dir.map_or_else(own, |folder| Store::open(folder, base_url).or_else(|_| own()));
-    let store = store.map_err(|fault| BuildError::Store(fault.to_string()))?;
+    let store = store(state_dir, base_url)?;
     let fetcher = Fetcher::new(&settings.allow_hosts, Bounds::default())?;
     let client = FilesClient::new(base_url, Patience::default())?;
     let resolver = Resolver::new(settings, state_dir).map_err(|fault| BuildError::Store(fault.to_string()))?;
     Ok(Desk::new(Arc::new(Uploads::new(client, store, clock, Arc::new(listener))), Arc::new(resolver), fetcher))
+}
+
+/// The local store, or one in memory where no file can be had.
+fn store(state_dir: Option<&Path>, base_url: &str) -> Result<Store, BuildError> {
+    let own = || Store::in_memory(base_url);
+    let store = state_dir.map_or_else(own, |folder| Store::open(folder, base_url).or_else(|_| own()));
+    store.map_err(|fault| BuildError::Store(fault.to_string()))
 }
 
 /// Projects as the scheduler knows them: by number, and so are their accounts.
@@ -525,6 +540,10 @@ impl Engine {
     /// When no answer came, or no key is left to ask with.
     pub async fn pass(&self, passage: Passage) -> Result<Reply, PassageError> {
         passage::pass(&self.inner.driver, passage).await
+    }
+
+    pub(crate) fn driver(&self) -> &Arc<Driver> {
+        &self.inner.driver
     }
 
     /// The engine's clock.

@@ -34,6 +34,8 @@ pub struct Request {
     pub identity: Option<Arc<str>>,
     /// How the answer is to look, where it is wanted as JSON.
     pub structured: Option<Arc<Structured>>,
+    /// Number of the only project that may serve it, because what it names lives there.
+    pub only: Option<u32>,
 }
 
 /// How long a caller waits.
@@ -83,6 +85,7 @@ impl Request {
             label: None,
             identity: None,
             structured: None,
+            only: None,
         }
     }
 

@@ -79,6 +79,7 @@ pub fn request(text: &str) -> Request {
         label: Some(text.into()),
         identity: None,
         structured: None,
+        only: None,
     }
 }
 

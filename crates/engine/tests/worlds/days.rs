@@ -176,6 +176,7 @@ fn prompt(id: u64) -> Request {
         label: None,
         identity: None,
         structured: None,
+        only: None,
     }
 }
 
