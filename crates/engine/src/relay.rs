@@ -81,6 +81,13 @@ impl Relaying {
         Ok(self.key.as_ref().and_then(|key| redact::hidden_whole(&reply, key)).unwrap_or(reply))
     }
 
+    /// The same answer, of which somebody sees every piece on its way.
+    pub fn tapped(mut self, mut see: impl FnMut(&Bytes) + Send + 'static) -> Relaying {
+        use futures_util::StreamExt as _;
+        self.body = self.body.inspect(move |piece| if let Ok(piece) = piece { see(piece) }).boxed();
+        self
+    }
+
     /// True when a text holds the key that was used.
     pub fn tells_key(&self, text: &str) -> bool {
         self.key.as_ref().is_some_and(|key| text.contains(key.expose_secret().trim()))

@@ -10,14 +10,18 @@
 //! # Ok(()) }
 //! ```
 
+mod affinity;
 mod answer;
 mod auth;
 mod call;
 mod error;
+mod names;
 mod patience;
 mod routes;
 mod server;
+mod sessions;
 mod settings;
+mod spool;
 
 pub use server::{Gateway, ServeError};
 pub use settings::{Client, Settings};

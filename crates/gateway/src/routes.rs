@@ -4,6 +4,7 @@ mod chat;
 mod embed;
 mod generate;
 mod models;
+mod native;
 mod openai;
 mod status;
 mod stream;
@@ -16,6 +17,7 @@ use crate::auth::bearer;
 use crate::call::Call;
 use crate::error::{Dialect, Refusal};
 use crate::server::Gate;
+use native::Native;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub enum Route {
     Models,
     /// `GET models/M`.
     Model { model: String },
+    /// What lives in one project, and whatever else the API serves.
+    Native(Native),
     /// A route of OpenAI's.
     OpenAi(OpenAi),
     /// `POST /chat`.
@@ -80,7 +84,7 @@ impl Route {
             return Route::of_openai(&head.method, rest);
         }
         let Some((version, rest)) = path.split_once('/').filter(|(version, _)| is_version(version)) else {
-            return Route::Unknown;
+            return Route::native(head, path);
         };
         // The same paths serve both kinds of clients, which show who they are by how they show their key.
         let of_openai = version == "v1" && bearer(&head.headers).is_some() && !head.headers.contains_key("x-goog-api-key");
@@ -89,8 +93,15 @@ impl Route {
             _ if of_openai && (rest == "models" || rest.starts_with("models/") && !rest.contains(':')) => {
                 Route::of_openai(&head.method, rest)
             }
-            _ => Route::of_google(&head.method, rest),
+            _ => match Route::of_google(&head.method, rest) {
+                Route::Unknown => Route::native(head, path),
+                route => route,
+            },
         }
+    }
+
+    fn native(head: &Parts, path: &str) -> Route {
+        Native::find(head, path).map_or(Route::Unknown, Route::Native)
     }
 
     fn of_google(method: &Method, rest: &str) -> Route {
@@ -139,7 +150,7 @@ impl Route {
 
     /// Whether anybody may ask.
     pub fn is_public(&self) -> bool {
-        matches!(self, Route::Health | Route::Ready)
+        matches!(self, Route::Health | Route::Ready | Route::Native(Native::Chunk { .. }))
     }
 }
 
@@ -161,6 +172,7 @@ pub async fn answer(gate: &Gate, route: Route, mut call: Call) -> Result<Answer,
         Route::CountTokens { model } => models::count_tokens(gate, &mut call, &model).await,
         Route::Embed { model } => embed::one(gate, &mut call, &model).await,
         Route::EmbedTogether { model } => embed::together(gate, &mut call, &model).await,
+        Route::Native(native) => native::answer(gate, native, call).await,
         Route::Models => models::list(gate, &call).await,
         Route::Model { model } => models::get(gate, &model).await,
         Route::OpenAi(OpenAi::Chat) => openai::chat(gate, &mut call).await,

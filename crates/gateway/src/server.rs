@@ -24,7 +24,9 @@ use crate::auth::{Callers, token};
 use crate::call::Call;
 use crate::error::Refusal;
 use crate::routes::{self, Route};
+use crate::sessions::Sessions;
 use crate::settings::Settings;
+use crate::spool::Spool;
 
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 1_000;
@@ -53,6 +55,8 @@ pub(crate) struct Gate {
     pub settings: Settings,
     pub callers: Callers,
     pub draining: AtomicBool,
+    pub uploads: Sessions,
+    pub spool: Option<Arc<Spool>>,
     ids: Ids,
 }
 
@@ -60,7 +64,9 @@ impl Gateway {
     /// A gateway over `engine`; the engine stays its owner's to shut down.
     pub fn new(engine: Engine, settings: Settings) -> Gateway {
         let callers = Callers::new(&settings.clients);
-        let gate = Gate { engine, settings, callers, draining: AtomicBool::new(false), ids: Ids::new() };
+        let spool = settings.spool.as_ref().and_then(|folder| Spool::open(folder, settings.spool_bytes));
+        let (draining, uploads, ids) = (AtomicBool::new(false), Sessions::default(), Ids::new());
+        let gate = Gate { engine, settings, callers, draining, uploads, spool, ids };
         Gateway { gate: Arc::new(gate) }
     }
 

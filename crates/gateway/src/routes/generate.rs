@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_engine::{Error, Request, Response};
+use tidegate_engine::{Error, Method, Request, Response};
 use tidegate_gemini::error::in_body;
 use tidegate_gemini::request;
 
+use crate::affinity::{Settled, doubt, settle};
 use crate::answer::{self, Answer};
 use crate::call::Call;
 use crate::error::Refusal;
@@ -22,12 +23,27 @@ pub async fn generate(gate: &Gate, call: &mut Call, model: &str) -> Result<Answe
 
 /// Asks one prompt and gives the body of its answer: also of one that was blocked or cut short, which is the client's to judge.
 pub async fn submit(gate: &Gate, request: Request) -> Result<Bytes, Refusal> {
+    let request = at_home(gate, request).await?;
     let (model, estimate) = (request.model.clone(), request.estimate);
-    match gate.engine.submit(request).await {
+    let named = request.only.and_then(|_| request.body.ready().cloned());
+    let answered = gate.engine.submit(request).await;
+    if let (Err(Error { http_status: Some(403 | 404), .. }), Some(body)) = (&answered, named) {
+        doubt(gate, &body);
+    }
+    match answered {
         Ok(Response { body, .. }) => Ok(body),
         Err(Error { http_status: Some(200), body: Some(body), .. }) if !in_body(&body) => Ok(body),
         Err(error) => Err(Refusal::of_engine(&error, || due(gate, &model, estimate))),
     }
+}
+
+/// The same request for the project where the things live that it names.
+pub async fn at_home(gate: &Gate, mut request: Request) -> Result<Request, Refusal> {
+    if let Some(body) = request.body.ready().filter(|_| request.method == Method::Generate).cloned() {
+        let Settled { body, project } = settle(gate, body).await?;
+        (request.body, request.only) = (body.into(), project);
+    }
+    Ok(request)
 }
 
 /// How long a permit for such a prompt would still take.

@@ -8,7 +8,8 @@ use tidegate_engine::{AnswerStream, Error, Request};
 use tidegate_gemini::openai::{Chunks, error};
 use tidegate_gemini::request;
 
-use super::generate::due;
+use super::generate::{at_home, due};
+use crate::affinity::doubt;
 use crate::answer::{self, Answer};
 use crate::call::Call;
 use crate::error::{Dialect, Refusal};
@@ -43,8 +44,13 @@ pub async fn chunked(gate: &Gate, asked: Request, chunks: Chunks) -> Result<Answ
 
 /// The answer, once its first piece is there.
 async fn begun(gate: &Gate, asked: Request) -> Result<AnswerStream, Refusal> {
+    let asked = at_home(gate, asked).await?;
     let (model, estimate) = (asked.model.clone(), asked.estimate);
+    let named = asked.only.and_then(|_| asked.body.ready().cloned());
     let begun = gate.engine.stream(asked).await;
+    if let (Err(Error { http_status: Some(403 | 404), .. }), Some(body)) = (&begun, named) {
+        doubt(gate, &body);
+    }
     begun.map_err(|error| Refusal::of_engine(&error, || due(gate, &model, estimate)))
 }
 
