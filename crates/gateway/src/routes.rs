@@ -214,7 +214,8 @@ mod tests {
             assert_eq!(at("GET", "models?pageSize=3"), Route::Models);
             assert_eq!(at("GET", "models/gemini-3.8-flash"), Route::Model { model: model() });
             assert_eq!(at("GET", "models/gemini-3.8-flash:generateContent"), Route::OtherMethod);
-            assert_eq!(at("POST", "models/gemini-3.8-flash:sing"), Route::Unknown);
+            assert_eq!(at("POST", "models/gemini-3.8-flash:sing"), Route::Native(Native::Other));
+            assert_eq!(at("GET", "files/x:download?alt=media"), Route::Native(Native::Member { name: "files/x".into() }));
         }
     }
 
@@ -233,7 +234,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_unknown() {
-        for path in ["/", "/v2/models", "/v1", "/v1beta/files", "/v1beta/models/:generateContent", "/openai/v1/audio"] {
+        for path in ["/", "/v2/models", "/v1", "/v1beta/a/../b", "/upload", "/openai/v1/audio"] {
             assert_eq!(route("GET", path, None), Route::Unknown, "{path}");
         }
         assert_eq!(route("GET", "/chat", None), Route::OtherMethod);

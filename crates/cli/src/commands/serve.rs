@@ -60,8 +60,9 @@ async fn first(signals: &mut mpsc::UnboundedReceiver<Signal>, context: &Context)
 }
 
 fn gateway_settings(settings: Settings) -> GatewaySettings {
-    let serve = settings.serve;
-    GatewaySettings { model: settings.model, max_wait: serve.max_wait, clients: serve.clients, ..GatewaySettings::default() }
+    let (serve, spool) = (settings.serve, settings.state_dir.map(|folder| folder.join("spool")));
+    let (max_wait, clients) = (serve.max_wait, serve.clients);
+    GatewaySettings { model: settings.model, max_wait, clients, spool, ..GatewaySettings::default() }
 }
 
 fn engine(settings: &Settings, simulated: bool) -> Result<Engine, Failure> {

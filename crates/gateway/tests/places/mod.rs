@@ -31,7 +31,7 @@ pub struct World {
 
 impl World {
     pub async fn new(projects: usize, toml: &str) -> World {
-        let mut text = format!("name = 'places'\naccept_any_key = false\nrecord_requests = true\n{toml}\n");
+        let mut text = format!("name = 'places'\naccept_any_key = false\nrecord_requests = 200\n{toml}\n");
         for n in 0..projects {
             text.push_str(&format!("[[projects]]\nname = 'p{n}'\nkeys = ['{}']\n", key(n)));
         }
