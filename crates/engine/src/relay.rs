@@ -84,7 +84,14 @@ impl Relaying {
     /// The same answer, of which somebody sees every piece on its way.
     pub fn tapped(mut self, mut see: impl FnMut(&Bytes) + Send + 'static) -> Relaying {
         use futures_util::StreamExt as _;
-        self.body = self.body.inspect(move |piece| if let Ok(piece) = piece { see(piece) }).boxed();
+        self.body = self
+            .body
+            .inspect(move |piece| {
+                if let Ok(piece) = piece {
+                    see(piece)
+                }
+            })
+            .boxed();
         self
     }
 
@@ -119,7 +126,8 @@ impl Relay {
         bound: Duration,
     ) -> Result<Response<Incoming>, TransportError> {
         let request = Request::builder().method(method).uri(url).header(USER_AGENT, AGENT).body(body);
-        let mut request = request.map_err(|fault| TransportError::Cut { reason: format!("the address cannot be used: {fault}") })?;
+        let mut request =
+            request.map_err(|fault| TransportError::Cut { reason: format!("the address cannot be used: {fault}") })?;
         request.headers_mut().extend(headers);
         if let Some(key) = key {
             request.headers_mut().insert("x-goog-api-key", key_header(key).map_err(|_| TransportError::Key)?);
@@ -198,7 +206,9 @@ async fn judged(driver: &Driver, relaying: Relaying) -> Result<Option<Relaying>,
     let (project, headers) = (relaying.project, relaying.headers.clone());
     let reply = relaying.whole(MOST_OF_ERRORS).await?;
     let outcome = classify(crate::backend::Method::Generate, &Ok(reply.clone()), &driver.retry_on).outcome;
-    if matches!(outcome, Outcome::KeyRejected(_)) {
+    // These words are also said of a thing that is another project's.
+    let of_thing = String::from_utf8_lossy(&reply.body).contains("The caller does not have permission");
+    if matches!(outcome, Outcome::KeyRejected(_)) && !of_thing {
         return Ok(None);
     }
     let body = Box::pin(stream::once(std::future::ready(Ok(reply.body))));

@@ -98,7 +98,8 @@ fn meeting(gate: &Gate, found: &[Named], homes: &BTreeMap<String, u32>) -> Resul
         match fixed {
             Some((other, elsewhere)) if elsewhere != project => {
                 let (here, there) = (title(gate, project), title(gate, elsewhere));
-                let message = format!("{name} lives in project {here} and {other} in project {there}: one request cannot use both");
+                let message =
+                    format!("{name} lives in project {here} and {other} in project {there}: one request cannot use both");
                 return Err(Refusal::invalid(message));
             }
             _ => fixed = Some((name, project)),
@@ -180,7 +181,8 @@ mod tests {
 
     #[test]
     fn only_the_addresses_are_changed() {
-        let body = r#"{ "b": 1.50, "parts":[{"fileUri":"https://h/v1beta/files/x"}, {"file_uri": "files/x"},{"fileUri":"files/y"}] }"#;
+        let body =
+            r#"{ "b": 1.50, "parts":[{"fileUri":"https://h/v1beta/files/x"}, {"file_uri": "files/x"},{"fileUri":"files/y"}] }"#;
         let brought = BTreeMap::from([("files/x".to_string(), ("files/n".to_string(), "https://h/v1beta/files/n".to_string()))]);
         let told = rewritten(body.as_bytes(), &named(body.as_bytes(), OF_REQUESTS), &brought);
         let wanted = body.replace("files/x", "files/n");

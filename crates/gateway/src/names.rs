@@ -181,7 +181,9 @@ mod tests {
 
     #[test]
     fn addresses_and_actions_are_about_the_same_thing() {
-        for text in ["files/x", "files/x:download", "https://h/v1beta/files/x", "https://h/download/v1beta/files/x:download?alt=media"] {
+        for text in
+            ["files/x", "files/x:download", "https://h/v1beta/files/x", "https://h/download/v1beta/files/x:download?alt=media"]
+        {
             assert_eq!(resource(text).as_deref(), Some("files/x"), "{text}");
         }
         assert_eq!(resource("models/veo/operations/o-1").as_deref(), Some("models/veo/operations/o-1"));

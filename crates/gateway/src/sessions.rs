@@ -43,7 +43,8 @@ impl Sessions {
             let _ = write!(id, "{byte:02x}");
             id
         });
-        let session = Session { url, project, copy: Arc::new(tokio::sync::Mutex::new(spooling)), touched: Mutex::new(Instant::now()) };
+        let session =
+            Session { url, project, copy: Arc::new(tokio::sync::Mutex::new(spooling)), touched: Mutex::new(Instant::now()) };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|_, session| session.silent() < KEPT);
         if open.len() >= MOST

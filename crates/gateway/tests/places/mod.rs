@@ -57,7 +57,8 @@ impl World {
     /// What a project itself says, asked without the gateway.
     pub async fn said(&self, project: usize, method: &str, path: &str, body: &str) -> Told {
         let client = HttpClient::builder(TokioExecutor::new()).build_http();
-        let request = Request::builder().method(method).uri(format!("{}{path}", self.base_url)).header("x-goog-api-key", key(project));
+        let request =
+            Request::builder().method(method).uri(format!("{}{path}", self.base_url)).header("x-goog-api-key", key(project));
         let response = client.request(request.body(Full::new(Bytes::from(body.to_owned()))).unwrap()).await.unwrap();
         let (head, body) = response.into_parts();
         Told(Response::from_parts(head, body.collect().await.unwrap().to_bytes()))

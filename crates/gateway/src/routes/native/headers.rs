@@ -5,7 +5,7 @@ use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName};
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use tidegate_engine::{Reply, Relaying};
+use tidegate_engine::{Relaying, Reply};
 
 use crate::answer::{Answer, Body};
 use crate::error::Refusal;
@@ -54,7 +54,8 @@ pub fn of_request(head: &Parts) -> HeaderMap {
 /// Path and query without the client's token, for the API.
 pub fn target(head: &Parts) -> String {
     let path = head.uri.path().trim_matches('/');
-    let kept: Vec<&str> = head.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !is_token(pair)).collect();
+    let kept: Vec<&str> =
+        head.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !is_token(pair)).collect();
     if kept.is_empty() { path.to_string() } else { format!("{path}?{}", kept.join("&")) }
 }
 
@@ -102,7 +103,8 @@ fn dressed(answer: &mut Answer, status: u16, headers: &HeaderMap, is_safe: impl 
 pub fn own_address(head: &Parts) -> Result<String, Refusal> {
     let text = |value: &HeaderValue| value.to_str().ok().map(str::to_string);
     let host = head.headers.get("host").and_then(text).or_else(|| head.uri.authority().map(ToString::to_string));
-    let sound = |host: &String| !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte));
+    let sound =
+        |host: &String| !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte));
     let host = host.filter(sound).ok_or_else(|| Refusal::invalid("the Host header names no host"))?;
     let forwarded = head.headers.get("x-forwarded-proto").and_then(text);
     let scheme = forwarded.as_deref().map_or("http", |told| told.split(',').next().unwrap_or_default().trim());

@@ -38,7 +38,10 @@ pub async fn list(gate: &Gate, call: &Call, version: &str, collection: &'static 
             }
             // A project without a good key hides its own things only.
             Err(Missing::NoKey) => {
-                tracing::warn!("the list of {collection} lacks project {}: it has no usable key", gate.engine.projects()[project as usize]);
+                tracing::warn!(
+                    "the list of {collection} lacks project {}: it has no usable key",
+                    gate.engine.projects()[project as usize]
+                );
                 last = Some(PassageError::NoKey.into());
                 String::new()
             }

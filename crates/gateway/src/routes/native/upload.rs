@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream};
 use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName};
 use http::{HeaderValue, Method};
 use http_body_util::BodyExt as _;
@@ -35,7 +35,8 @@ const URL: &str = "x-goog-upload-url";
 
 /// `POST /upload/V/files`: a resumable upload begins, or a whole file comes in one request.
 pub async fn begin(gate: &Gate, mut call: Call) -> Result<Answer, Refusal> {
-    let is = |name: &str, wanted: &str| header(&call.head.headers, name).is_some_and(|told| told.trim().eq_ignore_ascii_case(wanted));
+    let is =
+        |name: &str, wanted: &str| header(&call.head.headers, name).is_some_and(|told| told.trim().eq_ignore_ascii_case(wanted));
     if !is(PROTOCOL, "resumable") && !call.query().contains("uploadType=resumable") {
         return at_once(gate, call).await;
     }
@@ -55,7 +56,10 @@ pub async fn begin(gate: &Gate, mut call: Call) -> Result<Answer, Refusal> {
     let (headers, reply) = collected(gate, answer).await?;
     let Some(url) = url.filter(|_| reply.status == 200) else { return Ok(whole(&headers, reply)) };
     let spooling = gate.spool.as_ref().and_then(|spool| spool.begin(size));
-    let id = gate.uploads.begin(url, project, spooling).ok_or_else(|| Refusal::new(500, "INTERNAL", "there is no chance to be had"))?;
+    let id = gate
+        .uploads
+        .begin(url, project, spooling)
+        .ok_or_else(|| Refusal::new(500, "INTERNAL", "there is no chance to be had"))?;
     let path = call.head.uri.path().trim_end_matches('/');
     let own = format!("{}{path}?upload_id={id}&upload_protocol=resumable", own_address(&call.head)?);
     let mut told = whole(&headers, reply);
