@@ -77,16 +77,7 @@ fn a_deadline_and_a_cancellation_reach_it_outside_the_queue_and_coming_back_late
     let mut bench = Bench::new(&[(1, Limits::default())], settings(Pacing::default()));
     let model = bench.model;
     let deadline = Some(NOW + Duration::from_secs(5));
-    let submission = Submission {
-        job: JobId(1),
-        model,
-        tokens: 1,
-        least: 1,
-        spread: 0,
-        output: 0,
-        priority: 0,
-        deadline: deadline.map(Deadline::Answer),
-    };
+    let submission = Submission { job: JobId(1), model, tokens: 1, least: 1, spread: 0, output: 0, priority: 0, deadline: deadline.map(Deadline::Answer) };
     bench.event(Event::Submitted(submission));
     bench.submit(2, 1, 0);
     bench.finish(1, Outcome::Postponed);
