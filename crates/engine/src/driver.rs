@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use secrecy::SecretString;
 use tidegate_gemini::embedding::MOST_TEXTS;
 use tidegate_gemini::models;
@@ -36,9 +36,11 @@ use crate::media::{Body, Desk, Payload};
 use crate::memory::{Answered, Memory};
 use crate::outlier::{CountTokens, Sizes};
 use crate::redact;
+use crate::relay::Relay;
 use crate::request::{Error, Request, Response, Trace};
+use crate::residence::Residence;
 use crate::retry_on::RetryOn;
-use crate::roster::{KeyCard, Roster, RosterChange, Turnover};
+use crate::roster::{KeyCard, Roster, RosterChange, SharedRoster, Turnover};
 use crate::stats::Stats;
 use crate::stream::{self, Listener};
 use crate::structured::{Judge, Next};
@@ -49,9 +51,12 @@ use crate::withdraw::Withdraw;
 pub(crate) struct Driver {
     pub state: Mutex<State>,
     pub clock: Clock,
-    roster: RwLock<Arc<Roster>>,
+    roster: SharedRoster,
     pub events: broadcast::Sender<Event>,
     pub desk: Desk,
+    pub residence: Residence,
+    /// For calls that are handed on as they are; `None` where no HTTP is spoken.
+    pub relay: Option<Relay>,
     pub backend: Arc<dyn Backend>,
     /// Whose tokens are counted before they are sent, how many were, and the turns to ask.
     pub count_tokens: CountTokens,
@@ -135,7 +140,7 @@ const FREE_REFUSALS: u32 = 3;
 pub(crate) struct Parts {
     pub scheduler: Scheduler,
     pub clock: Clock,
-    pub roster: Roster,
+    pub roster: SharedRoster,
     pub backend: Arc<dyn Backend>,
     pub count_tokens: CountTokens,
     pub observers: Vec<Arc<dyn Observer>>,
@@ -145,6 +150,8 @@ pub(crate) struct Parts {
     pub minute: Duration,
     pub memory: Option<Memory>,
     pub desk: Desk,
+    pub residence: Residence,
+    pub relay: Option<Relay>,
 }
 
 impl Driver {
@@ -165,9 +172,11 @@ impl Driver {
         Arc::new(Driver {
             state: Mutex::new(state),
             clock: parts.clock,
-            roster: RwLock::new(Arc::new(parts.roster)),
+            roster: parts.roster,
             events: broadcast::channel(1024).0,
             desk: parts.desk,
+            residence: parts.residence,
+            relay: parts.relay,
             backend: parts.backend,
             count_tokens: parts.count_tokens,
             counted: AtomicUsize::new(0),
@@ -215,7 +224,7 @@ impl Driver {
         let deadline = request.deadline.map(|deadline| deadline.from(now));
         let least = counted.unwrap_or_else(|| request.estimate.total());
         let output = u32::try_from(state.calibration.expected_output(&family)).unwrap_or(u32::MAX);
-        let (priority, party, admission) = (request.priority, request.party, request.admission);
+        let (priority, party, admission, only) = (request.priority, request.party, request.admission, request.only);
         let submission = Submission { job, model, tokens, least, spread, output, priority, party, deadline };
         let model = Arc::from(request.model.as_str());
         let (trace, last) = (Trace::default(), Last::default());
@@ -240,7 +249,11 @@ impl Driver {
         let client = ticket.request.client.clone();
         state.tickets.insert(job, ticket);
         self.emit(state, now, EventKind::Submitted { job, client });
-        self.decide(state, now, Stimulus::Submitted(submission));
+        let submitted = match only {
+            None => Stimulus::Submitted(submission),
+            Some(project) => Stimulus::SubmittedTo { project, submission },
+        };
+        self.decide(state, now, submitted);
         if let Some(admission) = admission {
             self.admit(state, now, job, admission, deadline);
         }

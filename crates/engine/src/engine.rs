@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use secrecy::SecretString;
 use tidegate_gemini::models::{self, Limits};
 use tidegate_gemini::tokens::{Calibration, Estimate};
@@ -25,10 +25,12 @@ use crate::memory::Memory;
 use crate::outlier::CountTokens;
 use crate::packing::Packing;
 use crate::passage::{self, PassageError};
+use crate::relay::Relay;
 use crate::request::{Error, ErrorClass, Request, Response};
+use crate::residence::Residence;
 use crate::retry_on::RetryOn;
 use crate::reuse::{Reuse, ReuseSettings};
-use crate::roster::{Roster, RosterChange};
+use crate::roster::{Roster, RosterChange, SharedRoster};
 use crate::stats::{KeyStatus, QuotaStatus, Status, Waiting};
 use crate::store::{Store, StoreError};
 use crate::stream::{self, AnswerStream};
@@ -186,6 +188,11 @@ impl Builder {
             return Err(BuildError::NoKeys);
         }
         let attempt_timeout = self.attempt_timeout.unwrap_or(ATTEMPT_TIMEOUT);
+        // What is handed on as it is goes where prompts go.
+        let relay = match (&self.backend, &self.base_url) {
+            (Some(_), None) => None,
+            (_, url) => Some(Relay::new(url.as_deref().unwrap_or(GOOGLE))?),
+        };
         let backend = match self.backend {
             Some(backend) => backend,
             None => Arc::new(HttpBackend::new(self.base_url.as_deref().unwrap_or(GOOGLE), self.http, attempt_timeout)?),
@@ -200,11 +207,14 @@ impl Builder {
         let teller: Arc<OnceLock<Weak<Driver>>> = Arc::default();
         let desk = desk(self.media, base_url, self.state_dir.as_deref(), clock, &teller)?;
         let (roster, specs) = Roster::new(&self.projects);
+        let roster: SharedRoster = Arc::new(RwLock::new(Arc::new(roster)));
+        let residence = Residence::new(store(self.state_dir.as_deref(), base_url)?, clock, roster.clone());
         let mut scheduler = Scheduler::new(specs, self.settings.clone());
         let mut calibration = Calibration::default();
         let home = self.state_dir.clone().map(|folder| (folder, base_url.to_string()));
         let memory = self.state_dir.and_then(|folder| {
-            let remembered = recall(&folder, base_url, &self.settings.quota, &roster, &clock, &mut scheduler, &mut calibration);
+            let remembered =
+                recall(&folder, base_url, &self.settings.quota, &roster.read(), &clock, &mut scheduler, &mut calibration);
             remembered.map_err(|fault| tracing::warn!("nothing will be remembered of this run: {fault}")).ok()
         });
         let driver = Driver::new(Parts {
@@ -220,6 +230,8 @@ impl Builder {
             minute: self.settings.quota.minute,
             memory,
             desk,
+            residence,
+            relay,
         });
         let _ = teller.set(Arc::downgrade(&driver));
         let timer = tokio::spawn(driver.clone().keep_time());
@@ -256,13 +268,18 @@ fn desk(
             driver.uploading(upload);
         }
     };
-    let own = || Store::in_memory(base_url);
-    let store = state_dir.map_or_else(own, |folder| Store::open(folder, base_url).or_else(|_| own()));
-    let store = store.map_err(|fault| BuildError::Store(fault.to_string()))?;
+    let store = store(state_dir, base_url)?;
     let fetcher = Fetcher::new(&settings.allow_hosts, Bounds::default());
     let client = FilesClient::new(base_url, Patience::default())?;
     let resolver = Resolver::new(settings, state_dir).map_err(|fault| BuildError::Store(fault.to_string()))?;
     Ok(Desk::new(Arc::new(Uploads::new(client, store, clock, Arc::new(listener))), Arc::new(resolver), fetcher))
+}
+
+/// The local store, or one in memory where no file can be had.
+fn store(state_dir: Option<&Path>, base_url: &str) -> Result<Store, BuildError> {
+    let own = || Store::in_memory(base_url);
+    let store = state_dir.map_or_else(own, |folder| Store::open(folder, base_url).or_else(|_| own()));
+    store.map_err(|fault| BuildError::Store(fault.to_string()))
 }
 
 /// The quota family of a model; `*` stands for itself.
@@ -523,6 +540,10 @@ impl Engine {
     pub fn day_end(&self) -> Timestamp {
         let driver = &self.inner.driver;
         driver.state.lock().scheduler.day_end(driver.clock.now())
+    }
+
+    pub(crate) fn driver(&self) -> &Arc<Driver> {
+        &self.inner.driver
     }
 
     /// The engine's clock.

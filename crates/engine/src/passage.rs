@@ -23,6 +23,12 @@ pub enum PassageError {
     /// The engine was shut down.
     #[error("the engine is shut down: Workers not running")]
     Closed,
+    /// The engine speaks to something else than the API over HTTP.
+    #[error("this backend takes prompts only")]
+    NoRelay,
+    /// The API named another address; a key is not taken there.
+    #[error("the API sends its callers to another address, which is not followed")]
+    Elsewhere,
     /// No answer came.
     #[error(transparent)]
     Transport(#[from] TransportError),

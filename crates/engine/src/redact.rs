@@ -20,6 +20,15 @@ pub(crate) fn hidden(reply: &Reply, key: &SecretString) -> Option<Reply> {
     (clean != body).then(|| Reply { body: Bytes::from(clean), ..reply.clone() })
 }
 
+/// The same; of an answer that is no error only the whole key is taken out, since a piece may stand there by chance.
+pub(crate) fn hidden_whole(reply: &Reply, key: &SecretString) -> Option<Reply> {
+    let whole = key.expose_secret().trim();
+    if reply.status < 400 && !reply.body.windows(whole.len().max(1)).any(|piece| piece == whole.as_bytes()) {
+        return None;
+    }
+    hidden(reply, key)
+}
+
 /// `text` without the key and every longer piece of it.
 pub(crate) fn without(text: &str, key: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -40,6 +40,8 @@ pub struct Request {
     pub identity: Option<Arc<str>>,
     /// How the answer is to look, where it is wanted as JSON.
     pub structured: Option<Arc<Structured>>,
+    /// Number of the only project that may serve it, because what it names lives there.
+    pub only: Option<u32>,
 }
 
 /// What a request asks of the queue before it joins it: the instant of its start is computed, and told in
@@ -103,6 +105,7 @@ impl Request {
             client: None,
             identity: None,
             structured: None,
+            only: None,
         }
     }
 

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use secrecy::SecretString;
 use tidegate_gemini::models::Limits;
 use tidegate_scheduler::{KeyId, ProjectSpec};
@@ -38,6 +39,9 @@ pub(crate) struct Roster {
     projects: Vec<Member>,
     accounts: Vec<String>,
 }
+
+/// The roster of now, for all who look names and keys up.
+pub(crate) type SharedRoster = Arc<RwLock<Arc<Roster>>>;
 
 /// Something that changed among projects and keys, by their names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

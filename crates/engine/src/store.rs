@@ -41,6 +41,7 @@ mod kin;
 mod limits;
 pub(crate) mod place;
 mod redacted;
+mod residents;
 mod schema;
 mod slots;
 
@@ -54,6 +55,7 @@ pub use keys::KeyRecord;
 pub use limits::{LearnedLimit, LearnedWindow, LimitSource};
 pub use place::default_state_dir;
 pub use redacted::Redacted;
+pub use residents::Resident;
 pub use slots::SlotRow;
 
 /// The file's name in the state folder.

@@ -1,6 +1,6 @@
 //! What goes back to a caller: a whole body, or one that grows piece by piece.
 
-use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -22,6 +22,8 @@ pub enum Body {
     Whole(Full<Bytes>),
     /// Piece by piece, each sent as soon as it is there.
     Growing(BoxStream<'static, Bytes>),
+    /// As another server sends it; when that one breaks off, so does this.
+    Relayed(BoxStream<'static, io::Result<Bytes>>),
 }
 
 /// JSON as Google sends it.
@@ -47,26 +49,27 @@ pub fn growing(content_type: &'static str, pieces: BoxStream<'static, Bytes>) ->
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match self.get_mut() {
-            Body::Whole(body) => Pin::new(body).poll_frame(cx),
+            Body::Whole(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
             Body::Growing(pieces) => pieces.poll_next_unpin(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece)))),
+            Body::Relayed(pieces) => pieces.poll_next_unpin(cx).map_ok(Frame::data),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Body::Whole(body) => body.is_end_stream(),
-            Body::Growing(_) => false,
+            Body::Growing(_) | Body::Relayed(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Body::Whole(body) => body.size_hint(),
-            Body::Growing(_) => SizeHint::default(),
+            Body::Growing(_) | Body::Relayed(_) => SizeHint::default(),
         }
     }
 }

@@ -10,6 +10,7 @@
 //! # Ok(()) }
 //! ```
 
+mod affinity;
 mod answer;
 mod auth;
 mod budget;
@@ -20,12 +21,15 @@ mod exposition;
 mod figures;
 mod health;
 mod live;
+mod names;
 mod opening;
 mod patience;
 mod purse;
 mod routes;
 mod server;
+mod sessions;
 mod settings;
+mod spool;
 mod story;
 mod visit;
 mod watchers;

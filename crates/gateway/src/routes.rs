@@ -8,19 +8,22 @@ mod generate;
 mod label;
 mod metrics;
 mod models;
+mod native;
 mod openai;
 mod status;
 mod stream;
 
+use std::sync::Arc;
+
 use http::request::Parts;
 use http::{Method, Uri};
+use native::Native;
 
 use crate::answer::Answer;
 use crate::auth::bearer;
 use crate::call::Call;
 use crate::error::{Dialect, Refusal};
 use crate::server::Gate;
-use std::sync::Arc;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub enum Route {
     Models,
     /// `GET models/M`.
     Model { model: String },
+    /// What lives in one project, and whatever else the API serves.
+    Native(Native),
     /// A route of OpenAI's.
     OpenAi(OpenAi),
     /// `POST /chat`.
@@ -96,7 +101,7 @@ impl Route {
             return Route::of_openai(&head.method, rest);
         }
         let Some((version, rest)) = path.split_once('/').filter(|(version, _)| is_version(version)) else {
-            return Route::Unknown;
+            return Route::native(head, path);
         };
         // The same paths serve both kinds of clients, which show who they are by how they show their key.
         let of_openai = version == "v1" && bearer(&head.headers).is_some() && !head.headers.contains_key("x-goog-api-key");
@@ -105,8 +110,15 @@ impl Route {
             _ if of_openai && (rest == "models" || rest.starts_with("models/") && !rest.contains(':')) => {
                 Route::of_openai(&head.method, rest)
             }
-            _ => Route::of_google(&head.method, rest),
+            _ => match Route::of_google(&head.method, rest) {
+                Route::Unknown => Route::native(head, path),
+                route => route,
+            },
         }
+    }
+
+    fn native(head: &Parts, path: &str) -> Route {
+        Native::find(head, path).map_or(Route::Unknown, Route::Native)
     }
 
     fn of_google(method: &Method, rest: &str) -> Route {
@@ -155,7 +167,7 @@ impl Route {
 
     /// Whether anybody may ask.
     pub fn is_public(&self) -> bool {
-        matches!(self, Route::Health | Route::Ready | Route::Dashboard(_))
+        matches!(self, Route::Health | Route::Ready | Route::Dashboard(_) | Route::Native(Native::Chunk { .. }))
     }
 }
 
@@ -178,6 +190,7 @@ pub async fn answer(gate: &Arc<Gate>, route: Route, mut call: Call) -> Result<An
         Route::CountTokens { model } => Box::pin(models::count_tokens(gate, &mut call, &model)).await,
         Route::Embed { model } => Box::pin(embed::one(gate, &mut call, &model)).await,
         Route::EmbedTogether { model } => Box::pin(embed::together(gate, &mut call, &model)).await,
+        Route::Native(native) => Box::pin(native::answer(gate, native, call)).await,
         Route::Models => Box::pin(models::list(gate, &call)).await,
         Route::Model { model } => Box::pin(models::get(gate, &call, &model)).await,
         Route::OpenAi(OpenAi::Chat) => Box::pin(openai::chat(gate, &mut call)).await,
@@ -222,7 +235,8 @@ mod tests {
             assert_eq!(at("GET", "models?pageSize=3"), Route::Models);
             assert_eq!(at("GET", "models/gemini-3.8-flash"), Route::Model { model: model() });
             assert_eq!(at("GET", "models/gemini-3.8-flash:generateContent"), Route::OtherMethod);
-            assert_eq!(at("POST", "models/gemini-3.8-flash:sing"), Route::Unknown);
+            assert_eq!(at("POST", "models/gemini-3.8-flash:sing"), Route::Native(Native::Other));
+            assert_eq!(at("GET", "files/x:download?alt=media"), Route::Native(Native::Member { name: "files/x".into() }));
         }
     }
 
@@ -252,7 +266,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_unknown() {
-        for path in ["/dashboard", "/v2/models", "/v1", "/v1beta/files", "/v1beta/models/:generateContent", "/openai/v1/audio"] {
+        for path in ["/dashboard", "/v2/models", "/v1", "/v1beta/a/../b", "/upload", "/openai/v1/audio"] {
             assert_eq!(route("GET", path, None), Route::Unknown, "{path}");
         }
         assert_eq!(route("GET", "/chat", None), Route::OtherMethod);

@@ -30,7 +30,9 @@ use crate::figures::Figures;
 use crate::opening::Opening;
 use crate::purse::Purses;
 use crate::routes::{self, Route};
+use crate::sessions::Sessions;
 use crate::settings::Settings;
+use crate::spool::Spool;
 use crate::story::Story;
 use crate::visit::Visit;
 use crate::watchers::Watchers;
@@ -83,6 +85,8 @@ pub(crate) struct Gate {
 pub(crate) struct House {
     pub purses: Arc<Purses>,
     pub draining: AtomicBool,
+    pub uploads: Sessions,
+    pub spool: Option<Arc<Spool>>,
     address: OnceLock<SocketAddr>,
     pub figures: Arc<Figures>,
     pub watchers: Watchers,
@@ -127,6 +131,8 @@ impl Gateway {
         let house = House {
             purses: Arc::new(Purses::new(engine.clone())),
             draining: AtomicBool::new(false),
+            uploads: Sessions::default(),
+            spool: settings.spool.as_ref().and_then(|folder| Spool::open(folder, settings.spool_bytes)),
             address: OnceLock::new(),
             figures,
             watchers: Watchers::default(),

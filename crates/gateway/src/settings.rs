@@ -1,5 +1,6 @@
 //! What a gateway is told: who may call, how long they wait, how much they may send.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -53,6 +54,11 @@ pub struct Settings {
     pub cors: Vec<String>,
     /// How long requests under way may go on when the server is told to end.
     pub grace: Duration,
+    /// Where the bytes of uploads are kept, for the day when another project needs the same file. Without it files of several
+    /// projects cannot be brought together.
+    pub spool: Option<PathBuf>,
+    /// The most bytes kept there; the oldest files go first.
+    pub spool_bytes: u64,
 }
 
 impl Default for Settings {
@@ -67,6 +73,8 @@ impl Default for Settings {
             body_timeout: Duration::from_secs(30),
             cors: Vec::new(),
             grace: Duration::from_secs(10),
+            spool: None,
+            spool_bytes: 4 << 30,
         }
     }
 }

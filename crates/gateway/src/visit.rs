@@ -1,8 +1,10 @@
 //! One request as the figures see it: from its head to the last piece of its answer, however that comes about.
 
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream};
+use http::StatusCode;
 use tidegate_engine::Engine;
 use tidegate_engine::scheduler::Timestamp;
 
@@ -77,13 +79,7 @@ impl Visit {
         let (head, body) = answer.into_parts();
         let body = match body {
             Body::Whole(body) => {
-                self.note.ends(if head.status.is_server_error() {
-                    Outcome::Failed
-                } else if head.status.is_client_error() {
-                    Outcome::Invalid
-                } else {
-                    Outcome::Answered
-                });
+                self.note.ends(of(head.status));
                 Body::Whole(body)
             }
             Body::Growing(pieces) => Body::Growing(
@@ -93,6 +89,20 @@ impl Visit {
                     })
                     .boxed(),
             ),
+            Body::Relayed(pieces) => {
+                let note = self.note.clone();
+                let status = head.status;
+                let relayed = pieces.inspect(move |piece| {
+                    if piece.is_err() {
+                        note.ends(Outcome::Failed);
+                    }
+                });
+                let end = stream::poll_fn(move |_| {
+                    self.note.ends(of(status));
+                    Poll::Ready(None)
+                });
+                Body::Relayed(relayed.chain(end).boxed())
+            }
         };
         Answer::from_parts(head, body)
     }
@@ -108,6 +118,17 @@ impl Visit {
             client: Some(self.client.clone()),
             request_id: Some(self.id.clone()),
         }
+    }
+}
+
+/// How a whole answer of this status ended.
+fn of(status: StatusCode) -> Outcome {
+    if status.is_server_error() {
+        Outcome::Failed
+    } else if status.is_client_error() {
+        Outcome::Invalid
+    } else {
+        Outcome::Answered
     }
 }
 

@@ -73,13 +73,13 @@ impl Scheduler {
         if let Some(why) = obstacle(&quota.bucket, keys, now, day, &self.rules) {
             return self.lanes[number].list(id, &mut quota.standing, why.until, Some(why));
         }
-        let second_at = project.ring.second_at();
+        let (second_at, lone) = (project.ring.second_at(), project.ring.live == 1);
         let ready = match project.ring.ready(now) {
             // With a single key left nothing is gained by sparing it.
-            (Some(only), None) if self.lanes[number].live == 1 && project.ring.live == 1 => {
-                Keys { first: Some(only), second: Some(only), second_at }
+            (Some(only), None) if self.lanes[number].live == 1 && lone => {
+                Keys { first: Some(only), second: Some(only), second_at, lone }
             }
-            (first, second) => Keys { first, second, second_at },
+            (first, second) => Keys { first, second, second_at, lone },
         };
         match self.choose(number, now, id, ready) {
             Choice::Take(place, key) => self.start(number, now, id, place, key, actions),
@@ -112,7 +112,7 @@ impl Scheduler {
     }
 
     fn start(&mut self, number: usize, now: Timestamp, bucket: u32, place: Place, key: KeyId, actions: &mut Vec<Action>) {
-        let Some(entry) = self.lanes[number].queue.remove(&place) else { return };
+        let Some(entry) = self.lanes[number].remove(place) else { return };
         if let Some(forecast) = self.lanes[number].foreseen(now) {
             forecast.started(place, entry.weight.settled());
         }
@@ -153,7 +153,9 @@ impl Scheduler {
         if let Some(keeper) = keeper {
             self.relist(keeper, now);
         }
-        if self.lanes[number].queue.len() == LOOK_AHEAD {
+        let lane = &self.lanes[number];
+        // With confined prompts in the queue, where a reach ends differs from bucket to bucket.
+        if lane.queue.len() == LOOK_AHEAD || lane.confined > 0 && lane.queue.len() > LOOK_AHEAD {
             for id in self.lanes[number].starved() {
                 self.relist(id, now);
             }

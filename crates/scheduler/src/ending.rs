@@ -20,7 +20,7 @@ impl Scheduler {
         match job.state {
             State::Queued => {
                 let number = job.model.0 as usize;
-                if let Some(entry) = self.lanes[number].queue.remove(&job.place) {
+                if let Some(entry) = self.lanes[number].remove(job.place) {
                     if let Some(forecast) = self.lanes[number].foreseen(now) {
                         forecast.left(job.place);
                     }
@@ -86,6 +86,7 @@ impl Scheduler {
     pub(crate) fn recount_and_end(&mut self, now: Timestamp, model: ModelId, actions: &mut Vec<Action>) {
         let before = self.lanes[model.0 as usize].most_tokens;
         self.recount(model);
+        self.end_confined(now, model, actions);
         let lane = &self.lanes[model.0 as usize];
         if lane.live > 0 && lane.most_tokens == before {
             return;

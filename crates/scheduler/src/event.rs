@@ -47,6 +47,14 @@ pub struct Reconfiguration {
 pub enum Event {
     /// A prompt was handed in.
     Submitted(Submission),
+    /// The same for a prompt that only this project can serve: what it names lives there. It ends with `NoKey` when the project
+    /// can never serve it.
+    SubmittedTo {
+        /// The project's number.
+        project: u32,
+        /// The prompt.
+        submission: Submission,
+    },
     /// An attempt came back.
     Finished {
         /// The prompt.

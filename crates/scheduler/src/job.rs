@@ -89,7 +89,7 @@ pub(crate) struct Job {
     pub state: State,
 }
 
-/// What went wrong with a prompt so far.
+/// What few prompts have: what went wrong so far, and the one quota that can serve them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Faults {
     pub task: u32,
@@ -98,12 +98,19 @@ pub(crate) struct Faults {
     pub held: i32,
     /// A key to be spared for a while: the last attempt there failed by the prompt's own fault or an unclear one.
     pub avoid: Option<(KeyId, Timestamp)>,
+    /// The quota of the only project that can serve it.
+    pub only: Option<u32>,
 }
 
 impl Job {
     /// Its faults, to be added to.
     pub(crate) fn faults(&mut self) -> &mut Faults {
         self.faults.get_or_insert_default()
+    }
+
+    /// The quota of the only project that can serve it, if there is but one.
+    pub(crate) fn only(&self) -> Option<u32> {
+        self.faults.as_ref().and_then(|faults| faults.only)
     }
 
     /// The key to be spared, and until when.

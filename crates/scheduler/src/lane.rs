@@ -37,12 +37,27 @@ struct History {
     kept_by: Option<u32>,
     /// The quota it is to be served from while that can be soon.
     bound_to: Option<u32>,
+    /// The only quota that can serve it.
+    only: Option<u32>,
 }
 
 impl Entry {
     pub(crate) fn new(job: JobId, weight: Weight, avoid: Option<(KeyId, Timestamp)>, held_from: i32) -> Entry {
         let history = avoid.map(|avoid| Box::new(History { avoid: Some(avoid), ..History::default() }));
         Entry { job, weight, held_from, history }
+    }
+
+    /// The same prompt, to be served from this quota only.
+    pub(crate) fn confined_to(mut self, bucket: Option<u32>) -> Entry {
+        if bucket.is_some() {
+            self.history().only = bucket;
+        }
+        self
+    }
+
+    /// The only quota that can serve it.
+    pub(crate) fn only(&self) -> Option<u32> {
+        self.history.as_ref().and_then(|history| history.only)
     }
 
     /// The key to be spared, and until when.
@@ -90,6 +105,8 @@ impl Standing {
 pub(crate) struct Lane {
     pub name: Arc<str>,
     pub queue: BTreeMap<Place, Entry>,
+    /// Prompts of the queue that only one of the buckets can serve.
+    pub confined: usize,
     pub breaker: Breaker,
     pub budget: RetryBudget,
     pub company: Company,
@@ -125,6 +142,8 @@ pub(crate) struct Keys {
     pub second: Option<KeyId>,
     /// When there will be a second.
     pub second_at: Timestamp,
+    /// Whether the project has a single key left.
+    pub lone: bool,
 }
 
 /// What a bucket asks of the others of its lane.
@@ -140,6 +159,7 @@ impl Lane {
         Lane {
             name,
             queue: BTreeMap::new(),
+            confined: 0,
             breaker: Breaker::default(),
             budget: RetryBudget::default(),
             company: Company::default(),
@@ -152,6 +172,19 @@ impl Lane {
             starved: BTreeSet::new(),
             stamp: 0,
         }
+    }
+
+    /// Puts a prompt into the queue.
+    pub(crate) fn insert(&mut self, place: Place, entry: Entry) {
+        self.confined += usize::from(entry.only().is_some());
+        self.queue.insert(place, entry);
+    }
+
+    /// Takes a prompt out of the queue.
+    pub(crate) fn remove(&mut self, place: Place) -> Option<Entry> {
+        let entry = self.queue.remove(&place)?;
+        self.confined -= usize::from(entry.only().is_some());
+        Some(entry)
     }
 
     /// What keeps all buckets from serving: the breaker of the model, until its next probe or somebody has waited enough.
@@ -201,6 +234,11 @@ impl Lane {
         self.starved.remove(&bucket);
     }
 
+    /// True when this bucket found nothing in its reach.
+    pub(crate) fn is_starved(&self, bucket: u32) -> bool {
+        self.starved.contains(&bucket)
+    }
+
     /// True when some bucket found nothing in its reach.
     pub(crate) fn has_starved(&self) -> bool {
         !self.starved.is_empty()
@@ -233,7 +271,9 @@ impl Lane {
         let mut filler: Option<(u64, Place, KeyId)> = None;
         let mut wait = Blocked { reason: Reason::Quota(Dimension::Tpm), until: Timestamp::NEVER };
         let mut smallest: Option<Weight> = None;
-        for (place, entry) in self.queue.iter_mut().take(LOOK_AHEAD) {
+        // What only others can serve is not in this one's way, and does not shorten its reach.
+        let mine = self.queue.iter_mut().filter(|(_, entry)| entry.only().is_none_or(|only| only == id));
+        for (place, entry) in mine.take(LOOK_AHEAD) {
             if let Some(at) = self.breaker.lets_go(entry.held_from).filter(|&at| at > now) {
                 wait = sooner(wait, Reason::Breaker, at);
                 continue;
@@ -288,9 +328,9 @@ fn sooner(wait: Blocked, reason: Reason, until: Timestamp) -> Blocked {
 }
 
 /// The readiest key, or the one after it when the prompt has just failed with the first.
-fn pick_key(entry: &Entry, Keys { first, second, .. }: Keys, now: Timestamp) -> Option<KeyId> {
+fn pick_key(entry: &Entry, Keys { first, second, lone, .. }: Keys, now: Timestamp) -> Option<KeyId> {
     match entry.avoid() {
-        Some((avoid, until)) if Some(avoid) == first && now < until => second,
+        Some((avoid, until)) if Some(avoid) == first && now < until && !(lone && entry.only().is_some()) => second,
         _ => first,
     }
 }

@@ -7,6 +7,7 @@
 mod backoff;
 mod breaker;
 mod company;
+mod confine;
 mod day;
 mod dispatch;
 mod due;

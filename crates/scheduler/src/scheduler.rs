@@ -193,6 +193,7 @@ impl Scheduler {
         self.workers.advance(now);
         match event {
             Event::Submitted(submission) => self.submitted(now, submission, actions),
+            Event::SubmittedTo { project, submission } => self.submitted_to(now, project, submission, actions),
             Event::Finished { job, outcome } => self.finished(now, job, outcome, actions),
             // It changes nothing of what may start now.
             Event::Reweighed { job, tokens, least, spread } => return self.reweighed(job, tokens, least, spread),
@@ -211,6 +212,21 @@ impl Scheduler {
     // === events ===
 
     fn submitted(&mut self, now: Timestamp, submission: Submission, actions: &mut Vec<Action>) {
+        let id = submission.job;
+        self.take_in(now, submission);
+        self.enqueue(now, id, actions);
+        self.take_what_is_free(now, id, actions);
+    }
+
+    /// A prompt whose caller does not wait starts now or not at all.
+    pub(crate) fn take_what_is_free(&mut self, now: Timestamp, id: JobId, actions: &mut Vec<Action>) {
+        if self.jobs.get(&id).is_some_and(|job| job.spares_running && job.deadline <= now) {
+            self.dispatch(now, actions);
+        }
+    }
+
+    /// Makes a prompt known.
+    pub(crate) fn take_in(&mut self, now: Timestamp, submission: Submission) {
         if !self.started {
             self.started = true;
             self.calendar.day(now);
@@ -241,21 +257,18 @@ impl Scheduler {
         if !deadline.is_never() {
             self.deadlines.insert((deadline, id));
         }
-        self.enqueue(now, id, actions);
-        if spares_running && deadline <= now {
-            // Its caller does not wait, but takes what is free.
-            self.dispatch(now, actions);
-        }
     }
 
     /// Puts a prompt into its lane, or ends it when no quota can ever take it.
     pub(crate) fn enqueue(&mut self, now: Timestamp, id: JobId, actions: &mut Vec<Action>) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let lane = &self.lanes[job.model.0 as usize];
+        let only = job.only();
+        let takes = only.map_or_else(|| (lane.live > 0).then_some(lane.most_tokens), |bucket| self.takes(bucket));
+        let Some(most_tokens) = takes else { return self.complete(now, id, Verdict::NoKey, actions) };
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let lane = &mut self.lanes[job.model.0 as usize];
-        if lane.live == 0 {
-            return self.complete(now, id, Verdict::NoKey, actions);
-        }
-        if let Some(limit) = lane.most_tokens.filter(|&most| u64::from(job.weight.tokens) > most) {
+        if let Some(limit) = most_tokens.filter(|&most| u64::from(job.weight.tokens) > most) {
             if u64::from(job.least) > limit {
                 let verdict = Verdict::TooLarge { tokens: u64::from(job.least), limit };
                 return self.complete(now, id, verdict, actions);
@@ -269,10 +282,14 @@ impl Scheduler {
         if let Some(forecast) = lane.foreseen(now) {
             forecast.joined(job.place, job.weight.settled());
         }
-        lane.queue.insert(job.place, Entry::new(id, job.weight, job.avoid(), held_from));
+        lane.insert(job.place, Entry::new(id, job.weight, job.avoid(), held_from).confined_to(only));
         // The way from the head is only walked where somebody waits for what comes into reach.
-        let in_reach = || lane.queue.range(..=job.place).take(LOOK_AHEAD + 1).count() <= LOOK_AHEAD;
+        let before = || lane.queue.range(..=job.place).filter(|(_, entry)| entry.only().is_none());
+        let in_reach = || before().take(LOOK_AHEAD + 1).count() <= LOOK_AHEAD;
         let (number, weight) = (job.model.0 as usize, job.weight);
+        if let Some(bucket) = only {
+            return self.look_at_confined(now, bucket);
+        }
         if lane.has_starved() && in_reach() {
             self.look_again(number, now, weight);
         }

@@ -79,6 +79,7 @@ fn gateway_settings(settings: &Settings) -> GatewaySettings {
         clients: serve.clients.clone(),
         cors: serve.cors.clone(),
         grace: serve.grace,
+        spool: settings.state_dir.as_ref().map(|folder| folder.join("spool")),
         ..GatewaySettings::default()
     }
 }

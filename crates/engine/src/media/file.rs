@@ -186,6 +186,14 @@ impl ContentHash {
         ContentHash(*blake3::hash(bytes).as_bytes())
     }
 
+    /// The hash of all that is left to read.
+    ///
+    /// # Errors
+    /// When it cannot be read to its end.
+    pub fn of_rest(reader: impl Read) -> io::Result<ContentHash> {
+        digest(reader).map(|(hash, _)| hash)
+    }
+
     pub(crate) fn from_digest(digest: blake3::Hash) -> ContentHash {
         ContentHash(*digest.as_bytes())
     }

@@ -82,6 +82,7 @@ pub fn request(text: &str) -> Request {
         client: None,
         identity: None,
         structured: None,
+        only: None,
     }
 }
 

@@ -179,6 +179,7 @@ fn prompt(id: u64) -> Request {
         client: None,
         identity: None,
         structured: None,
+        only: None,
     }
 }
 

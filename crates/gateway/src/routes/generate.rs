@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_engine::scheduler::Timestamp;
-use tidegate_engine::{Deadline, Error, Request, Response};
+use tidegate_engine::{Deadline, Error, Method, Request, Response};
 use tidegate_gemini::error::in_body;
 use tidegate_gemini::{Estimate, request};
 
+use crate::affinity::{Settled, doubt, settle};
 use crate::answer::{self, Answer};
 use crate::call::Call;
 use crate::error::Refusal;
@@ -24,7 +25,9 @@ pub async fn generate(gate: &Gate, call: &mut Call, model: &str) -> Result<Answe
 
 /// Asks one prompt and gives the body of its answer: also of one that was blocked or cut short, which is the client's to judge.
 pub async fn submit(gate: &Gate, call: &Call, request: Request) -> Result<Bytes, Refusal> {
+    let request = at_home(gate, request).await?;
     let asked = Asked::of(&request);
+    let named = named(&request);
     let (request, spending, waited) = enter(gate, call, request).await?;
     let told = gate.engine.submit(request).await;
     let trace = match &told {
@@ -35,6 +38,9 @@ pub async fn submit(gate: &Gate, call: &Call, request: Request) -> Result<Bytes,
     match trace.attempts {
         0 => spending.refund(),
         _ => spending.settle(trace.usage.total_tokens),
+    }
+    if let (Err(error), Some(body)) = (&told, named) {
+        doubted(gate, error, &body);
     }
     match told {
         Ok(Response { body, .. }) => Ok(body),
@@ -85,4 +91,25 @@ pub async fn enter(gate: &Gate, call: &Call, request: Request) -> Result<(Reques
         Deadline::Answer(span) => Deadline::Answer(left(span)),
     });
     Ok((Request { deadline, ..request }, spending, waited))
+}
+
+/// The same request for the project where the things live that it names.
+pub async fn at_home(gate: &Gate, mut request: Request) -> Result<Request, Refusal> {
+    if let Some(body) = request.body.ready().filter(|_| request.method == Method::Generate).cloned() {
+        let Settled { body, project } = settle(gate, body).await?;
+        (request.body, request.only) = (body.into(), project);
+    }
+    Ok(request)
+}
+
+/// The body of a request that names what lives somewhere.
+pub fn named(request: &Request) -> Option<Bytes> {
+    request.only.and_then(|_| request.body.ready().cloned())
+}
+
+/// What was named is not there any more, or not for this project: it is looked for anew the next time.
+pub fn doubted(gate: &Gate, error: &Error, body: &Bytes) {
+    if matches!(error.http_status, Some(403 | 404)) {
+        doubt(gate, body);
+    }
 }

@@ -1,5 +1,6 @@
 //! How a route is called in figures.
 
+use super::native::Native;
 use super::{OpenAi, Route};
 
 impl Route {
@@ -14,6 +15,10 @@ impl Route {
             Route::Models | Route::Model { .. } | Route::OpenAi(OpenAi::Models | OpenAi::Model(_)) => "models",
             Route::OpenAi(OpenAi::Chat) => "chat/completions",
             Route::OpenAi(OpenAi::Embeddings) => "embeddings",
+            Route::Native(Native::Upload | Native::Chunk { .. }) => "upload",
+            Route::Native(Native::List { .. }) => "list",
+            Route::Native(Native::Member { .. }) => "member",
+            Route::Native(Native::Other) => "other",
             Route::Chat => "chat",
             Route::Status | Route::Events | Route::Metrics | Route::Dashboard(_) | Route::Health | Route::Ready => return None,
             Route::OtherMethod | Route::Unknown => "unknown",

@@ -1,10 +1,13 @@
 //! What costs no quota and is handed on: the models, and the count of tokens.
 
-use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::Value;
-use tidegate_engine::{Passage, Reply};
+use tidegate_engine::{Passage, Relayed, Reply};
 use tidegate_gemini::error::in_body;
 
+use super::native;
+use crate::affinity::{Settled, settle};
 use crate::answer::{self, Answer};
 use crate::auth::Caller;
 use crate::call::Call;
@@ -44,8 +47,16 @@ pub async fn get(gate: &Gate, call: &Call, model: &str) -> Result<Answer, Refusa
 pub async fn count_tokens(gate: &Gate, call: &mut Call, model: &str) -> Result<Answer, Refusal> {
     call.may_ask(model)?;
     let path = format!("{}:countTokens", address(model)?);
-    let body = call.body(&gate.settings).await?;
-    Ok(told(pass(gate, path, Some(body)).await?))
+    let Settled { body, project } = settle(gate, call.body(&gate.settings).await?).await?;
+    match project {
+        None => Ok(told(pass(gate, path, Some(body)).await?)),
+        Some(project) => {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+            let path = format!("{}/{path}", call.head.uri.path().trim_matches('/').split('/').next().unwrap_or("v1beta"));
+            let counted = gate.engine.relay(project, Relayed { method: Method::POST, path, headers, body }).await?;
+            native::told(gate, counted).await
+        }
+    }
 }
 
 /// Hands a question on and reads its answer.

@@ -10,7 +10,7 @@ use tidegate_engine::{AnswerStream, Error, Request};
 use tidegate_gemini::openai::{Chunks, error};
 use tidegate_gemini::request;
 
-use super::generate::{Asked, enter};
+use super::generate::{Asked, at_home, doubted, enter, named};
 use crate::answer::{self, Answer};
 use crate::call::Call;
 use crate::error::{Dialect, Refusal};
@@ -48,7 +48,9 @@ pub async fn chunked(gate: &Gate, call: &Call, asked: Request, chunks: Chunks) -
 
 /// The answer, once its first piece is there.
 async fn begun(gate: &Gate, call: &Call, request: Request) -> Result<Pieces, Refusal> {
+    let request = at_home(gate, request).await?;
     let asked = Asked::of(&request);
+    let named = named(&request);
     let (request, spending, waited) = enter(gate, call, request).await?;
     match gate.engine.stream(request).await {
         Ok(mut stream) => {
@@ -60,6 +62,9 @@ async fn begun(gate: &Gate, call: &Call, request: Request) -> Result<Pieces, Ref
             match error.trace.attempts {
                 0 => spending.refund(),
                 _ => spending.settle(error.trace.usage.total_tokens),
+            }
+            if let Some(body) = named {
+                doubted(gate, &error, &body);
             }
             Err(asked.refused(gate, &error))
         }
