@@ -9,7 +9,7 @@ mod status;
 mod stream;
 
 use http::request::Parts;
-use http::{Method, Uri};
+use http::Method;
 
 use crate::answer::Answer;
 use crate::auth::bearer;
@@ -83,7 +83,7 @@ impl Route {
             return Route::Unknown;
         };
         // The same paths serve both kinds of clients, which show who they are by how they show their key.
-        let of_openai = version == "v1" && bearer(&head.headers).is_some() && !head.headers.contains_key("x-goog-api-key");
+        let of_openai = version == "v1" && is_openai_client(head);
         match rest {
             "chat/completions" | "embeddings" => Route::of_openai(&head.method, rest),
             _ if of_openai && (rest == "models" || rest.starts_with("models/") && !rest.contains(':')) => {
@@ -125,14 +125,15 @@ impl Route {
         if *method == route.0 { Route::OpenAi(route.1) } else { Route::OtherMethod }
     }
 
-    /// Whose errors its clients read.
-    pub fn dialect(&self, uri: &Uri) -> Dialect {
-        let path = uri.path().trim_matches('/');
+    /// Whose errors its clients read; an address that is neither's belongs to who shows a Bearer token under `v1`.
+    pub fn dialect(&self, head: &Parts) -> Dialect {
+        let path = head.uri.path().trim_matches('/');
         match self {
             Route::OpenAi(_) => Dialect::OpenAi,
             Route::Chat => Dialect::Plain,
             _ if path == "chat" => Dialect::Plain,
             _ if openai_path(path).is_some() => Dialect::OpenAi,
+            Route::Unknown | Route::OtherMethod if path.starts_with("v1/") && is_openai_client(head) => Dialect::OpenAi,
             _ => Dialect::Google,
         }
     }
@@ -141,6 +142,11 @@ impl Route {
     pub fn is_public(&self) -> bool {
         matches!(self, Route::Health | Route::Ready)
     }
+}
+
+/// Whether the key is shown as OpenAI's clients show it.
+fn is_openai_client(head: &Parts) -> bool {
+    bearer(&head.headers).is_some() && !head.headers.contains_key("x-goog-api-key")
 }
 
 /// What stands behind one of the prefixes that only OpenAI's clients use.

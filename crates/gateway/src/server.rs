@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::answer::{Answer, Body};
 use crate::auth::{Callers, token};
 use crate::call::Call;
-use crate::error::Refusal;
+use crate::error::{Dialect, Refusal};
 use crate::routes::{self, Route};
 use crate::settings::Settings;
 
@@ -30,6 +30,8 @@ use crate::settings::Settings;
 const MAX_STREAMS: u32 = 1_000;
 /// The header that names a request in answers and logs.
 const REQUEST_ID: &str = "x-tidegate-request-id";
+/// The same for OpenAI's libraries, which show it in their errors.
+const OPENAI_REQUEST_ID: &str = "x-request-id";
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
@@ -121,7 +123,7 @@ impl Gate {
         let id: Arc<str> = self.ids.next().into();
         let route = Route::find(&head);
         let (method, path) = (head.method.clone(), head.uri.path().to_string());
-        let dialect = route.dialect(&head.uri);
+        let dialect = route.dialect(&head);
         let shown = token(&head.headers, head.uri.query().unwrap_or_default());
         let caller = if route.is_public() { Some(self.callers.anybody()) } else { self.callers.find(shown) };
         let name = caller.map_or("stranger", |caller| &caller.name).to_string();
@@ -131,6 +133,9 @@ impl Gate {
         };
         let mut answer = told.unwrap_or_else(|refusal| refusal.answer(dialect));
         if let Ok(id) = HeaderValue::from_str(&id) {
+            if dialect == Dialect::OpenAi {
+                answer.headers_mut().insert(OPENAI_REQUEST_ID, id.clone());
+            }
             answer.headers_mut().insert(REQUEST_ID, id);
         }
         let (status, took) = (answer.status().as_u16(), begun.elapsed().as_millis() as u64);

@@ -71,3 +71,39 @@ async fn errors_have_the_form_that_the_library_reads() {
     let told = house.post(CHAT, &chat(&json!({"model": "../x"}))).await.json(400);
     assert_eq!(told["error"]["type"], "invalid_request_error");
 }
+
+#[tokio::test]
+async fn the_library_finds_the_request_id_under_its_own_name() {
+    let house = House::open().await;
+    let told = house.post(CHAT, &chat(&json!({}))).await;
+    assert!(told.header("x-request-id").is_some_and(|id| Some(id) == told.header("x-tidegate-request-id")));
+    let native = house.send("GET", "/v1beta/models", &[], "").await;
+    assert!(native.header("x-request-id").is_none());
+}
+
+#[tokio::test]
+async fn what_openai_s_clients_look_for_in_vain_is_told_in_their_words() {
+    let house = House::open().await;
+    let bearer = [("authorization", "Bearer any")];
+    for (method, path) in [("POST", "/v1/moderations"), ("GET", CHAT)] {
+        let told = house.send(method, path, &bearer, "").await;
+        let error: Value = serde_json::from_slice(told.0.body()).unwrap();
+        assert!(error["error"]["type"].is_string(), "{path}: {error}");
+    }
+    let google = house.send("POST", "/v1/moderations", &[("x-goog-api-key", "any")], "").await.json(404);
+    assert_eq!(google["error"]["status"], "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_call_in_a_stream_is_followed_by_the_reason_of_the_end() {
+    let house = House::open().await;
+    let tool = json!({"type": "function", "function": {"name": "tide", "parameters": {"type": "object"}}});
+    let body = chat(&json!({"stream": true, "tools": [tool], "tool_choice": "required"}));
+    let told = house.post(CHAT, &body).await;
+    let text = String::from_utf8_lossy(told.0.body()).into_owned();
+    let events: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect();
+    let [.., call, end] = &events[..] else { panic!("{text}") };
+    assert_eq!(call["choices"][0]["delta"]["tool_calls"][0]["index"], 0);
+    assert_eq!((&call["choices"][0]["finish_reason"], &end["choices"][0]["delta"]), (&Value::Null, &json!({})));
+    assert_eq!(end["choices"][0]["finish_reason"], "tool_calls");
+}
