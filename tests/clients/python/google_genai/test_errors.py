@@ -5,7 +5,7 @@ from google.genai import errors, types
 
 MODEL = "gemini-3.8-flash"
 SCARCE = "gemini-3.5-flash-lite"
-BROKEN = "gemini-3.5-flash"
+BROKEN = ["gemini-3.5-flash", "gemini-3.6-flash", "gemini-3.7-flash"]
 SILENT = "gemini-3.1-pro-preview"
 
 
@@ -60,8 +60,8 @@ def test_who_does_not_wait_is_served_where_there_is_room(fresh):
 
 def test_an_upstream_that_stays_broken_is_a_server_error(client):
     for call in [
-        lambda: ask(client, model=BROKEN),
-        lambda: list(client.models.generate_content_stream(model=BROKEN, contents="a")),
+        lambda: ask(client, model=BROKEN[0]),
+        lambda: list(client.models.generate_content_stream(model=BROKEN[1], contents="a")),
     ]:
         with pytest.raises(errors.ServerError) as raised:
             call()
@@ -100,5 +100,5 @@ async def test_errors_are_the_same_asynchronously(fresh):
 def test_the_library_s_own_retries_end_with_the_same_error(fresh):
     retry = types.HttpRetryOptions(attempts=2, initial_delay=0.01, http_status_codes=[503])
     with pytest.raises(errors.ServerError) as raised:
-        ask(fresh(retry_options=retry), model=BROKEN)
+        ask(fresh(retry_options=retry), model=BROKEN[2])
     assert raised.value.code == 503
