@@ -8,8 +8,8 @@ mod openai;
 mod status;
 mod stream;
 
-use http::request::Parts;
 use http::Method;
+use http::request::Parts;
 
 use crate::answer::Answer;
 use crate::auth::bearer;
@@ -86,9 +86,7 @@ impl Route {
         let of_openai = version == "v1" && is_openai_client(head);
         match rest {
             "chat/completions" | "embeddings" => Route::of_openai(&head.method, rest),
-            _ if of_openai && (rest == "models" || rest.starts_with("models/") && !rest.contains(':')) => {
-                Route::of_openai(&head.method, rest)
-            }
+            _ if of_openai && !rest.contains(':') => Route::of_openai(&head.method, rest),
             _ => Route::of_google(&head.method, rest),
         }
     }

@@ -64,6 +64,8 @@ async fn errors_have_the_form_that_the_library_reads() {
     let house = House::simulated("[limits.'*']\nrpm = 1", limits, Settings::default()).await;
     let told = house.post(CHAT, &chat(&json!({"logit_bias": {"5": 1}}))).await.json(400);
     assert_eq!((&told["error"]["type"], &told["error"]["param"]), (&json!("invalid_request_error"), &json!("logit_bias")));
+    let told = house.post(CHAT, &chat(&json!({"temperature": 7}))).await.json(400);
+    assert_eq!(told["error"]["param"], "temperature");
     house.post(CHAT, &chat(&json!({}))).await.json(200);
     let told = house.send("POST", CHAT, &[("x-tidegate-max-wait", "0")], chat(&json!({})).to_string()).await;
     assert_eq!(told.json(429)["error"]["type"], "rate_limit_error");
@@ -85,7 +87,7 @@ async fn the_library_finds_the_request_id_under_its_own_name() {
 async fn what_openai_s_clients_look_for_in_vain_is_told_in_their_words() {
     let house = House::open().await;
     let bearer = [("authorization", "Bearer any")];
-    for (method, path) in [("POST", "/v1/moderations"), ("GET", CHAT)] {
+    for (method, path) in [("POST", "/v1/moderations"), ("GET", "/v1/files"), ("GET", CHAT)] {
         let told = house.send(method, path, &bearer, "").await;
         let error: Value = serde_json::from_slice(told.0.body()).unwrap();
         assert!(error["error"]["type"].is_string(), "{path}: {error}");
