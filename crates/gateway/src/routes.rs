@@ -15,8 +15,8 @@ mod stream;
 
 use std::sync::Arc;
 
+use http::Method;
 use http::request::Parts;
-use http::{Method, Uri};
 use native::Native;
 
 use crate::answer::Answer;
@@ -104,12 +104,10 @@ impl Route {
             return Route::native(head, path);
         };
         // The same paths serve both kinds of clients, which show who they are by how they show their key.
-        let of_openai = version == "v1" && bearer(&head.headers).is_some() && !head.headers.contains_key("x-goog-api-key");
+        let of_openai = version == "v1" && is_openai_client(head);
         match rest {
             "chat/completions" | "embeddings" => Route::of_openai(&head.method, rest),
-            _ if of_openai && (rest == "models" || rest.starts_with("models/") && !rest.contains(':')) => {
-                Route::of_openai(&head.method, rest)
-            }
+            _ if of_openai && !rest.contains(':') => Route::of_openai(&head.method, rest),
             _ => match Route::of_google(&head.method, rest) {
                 Route::Unknown => Route::native(head, path),
                 route => route,
@@ -153,14 +151,15 @@ impl Route {
         if *method == route.0 { Route::OpenAi(route.1) } else { Route::OtherMethod }
     }
 
-    /// Whose errors its clients read.
-    pub fn dialect(&self, uri: &Uri) -> Dialect {
-        let path = uri.path().trim_matches('/');
+    /// Whose errors its clients read; an address that is neither's belongs to who shows a Bearer token under `v1`.
+    pub fn dialect(&self, head: &Parts) -> Dialect {
+        let path = head.uri.path().trim_matches('/');
         match self {
             Route::OpenAi(_) => Dialect::OpenAi,
             Route::Chat => Dialect::Plain,
             _ if path == "chat" => Dialect::Plain,
             _ if openai_path(path).is_some() => Dialect::OpenAi,
+            Route::Unknown | Route::OtherMethod if path.starts_with("v1/") && is_openai_client(head) => Dialect::OpenAi,
             _ => Dialect::Google,
         }
     }
@@ -169,6 +168,11 @@ impl Route {
     pub fn is_public(&self) -> bool {
         matches!(self, Route::Health | Route::Ready | Route::Dashboard(_) | Route::Native(Native::Chunk { .. }))
     }
+}
+
+/// Whether the key is shown as OpenAI's clients show it.
+fn is_openai_client(head: &Parts) -> bool {
+    bearer(&head.headers).is_some() && !head.headers.contains_key("x-goog-api-key")
 }
 
 /// What stands behind one of the prefixes that only OpenAI's clients use.

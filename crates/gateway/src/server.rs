@@ -25,7 +25,7 @@ use crate::answer::{Answer, Body};
 use crate::auth::{Callers, token};
 use crate::call::Call;
 use crate::cors::Cors;
-use crate::error::Refusal;
+use crate::error::{Dialect, Refusal};
 use crate::figures::Figures;
 use crate::opening::Opening;
 use crate::purse::Purses;
@@ -50,6 +50,8 @@ const PING: Duration = Duration::from_secs(30);
 const PONG: Duration = Duration::from_secs(20);
 /// The header that names a request in answers and logs.
 const REQUEST_ID: &str = "x-tidegate-request-id";
+/// The same for OpenAI's libraries, which show it in their errors.
+const OPENAI_REQUEST_ID: &str = "x-request-id";
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
@@ -228,7 +230,7 @@ impl Gate {
         let theirs = own_id(&head.headers).map(str::to_owned);
         let route = Route::find(&head);
         let (method, path) = (head.method.clone(), head.uri.path().to_string());
-        let dialect = route.dialect(&head.uri);
+        let dialect = route.dialect(&head);
         let shown = token(&head.headers, head.uri.query().unwrap_or_default());
         let caller = if route.is_public() { Some(self.callers.anybody()) } else { self.callers.find(shown) };
         let name = caller.map_or(&self.stranger, |caller| &caller.name).clone();
@@ -248,6 +250,9 @@ impl Gate {
         };
         story.tell(answer.headers_mut());
         if let Ok(id) = HeaderValue::from_str(&id) {
+            if dialect == Dialect::OpenAi {
+                answer.headers_mut().insert(OPENAI_REQUEST_ID, id.clone());
+            }
             answer.headers_mut().insert(REQUEST_ID, id);
         }
         cors.into_iter().for_each(|cors| cors.allow(&mut answer));

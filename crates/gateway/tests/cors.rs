@@ -10,7 +10,7 @@ use tidegate_gemini::Limits;
 const APP: &str = "https://app.example";
 
 async fn house(cors: &[&str]) -> House {
-    let client = Client { name: "page".into(), token: "the-token".to_string().into(), priority: 0 };
+    let client = Client::new("page", "the-token".to_string().into());
     let cors = cors.iter().map(ToString::to_string).collect();
     House::simulated("", Limits::default(), Settings { clients: vec![client], cors, ..Settings::default() }).await
 }

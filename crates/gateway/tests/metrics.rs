@@ -65,7 +65,7 @@ fn sum(samples: &Samples, name: &str, labels: &[&str]) -> f64 {
 }
 
 fn clients() -> Settings {
-    let client = |name: &str| Client { name: name.into(), token: format!("token-of-{name}").into(), priority: 0 };
+    let client = |name: &str| Client::new(name, format!("token-of-{name}").into());
     Settings { clients: vec![client("notebook"), client("bot")], ..Settings::default() }
 }
 

@@ -74,6 +74,9 @@ impl Answers {
         let thoughts = wished.min(most);
         let parts = other_parts(prompt, chance);
         let mut text = if parts.is_empty() { self.text(prompt, chance) } else { String::new() };
+        if let Some(end) = config.stops.iter().filter_map(|stop| text.find(stop)).min() {
+            text.truncate(end);
+        }
         let fits = cut_to(&mut text, most - thoughts);
         let media = parts.iter().map(|part| {
             if part.get("inlineData").is_none() {
@@ -109,13 +112,17 @@ impl Answers {
     }
 }
 
-/// A call of a function, a picture or a recording, when one is asked for.
+/// Calls of functions, a picture or a recording, when they are asked for.
 fn other_parts(prompt: &Prompt, chance: &mut Chance) -> Vec<Value> {
     let config = &prompt.config;
-    let call = config.must_call.get(chance.below(config.must_call.len()));
-    if let Some((name, schema)) = call {
+    let must = config.must_call.get(chance.below(config.must_call.len()));
+    let calls = must.into_iter().chain(&config.may_call).map(|(name, schema)| {
         let arguments = if schema.is_null() { json!({}) } else { value_of(schema, chance) };
-        return vec![json!({"functionCall": {"name": name, "args": arguments}})];
+        json!({"functionCall": {"name": name, "args": arguments}})
+    });
+    let calls: Vec<Value> = calls.collect();
+    if !calls.is_empty() {
+        return calls;
     }
     let media = |mime: &str, bytes: &[u8]| json!({"inlineData": {"mimeType": mime, "data": STANDARD.encode(bytes)}});
     match (config.image, config.audio) {
@@ -197,6 +204,29 @@ mod tests {
         let (answers, prompt) = (Answers::default(), prompt(&json!({})));
         assert_eq!(compose(&answers, &prompt, 7), compose(&answers, &prompt, 7));
         assert_ne!(compose(&answers, &prompt, 7).text, compose(&answers, &prompt, 8).text);
+    }
+
+    #[test]
+    fn functions_are_called_when_the_last_turn_names_them() {
+        let called = |turns: Value| {
+            let body = json!({"contents": turns, "tools": [{"functionDeclarations": [{"name": "tide"}, {"name": "moon"}]}]});
+            let parts = compose(&Answers::default(), &read(&body), 7).parts;
+            parts.iter().map(|part| part["functionCall"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let asked = json!({"role": "user", "parts": [{"text": "ask tide, then moon"}]});
+        assert_eq!(called(json!([asked])), ["tide", "moon"]);
+        assert_eq!(called(json!([{"parts": [{"text": "hello"}]}])), [""; 0]);
+        let told = json!({"role": "user", "parts": [{"functionResponse": {"name": "tide", "response": {}}}, {"text": "tide"}]});
+        assert_eq!(called(json!([asked, told])), [""; 0]);
+    }
+
+    #[test]
+    fn an_answer_ends_before_the_first_stop_sequence() {
+        let answers = Answers::default();
+        let whole = compose(&answers, &prompt(&json!({})), 7).text;
+        let stop = whole.split_whitespace().nth(3).unwrap();
+        let cut = answers.compose(&prompt(&json!({"stopSequences": ["not there", stop]})), 7).remove(0);
+        assert!(!cut.text.contains(stop) && cut.finish == "STOP", "{}", cut.text);
     }
 
     #[test]

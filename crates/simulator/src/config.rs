@@ -23,6 +23,10 @@ pub(crate) struct Config {
     pub(crate) resolution: Option<String>,
     /// The functions one of which must be called: name and schema of the arguments.
     pub(crate) must_call: Vec<(String, Value)>,
+    /// The functions that may be called, which a prompt does by naming them.
+    pub(crate) may_call: Vec<(String, Value)>,
+    /// Where an answer ends at the latest.
+    pub(crate) stops: Vec<String>,
     pub(crate) searches: bool,
 }
 
@@ -51,7 +55,9 @@ impl Config {
             image: modalities.contains(&"IMAGE"),
             audio: modalities.contains(&"AUDIO"),
             resolution: text("mediaResolution").map(str::to_owned),
-            must_call: functions(body),
+            must_call: functions(body, &["ANY"]),
+            may_call: functions(body, &["AUTO", "VALIDATED", "MODE_UNSPECIFIED"]),
+            stops: list(field(config, "stopSequences")).iter().filter_map(Value::as_str).map(str::to_owned).collect(),
             searches: list(field(body, "tools")).iter().any(|tool| field(tool, "googleSearch").is_some()),
         })
     }
@@ -154,10 +160,10 @@ fn budgets(model: &str) -> Option<(i64, i64)> {
     }
 }
 
-/// The functions that may be called, when one must be.
-fn functions(body: &Value) -> Vec<(String, Value)> {
+/// The functions that are declared, when the mode of calling is one of these.
+fn functions(body: &Value, modes: &[&str]) -> Vec<(String, Value)> {
     let calling = field(body, "toolConfig").and_then(|config| field(config, "functionCallingConfig")).unwrap_or(&Value::Null);
-    if field(calling, "mode").and_then(Value::as_str) != Some("ANY") {
+    if !modes.contains(&field(calling, "mode").and_then(Value::as_str).unwrap_or("AUTO")) {
         return Vec::new();
     }
     let allowed = list(field(calling, "allowedFunctionNames"));
@@ -223,6 +229,8 @@ mod tests {
         };
         let calls = Config::read(&body("ANY"), "m").unwrap().must_call;
         assert_eq!(calls, [("b".to_owned(), json!({"type": "OBJECT"}))]);
-        assert_eq!(Config::read(&body("AUTO"), "m").unwrap().must_call, []);
+        let auto = Config::read(&body("AUTO"), "m").unwrap();
+        assert_eq!((auto.must_call, auto.may_call), (Vec::new(), calls));
+        assert_eq!(Config::read(&body("NONE"), "m").unwrap().may_call, []);
     }
 }

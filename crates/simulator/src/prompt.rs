@@ -84,7 +84,9 @@ impl Prompt {
             Some(one @ Value::Object(_)) => std::slice::from_ref(one),
             _ => return Err(Unreadable::NoContents),
         };
-        let config = Config::read(body, model).map_err(|error| ("invalid_argument", error))?;
+        let mut config = Config::read(body, model).map_err(|error| ("invalid_argument", error))?;
+        let question = contents.last().map(question).unwrap_or_default();
+        config.may_call.retain(|(name, _)| question.contains(name));
         let reader = Reader { shelf, model, resolution: config.resolution.as_deref() };
         let (mut text, mut tokens, mut counts) = (String::new(), tools_of(body), BTreeMap::new());
         for (c, content) in contents.iter().chain(field(body, "systemInstruction")).enumerate() {
@@ -114,6 +116,15 @@ impl Prompt {
 fn tools_of(body: &Value) -> Tokens {
     let tools = field(body, "tools").filter(|tools| *tools != &Value::Array(Vec::new()));
     tools.map(|tools| Tokens::of_plain_text(&tools.to_string())).unwrap_or_default()
+}
+
+/// What the last turn says; a turn that brings results of calls asks for no further ones.
+fn question(turn: &Value) -> String {
+    let parts = parts(turn);
+    if parts.iter().any(|part| field(part, "functionResponse").is_some()) {
+        return String::new();
+    }
+    parts.iter().filter_map(|part| field(part, "text")?.as_str()).collect()
 }
 
 fn parts(content: &Value) -> &[Value] {

@@ -7,7 +7,8 @@ use serde_json::Value;
 use tidegate_engine::Request;
 use tidegate_gemini::embedding::{self, EmbedSettings};
 use tidegate_gemini::openai::{self, Chunks, Completion, Untranslatable};
-use tidegate_gemini::{Defaults, Prompt, Usage, request};
+use tidegate_gemini::request::{self, RequestError};
+use tidegate_gemini::{Defaults, Prompt, Usage};
 
 use super::generate::submit;
 use super::models::{address, ask, keep_allowed};
@@ -27,7 +28,7 @@ pub async fn chat(gate: &Gate, call: &mut Call) -> Result<Answer, Refusal> {
     if chat.stream && chat.answers > 1 {
         return Err(Refusal::of_field("n", "only one answer can be streamed: leave \"n\" or \"stream\" out"));
     }
-    let built = request::build(&chat.prompt, &defaults(gate)).map_err(|fault| Refusal::invalid(fault.to_string()))?;
+    let built = request::build(&chat.prompt, &defaults(gate)).map_err(wrong)?;
     let model = built.model.clone();
     let asked = call.asks(Request::new(built), &gate.settings)?;
     let about = Completion { model: &model, created: seconds(), id: &call.id };
@@ -76,6 +77,16 @@ pub async fn models(gate: &Gate, call: &Call) -> Result<Answer, Refusal> {
 pub async fn model(gate: &Gate, call: &Call, model: &str) -> Result<Answer, Refusal> {
     call.may_ask(model)?;
     Ok(answer::value(200, &openai::model(&ask(gate, address(model)?).await?)))
+}
+
+/// A prompt that cannot be asked, with the setting at fault.
+fn wrong(fault: RequestError) -> Refusal {
+    let message = fault.to_string();
+    match fault {
+        RequestError::Config(fault) => Refusal::of_field(fault.field, message),
+        RequestError::NoModel | RequestError::BadModel(_) => Refusal::of_field("model", message),
+        _ => Refusal::invalid(message),
+    }
 }
 
 fn defaults(gate: &Gate) -> Defaults {

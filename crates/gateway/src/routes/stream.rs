@@ -152,8 +152,8 @@ fn translated(pieces: Pieces, chunks: Chunks) -> BoxStream<'static, Bytes> {
 fn chunk(chunks: &mut Chunks, piece: &[u8]) -> Result<String, Value> {
     let unusable = |reason: &str| error(502, reason, Some("INTERNAL"), None);
     let piece: Value = serde_json::from_slice(piece).map_err(|_| unusable("a piece of the answer is not JSON"))?;
-    let chunk = chunks.chunk(&piece).map_err(|fault| unusable(&fault.to_string()))?;
-    Ok(chunk.map(|chunk| data(&chunk)).unwrap_or_default())
+    let chunks = chunks.chunks(&piece).map_err(|fault| unusable(&fault.to_string()))?;
+    Ok(chunks.iter().map(data).collect())
 }
 
 fn data(value: &Value) -> String {

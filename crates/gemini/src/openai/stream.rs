@@ -1,4 +1,4 @@
-//! A streamed answer becomes `chat.completion.chunk`s, one for each piece that came.
+//! A streamed answer becomes `chat.completion.chunk`s: one for what each piece says, and one for the end.
 
 use serde_json::{Map, Value, json};
 
@@ -24,11 +24,13 @@ impl Chunks {
         Chunks { model, created: about.created, id, include_usage, begun: false, calls: 0, cost: Usage::default() }
     }
 
-    /// The chunk of one piece; `None` for a piece that brings nothing a client would see.
+    /// The chunks of one piece: none where it brings nothing that a client would see, two where it says something and ends.
+    ///
+    /// OpenAI's own library takes a call for complete only when the reason of the end comes behind it.
     ///
     /// # Errors
     /// When the answer ended in a way that must not look like a proper end.
-    pub fn chunk(&mut self, piece: &Value) -> Result<Option<Value>, Unfinished> {
+    pub fn chunks(&mut self, piece: &Value) -> Result<Vec<Value>, Unfinished> {
         if !self.begun {
             self.id = id(piece, &self.id).trim_start_matches("chatcmpl-").to_owned();
         }
@@ -57,13 +59,14 @@ impl Chunks {
             delta.insert("tool_calls".to_owned(), json!(calls));
         }
         let finish = self.finish(piece, candidate)?;
-        if delta.is_empty() && finish.is_none() {
-            return Ok(None);
-        }
-        self.begun = true;
-        let choice =
-            json!({"index": 0, "delta": delta, "logprobs": logprobs(&candidate["logprobsResult"]), "finish_reason": finish});
-        Ok(Some(self.frame(json!([choice]), Value::Null)))
+        let choice = |delta: Map<String, Value>, logprobs: Value, finish: Option<&str>| {
+            self.frame(json!([{"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}]), Value::Null)
+        };
+        let told = (!delta.is_empty()).then(|| choice(delta, logprobs(&candidate["logprobsResult"]), None));
+        let end = finish.map(|finish| choice(Map::new(), Value::Null, Some(finish)));
+        let chunks: Vec<Value> = told.into_iter().chain(end).collect();
+        self.begun |= !chunks.is_empty();
+        Ok(chunks)
     }
 
     /// The chunk behind the last piece: the cost, where it was asked for.
@@ -109,14 +112,16 @@ mod tests {
     fn pieces_become_chunks_with_one_role_one_end_and_the_cost_behind_them() {
         let mut chunks = chunks(true);
         let first = json!({"candidates": [{"content": {"parts": [{"text": "Kn"}]}}], "responseId": "r"});
-        let first = chunks.chunk(&first).unwrap().unwrap();
+        let first = chunks.chunks(&first).unwrap().remove(0);
         assert_eq!(first["choices"][0]["delta"], json!({"role": "assistant", "content": "Kn"}));
         assert_eq!((&first["id"], &first["usage"]), (&json!("chatcmpl-r"), &Value::Null));
         let last = json!({"candidates": [{"content": {"parts": [{"text": "ot"}]}, "finishReason": "STOP"}],
             "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 2, "totalTokenCount": 5}, "responseId": "r"});
-        let last = chunks.chunk(&last).unwrap().unwrap();
-        assert_eq!(last["choices"][0]["delta"], json!({"content": "ot"}));
-        assert_eq!(last["choices"][0]["finish_reason"], "stop");
+        let last = chunks.chunks(&last).unwrap();
+        let (delta, finish) = (&last[0]["choices"][0]["delta"], &last[0]["choices"][0]["finish_reason"]);
+        assert_eq!((delta, finish), (&json!({"content": "ot"}), &Value::Null));
+        let (delta, finish) = (&last[1]["choices"][0]["delta"], &last[1]["choices"][0]["finish_reason"]);
+        assert_eq!((delta, finish), (&json!({}), &json!("stop")));
         let cost = chunks.last().unwrap();
         assert_eq!((&cost["choices"], &cost["usage"]["total_tokens"]), (&json!([]), &json!(5)));
     }
@@ -125,24 +130,25 @@ mod tests {
     fn calls_over_several_pieces_are_numbered_through() {
         let mut chunks = chunks(false);
         let piece = |name: &str, finish: Value| json!({"candidates": [{"content": {"parts": [{"functionCall": {"name": name}}]}, "finishReason": finish}]});
-        let first = chunks.chunk(&piece("a", Value::Null)).unwrap().unwrap();
-        let second = chunks.chunk(&piece("b", json!("STOP"))).unwrap().unwrap();
+        let first = chunks.chunks(&piece("a", Value::Null)).unwrap().remove(0);
+        let [second, end] = &chunks.chunks(&piece("b", json!("STOP"))).unwrap()[..] else { panic!("two chunks") };
         let call = |chunk: &Value| {
             (
                 chunk["choices"][0]["delta"]["tool_calls"][0]["index"].clone(),
                 chunk["choices"][0]["delta"]["tool_calls"][0]["id"].clone(),
             )
         };
-        assert_eq!((call(&first), call(&second)), ((json!(0), json!("call_x_0")), (json!(1), json!("call_x_1"))));
-        assert_eq!(second["choices"][0]["finish_reason"], "tool_calls");
+        assert_eq!((call(&first), call(second)), ((json!(0), json!("call_x_0")), (json!(1), json!("call_x_1"))));
+        assert_eq!(second["choices"][0]["finish_reason"], Value::Null);
+        assert_eq!(end["choices"][0]["finish_reason"], "tool_calls");
         assert!(chunks.last().is_none() && second.get("usage").is_none());
     }
 
     #[test]
     fn an_end_that_is_none_is_an_error_and_a_piece_of_nothing_is_left_out() {
         let mut chunks = chunks(false);
-        chunks.chunk(&json!({"candidates": [{"content": {"parts": [{"text": "a"}]}}]})).unwrap().unwrap();
-        assert!(chunks.chunk(&json!({"usageMetadata": {"promptTokenCount": 1}})).unwrap().is_none());
-        chunks.chunk(&json!({"candidates": [{"finishReason": "MALFORMED_RESPONSE"}]})).unwrap_err();
+        assert_eq!(chunks.chunks(&json!({"candidates": [{"content": {"parts": [{"text": "a"}]}}]})).unwrap().len(), 1);
+        assert!(chunks.chunks(&json!({"usageMetadata": {"promptTokenCount": 1}})).unwrap().is_empty());
+        chunks.chunks(&json!({"candidates": [{"finishReason": "MALFORMED_RESPONSE"}]})).unwrap_err();
     }
 }
