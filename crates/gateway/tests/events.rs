@@ -67,7 +67,7 @@ impl Watcher {
 }
 
 fn known(name: &str, token: &str) -> Client {
-    Client { name: name.into(), token: token.to_string().into(), priority: 10 }
+    Client::new(name, token.to_string().into())
 }
 
 #[tokio::test]

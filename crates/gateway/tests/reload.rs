@@ -30,7 +30,7 @@ impl Backend for Held {
 }
 
 fn client(name: &str, token: &str) -> Client {
-    Client { name: name.into(), token: token.to_string().into(), priority: 0 }
+    Client::new(name, token.to_string().into())
 }
 
 fn of(clients: Vec<Client>) -> Settings {
