@@ -341,6 +341,7 @@ mod tests {
             queued: Duration::from_millis(3),
             latency: Duration::from_millis(812),
             reused: None,
+            due: None,
         }
     }
 

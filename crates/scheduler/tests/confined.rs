@@ -12,7 +12,7 @@ fn limits(rpm: u64) -> Limits {
 
 fn submit_to(bench: &mut Bench, project: u32, job: u64) -> Vec<Action> {
     let (job, model) = (JobId(job), bench.model);
-    let submission = Submission { job, model, tokens: 1, least: 1, spread: 0, output: 0, priority: 0, deadline: None };
+    let submission = Submission { job, model, tokens: 1, least: 1, spread: 0, output: 0, priority: 0, party: 0, deadline: None };
     bench.event(Event::SubmittedTo { project, submission })
 }
 
