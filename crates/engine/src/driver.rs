@@ -61,6 +61,8 @@ pub(crate) struct Driver {
     /// Whose tokens are counted before they are sent, how many were, and the turns to ask.
     pub count_tokens: CountTokens,
     pub counted: AtomicUsize,
+    /// Whose turn it is among projects that are equally free.
+    pub turns: AtomicUsize,
     pub counting: Semaphore,
     pub attempt_timeout: Duration,
     pub retry_on: RetryOn,
@@ -180,6 +182,7 @@ impl Driver {
             backend: parts.backend,
             count_tokens: parts.count_tokens,
             counted: AtomicUsize::new(0),
+            turns: AtomicUsize::new(0),
             counting: Semaphore::new(counting::AT_ONCE),
             attempt_timeout: parts.attempt_timeout,
             retry_on: parts.retry_on,

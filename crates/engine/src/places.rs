@@ -44,7 +44,15 @@ impl Engine {
     /// # Errors
     /// When the engine was shut down. Without any good key the list is empty.
     pub fn freest_projects(&self) -> Result<Vec<u32>, PassageError> {
-        relay::freest(self.driver())
+        relay::freest(self.driver(), true)
+    }
+
+    /// Projects that can be asked where something is. Nobody's turn passes by that.
+    ///
+    /// # Errors
+    /// As [`Engine::freest_projects`].
+    pub fn projects_to_search(&self) -> Result<Vec<u32>, PassageError> {
+        relay::freest(self.driver(), false)
     }
 
     /// Who lives where.

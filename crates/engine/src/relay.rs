@@ -245,7 +245,7 @@ pub(crate) fn keys_of(driver: &Driver, project: u32) -> Result<Vec<Arc<SecretStr
 }
 
 /// Projects with a good key, the freest first; those that are equally free take turns.
-pub(crate) fn freest(driver: &Driver) -> Result<Vec<u32>, PassageError> {
+pub(crate) fn freest(driver: &Driver, takes_turn: bool) -> Result<Vec<u32>, PassageError> {
     let mut ranks: Vec<(u8, u32)> = Vec::new();
     for (key, state) in alive(driver)? {
         let rank = match state {
@@ -259,7 +259,7 @@ pub(crate) fn freest(driver: &Driver) -> Result<Vec<u32>, PassageError> {
             None => ranks.push((rank, project)),
         }
     }
-    let turn = driver.counted.fetch_add(1, Ordering::Relaxed) % ranks.len().max(1);
+    let turn = driver.turns.fetch_add(usize::from(takes_turn), Ordering::Relaxed) % ranks.len().max(1);
     ranks.rotate_left(turn);
     ranks.sort_by_key(|(rank, _)| *rank);
     Ok(ranks.into_iter().map(|(_, project)| project).collect())

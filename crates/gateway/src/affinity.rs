@@ -70,7 +70,7 @@ pub async fn home(gate: &Gate, name: &str) -> Option<u32> {
 pub async fn search(gate: &Gate, name: &str) -> Option<u32> {
     // The results of a batch lie where it does, and may not be shown by themselves.
     let asked = name.strip_prefix("files/batch-").map_or(name.to_string(), |id| format!("batches/{id}"));
-    let mut projects = gate.engine.freest_projects().ok()?;
+    let mut projects = gate.engine.projects_to_search().ok()?;
     projects.sort_unstable();
     let looks = projects.into_iter().map(|project| look(gate, project, &asked));
     let found = join_all(looks).await.into_iter().flatten().find(|looked| looked.status == 200)?;
