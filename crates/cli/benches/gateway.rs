@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::sync::mpsc;
 
 use common::{CollectAll, PATH, Server, cpu, high_water, runtime, upstream};
 
@@ -289,13 +290,16 @@ fn asked(url: &str, dialect: Dialect, requests: usize, rate: f64) -> Told {
 fn load(url: &str, dialect: Dialect, requests: usize, rate: f64) {
     let address = url.trim_start_matches("http://").to_string();
     let (wall, mut took) = runtime().block_on(async move {
+        let (turns, callers): (Vec<_>, Vec<_>) = (0..CONNECTIONS).map(|_| mpsc::unbounded_channel()).unzip();
+        let callers = callers.into_iter().map(|turns| tokio::spawn(caller(address.clone(), dialect, turns)));
+        let callers: Vec<_> = callers.collect();
+        // All connections stand before the first request.
+        tokio::time::sleep(Duration::from_millis(100)).await;
         let begun = Instant::now();
-        let workers =
-            (0..CONNECTIONS).map(|worker| tokio::spawn(caller(address.clone(), dialect, worker, requests, rate, begun)));
-        let workers: Vec<_> = workers.collect();
+        std::thread::spawn(move || pace(&turns, requests, rate));
         let mut took = Vec::with_capacity(requests);
-        for worker in workers {
-            took.extend(worker.await.unwrap());
+        for caller in callers {
+            took.extend(caller.await.unwrap());
         }
         (begun.elapsed(), took)
     });
@@ -304,29 +308,35 @@ fn load(url: &str, dialect: Dialect, requests: usize, rate: f64) {
     println!("{} {} {}", took.len() as f64 / wall.as_secs_f64(), at(0.50), at(0.99));
 }
 
-/// One connection's requests. With a rate each has its instant, and whoever is still busy with the one before is late.
-async fn caller(address: String, dialect: Dialect, worker: usize, requests: usize, rate: f64, begun: Instant) -> Vec<Duration> {
+/// Gives each connection its turns, each at its instant where there is a rate. A timer of the runtime counts milliseconds, in which
+/// a dozen requests would leave at once; the system's sleeps are finer.
+fn pace(turns: &[mpsc::UnboundedSender<Instant>], requests: usize, rate: f64) {
+    let begun = Instant::now();
+    for nth in 0..requests {
+        let mut now = Instant::now();
+        if rate > 0.0 {
+            let due = begun + Duration::from_secs_f64(nth as f64 / rate);
+            if now < due {
+                std::thread::sleep(due - now);
+                now = Instant::now();
+            }
+        }
+        let _ = turns[nth % turns.len()].send(now);
+    }
+}
+
+/// One connection's requests. At a rate, time counts from the turn on: who is still busy with the one before is late.
+async fn caller(address: String, dialect: Dialect, mut turns: mpsc::UnboundedReceiver<Instant>) -> Vec<Duration> {
     let socket = tokio::net::TcpStream::connect(&address).await.unwrap();
     socket.set_nodelay(true).unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.unwrap();
     tokio::spawn(connection);
-    let mut took = Vec::with_capacity(requests / CONNECTIONS + 1);
-    for nth in (worker..requests).step_by(CONNECTIONS) {
-        let mut start = Instant::now();
-        if rate > 0.0 {
-            let due = begun + Duration::from_secs_f64(0.2 + nth as f64 / rate);
-            // The timer's own lateness is nobody's; that of the answer before is.
-            start = if start < due {
-                tokio::time::sleep_until(due.into()).await;
-                Instant::now()
-            } else {
-                due
-            };
-        }
+    let mut took = Vec::new();
+    while let Some(turn) = turns.recv().await {
         let answer = sender.send_request(dialect.request(&address)).await.unwrap();
         assert_eq!(answer.status(), 200);
         assert!(answer.collect_all().await.len() > 100);
-        took.push(start.elapsed());
+        took.push(turn.elapsed());
     }
     took
 }
