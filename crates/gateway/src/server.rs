@@ -16,7 +16,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
-use tidegate_engine::Engine;
+use tidegate_engine::{Engine, Observing};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -91,6 +91,7 @@ pub(crate) struct House {
     pub spool: Option<Arc<Spool>>,
     address: OnceLock<SocketAddr>,
     pub figures: Arc<Figures>,
+    _observing: Observing,
     pub watchers: Watchers,
     stranger: Arc<str>,
     ids: Ids,
@@ -137,7 +138,7 @@ impl Gateway {
     pub fn new(engine: Engine, settings: Settings) -> Gateway {
         let callers = Callers::new(&settings.clients);
         let figures = Arc::new(Figures::new(engine.now()));
-        engine.observe(figures.clone());
+        let observing = engine.observe(figures.clone());
         let gates = Arc::new_cyclic(|gates| {
             let house = House {
                 purses: Arc::new(Purses::new(engine.clone())),
@@ -146,6 +147,7 @@ impl Gateway {
                 spool: settings.spool.as_ref().and_then(|folder| Spool::open(folder, settings.spool_bytes)),
                 address: OnceLock::new(),
                 figures,
+                _observing: observing,
                 watchers: Watchers::default(),
                 stranger: "stranger".into(),
                 ids: Ids::new(),
