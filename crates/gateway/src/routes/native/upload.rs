@@ -159,7 +159,7 @@ impl Body for Sized {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.hint.clone()
+        self.hint
     }
 }
 
