@@ -24,7 +24,11 @@ pub(crate) fn consequences(actions: &[Action]) -> Consequences {
             Action::KeyDead { key, .. } => all.dead.push(*key),
             Action::Parked { projects, until, .. } => all.parked.extend(projects.iter().map(|&project| (project, Some(*until)))),
             Action::Unparked { projects } => all.parked.extend(projects.iter().map(|&project| (project, None))),
-            Action::Start { .. } | Action::Complete { .. } | Action::Retry { .. } | Action::Learned { .. } => {}
+            Action::Start { .. }
+            | Action::Complete { .. }
+            | Action::Retry { .. }
+            | Action::Learned { .. }
+            | Action::Forgotten { .. } => {}
         }
     }
     all

@@ -57,7 +57,7 @@ fn is_wanted(driver: &Driver, state: &mut State, request: &Request) -> bool {
         return !state.closed;
     }
     let family = models::family(&request.model);
-    let model = state.scheduler.model(family);
+    let Some(model) = state.scheduler.admit(family) else { return false };
     let projects = 0..driver.roster().projects();
     let tpm = projects.filter_map(|project| state.scheduler.limits(project, model).tpm).min();
     let tokens = state.calibration.apply(family, request.estimate);

@@ -29,7 +29,7 @@ use crate::classify::{Reading, classify};
 use crate::clock::Clock;
 use crate::consequences::{Consequences, consequences, learn, refused, told};
 use crate::counting;
-use crate::ending::{Last, abandoned, cancelled, conclude};
+use crate::ending::{Last, abandoned, cancelled, conclude, unheard_of};
 use crate::event::{Attempt, Event, EventKind, Observer, Seat};
 use crate::kinship::Kinship;
 use crate::media::{Body, Desk, Payload};
@@ -214,7 +214,10 @@ impl Driver {
             return (reply, withdraw);
         }
         let family = models::family(&request.model);
-        let model = state.scheduler.model(family);
+        let Some(model) = state.scheduler.admit(family) else {
+            let _ = reply_to.send(Err(unheard_of(&request.model, request.method)));
+            return (reply, withdraw);
+        };
         if request.method == Method::Embed {
             state.scheduler.travel_together(model, MOST_TEXTS as u32);
         }
@@ -416,6 +419,12 @@ impl Driver {
                 Action::Unparked { projects } => {
                     let projects = projects.iter().map(|&project| self.project(project)).collect();
                     self.emit(state, now, EventKind::Unparked { projects });
+                }
+                Action::Forgotten { model } => {
+                    state.sizes.forget(&model);
+                    if let Some(memory) = &mut state.memory {
+                        memory.forget(&model);
+                    }
                 }
                 Action::Learned { project, model } => {
                     if let Some(memory) = &mut state.memory {

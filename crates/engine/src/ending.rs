@@ -4,6 +4,7 @@ use bytes::Bytes;
 use tidegate_gemini::response::Answer;
 use tidegate_scheduler::Verdict;
 
+use crate::backend::Method;
 use crate::classify::FaultWords;
 use crate::event::{AttemptFault, Blame};
 use crate::request::{Error, ErrorClass, Response, Trace};
@@ -63,6 +64,26 @@ pub(crate) fn cancelled(message: &str) -> Error {
         retryable: true,
         answer: None,
         body: None,
+        trace: Trace::default(),
+    }
+}
+
+/// What the API says of a model that it does not have, where so many names are asked that nobody knows of.
+pub(crate) fn unheard_of(model: &str, method: Method) -> Error {
+    let method = method.name();
+    let message = format!(
+        "models/{model} is not found for API version v1beta, or is not supported for {method}. Call ModelService.ListModels to see the list of available models and their supported methods."
+    );
+    let body = serde_json::json!({"error": {"code": 404, "message": message, "status": "NOT_FOUND"}});
+    Error {
+        class: ErrorClass::Task,
+        code: "NOT_FOUND".to_string(),
+        http_status: Some(404),
+        message,
+        // Names that are asked now make room when they are answered.
+        retryable: true,
+        answer: None,
+        body: Some(body.to_string().into()),
         trace: Trace::default(),
     }
 }

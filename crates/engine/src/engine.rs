@@ -22,6 +22,7 @@ use crate::fetch::{Bounds, Fetcher};
 use crate::kinship::Kin;
 use crate::media::{Desk, MediaSettings, Resolver};
 use crate::memory::Memory;
+use crate::observing::Observing;
 use crate::outlier::CountTokens;
 use crate::packing::Packing;
 use crate::passage::{self, PassageError};
@@ -473,9 +474,9 @@ impl Engine {
         }
     }
 
-    /// Has `observer` see every event from now on, as long as the engine lives.
-    pub fn observe(&self, observer: Arc<dyn Observer>) {
-        self.inner.driver.state.lock().observers.push(observer);
+    /// Has `observer` see every event from now on, until what comes back is dropped or the engine ends.
+    pub fn observe(&self, observer: Arc<dyn Observer>) -> Observing {
+        Observing::begin(&self.inner.driver, observer)
     }
 
     /// Changes settings while it runs, at once: nothing sent or waiting is lost, and nothing counted is forgotten.
@@ -519,7 +520,7 @@ impl Engine {
         let mut state = driver.state.lock();
         let family = models::family(model);
         let tokens = state.calibration.apply(family, estimate);
-        let model = state.scheduler.model(family);
+        let model = state.scheduler.admit(family)?;
         state.scheduler.due(driver.clock.now(), model, tokens, priority)
     }
 

@@ -225,6 +225,19 @@ impl Memory {
         }
     }
 
+    /// Nobody has proven that there is such a model, and nobody asks it: what is left of its blocks goes back.
+    pub(crate) fn forget(&mut self, family: &Arc<str>) {
+        self.families.remove(family);
+        for project in 0..u32::try_from(self.projects.len()).unwrap_or(u32::MAX) {
+            let place = (project, family.clone());
+            self.learned.remove(&place);
+            self.counting.remove(&place);
+            if let Some(block) = self.blocks.remove(&place).filter(|block| block.left > 0) {
+                let _ = self.store.return_day(&self.projects[project as usize], family, block.day_end, block.left);
+            }
+        }
+    }
+
     fn begin(&mut self, scheduler: &mut Scheduler, now: Timestamp, project: u32, family: &Arc<str>) {
         let model = scheduler.model(family);
         self.learned.insert((project, family.clone()), scheduler.limits(project, model));

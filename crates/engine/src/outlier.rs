@@ -35,6 +35,11 @@ struct Mean {
 }
 
 impl Sizes {
+    /// Nobody asks this model.
+    pub(crate) fn forget(&mut self, family: &str) {
+        self.0.remove(family);
+    }
+
     /// Whether a prompt of `tokens`, one standard deviation of which is `spread`, stands out where `tpm` may be used a
     /// minute; counts it for those that follow.
     pub(crate) fn stands_out(&mut self, family: &Arc<str>, tokens: u64, spread: u64, tpm: Option<u64>) -> bool {

@@ -229,7 +229,8 @@ impl Play<'_> {
                 | Action::KeyDead { .. }
                 | Action::Parked { .. }
                 | Action::Unparked { .. }
-                | Action::Learned { .. } => {}
+                | Action::Learned { .. }
+                | Action::Forgotten { .. } => {}
             }
         }
         self.actions = actions;

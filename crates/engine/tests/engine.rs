@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use common::{OK, Script, project, reply, request};
 use tidegate_engine::scheduler::{Pacing, Settings};
-use tidegate_engine::{Blame, Builder, Deadline, Engine, ErrorClass, Event, EventKind, Observer, RetryOn, TransportError};
+use tidegate_engine::{
+    Blame, Builder, Deadline, Engine, ErrorClass, Event, EventKind, Observer, Request, RetryOn, TransportError,
+};
 use tidegate_gemini::models::Limits;
 
 const BAD_KEY: &str = r#"{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT",
@@ -17,6 +19,8 @@ const OVERLOADED: &str =
     r#"{"error":{"code":503,"message":"The model is overloaded. Please try again later.","status":"UNAVAILABLE"}}"#;
 const BAD_PROMPT: &str =
     r#"{"error":{"code":400,"message":"Request contains an invalid argument.","status":"INVALID_ARGUMENT"}}"#;
+const NOT_FOUND: &str =
+    r#"{"error":{"code":404,"message":"models/x is not found for API version v1beta.","status":"NOT_FOUND"}}"#;
 const MINUTE_FULL: &str = r#"{"error":{"code":429,"message":"Quota exceeded.","status":"RESOURCE_EXHAUSTED","details":[
  {"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{"quotaId":"GenerateRequestsPerMinutePerProjectPerModel-FreeTier","quotaValue":"5"}]},
  {"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"17s"}]}}"#;
@@ -285,6 +289,38 @@ async fn events_tell_every_attempt_and_statistics_are_their_fold() {
     assert_eq!((stats.submitted, stats.done, stats.attempts, stats.refused, stats.active), (1, 1, 3, 1, 0));
     assert!(matches!(events[0].kind, EventKind::Submitted { .. }));
     assert!(matches!(events.last().unwrap().kind, EventKind::Completed { failed: None, .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_that_left_sees_nothing_more_and_nobody_else_misses_anything() {
+    let engine = engine(&Script::default()).project(project("main", 1, Limits::default())).build().unwrap();
+    let (first, second) = (Arc::new(Log::default()), Arc::new(Log::default()));
+    let observing = engine.observe(first.clone());
+    let _other = engine.observe(second.clone());
+    engine.submit(request("a")).await.unwrap();
+    drop(observing);
+    engine.submit(request("b")).await.unwrap();
+    let seen = |log: &Arc<Log>| log.0.lock().unwrap().len();
+    assert_eq!((seen(&first) * 2, Arc::strong_count(&first)), (seen(&second), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_the_api_does_not_have_leave_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = Script::new(std::iter::repeat_n(reply(404, NOT_FOUND), 300));
+    let builder = engine(&script).project(project("main", 1, Limits::default())).state_dir(folder.path());
+    let engine = builder.build().unwrap();
+    let made_up = |n: usize| Request { model: format!("made-up-{n}"), ..request("x") };
+    for n in 0..300 {
+        assert_eq!(engine.submit(made_up(n)).await.unwrap_err().http_status, Some(404));
+    }
+    assert_eq!(engine.status().quotas.len(), 64);
+    engine.submit(request("y")).await.unwrap();
+    let many = futures_util::future::join_all((0..257).map(|n| engine.submit(made_up(n)))).await;
+    let refused: Vec<_> = many.into_iter().filter_map(Result::err).collect();
+    let words = "models/made-up-256 is not found for API version v1beta, or is not supported for generateContent.";
+    assert!(refused.len() == 1 && refused[0].message.starts_with(words), "{refused:?}");
+    assert_eq!((refused[0].http_status, refused[0].code.as_str()), (Some(404), "NOT_FOUND"));
 }
 
 #[tokio::test(start_paused = true)]

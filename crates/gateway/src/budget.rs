@@ -49,6 +49,17 @@ pub struct Place {
     day_end: Timestamp,
 }
 
+/// What counts of a client's account at one instant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Requests that began within the last minute.
+    pub requests: u64,
+    /// Their tokens.
+    pub tokens: u64,
+    /// Tokens of the day, those of requests that wait for their place included.
+    pub today: u64,
+}
+
 /// Why a request does not go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Over {
@@ -122,10 +133,12 @@ impl Account {
         self.replace(place, 0, 1);
     }
 
-    /// Tokens used today.
-    #[cfg(test)]
-    fn today(&self) -> u64 {
-        self.today
+    /// What counts at `now`; places that begin later have no part in the minute yet.
+    pub fn used(&self, now: Timestamp) -> Used {
+        let begun = self.entries.iter().filter(|entry| entry.last <= now && now < entry.last + MINUTE);
+        let (requests, tokens) =
+            begun.fold((0, 0_u64), |(requests, tokens), entry| (requests + entry.requests, tokens.saturating_add(entry.tokens)));
+        Used { requests, tokens, today: if now < self.day_end { self.today } else { 0 } }
     }
 
     fn advance(&mut self, now: Timestamp, day_end: Timestamp) {
@@ -225,7 +238,7 @@ mod tests {
         let place = account.reserve(NOW, NOW, 10, &allowance, DAY_END).unwrap();
         assert!(account.reserve(NOW, NOW, 1, &allowance, DAY_END).is_err());
         account.refund(place);
-        assert_eq!(account.today(), 0);
+        assert_eq!(account.used(NOW), Used::default());
         assert!(account.reserve(NOW, NOW, 10, &allowance, DAY_END).is_ok());
     }
 
@@ -238,6 +251,17 @@ mod tests {
         let next = DAY_END + Duration::from_secs(86_400);
         assert!(account.reserve(DAY_END, DAY_END, 100, &allowance, next).is_ok());
         account.settle(place, 50);
-        assert_eq!(account.today(), 100, "yesterday's tokens are yesterday's");
+        assert_eq!(account.used(DAY_END).today, 100, "yesterday's tokens are yesterday's");
+    }
+
+    #[test]
+    fn a_look_counts_what_has_begun_and_changes_nothing() {
+        let (mut account, allowance) = (Account::default(), allowed(Some(1), None, None));
+        account.reserve(NOW, NOW, 5, &allowance, DAY_END).unwrap();
+        account.reserve(NOW, after(60), 7, &allowance, DAY_END).unwrap();
+        assert_eq!(account.used(after(59)), Used { requests: 1, tokens: 5, today: 12 });
+        assert_eq!(account.used(after(60)), Used { requests: 1, tokens: 7, today: 12 });
+        assert_eq!(account.used(DAY_END), Used::default());
+        assert_eq!(account.used(after(59)).requests, 1);
     }
 }

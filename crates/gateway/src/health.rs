@@ -40,7 +40,7 @@ const TOLD: usize = 10;
 
 impl Health {
     /// Judges what the engine does; `bound` is the most prompts that may wait.
-    pub fn of(status: &Status, draining: bool, bound: Option<u64>) -> Health {
+    pub fn of(status: &Status, draining: bool, bound: u64) -> Health {
         let mut reasons = Vec::new();
         if draining {
             reasons.push("it is about to end: no further request is taken".to_string());
@@ -50,7 +50,7 @@ impl Health {
         }
         reasons.extend(status.keys.iter().filter(|key| is_dead(key)).map(dead));
         reasons.extend(out_of_service(status));
-        reasons.extend(bound.filter(|bound| *bound > 0).and_then(|bound| full(status.queued + status.paused, bound)));
+        reasons.extend(full(status.queued + status.paused, bound));
         let serves = |key: &KeyStatus| !matches!(key.state, "FAILED_INIT" | "FULLY_EXHAUSTED");
         let state = match status.keys.iter().any(serves) && !draining {
             false => State::Down,
@@ -92,7 +92,7 @@ fn out_of_service(status: &Status) -> Vec<String> {
 }
 
 fn full(waiting: u64, bound: u64) -> Option<String> {
-    let percent = waiting * 100 / bound;
+    let percent = (waiting * 100).checked_div(bound)?;
     (percent >= FULL).then(|| format!("the queue is {percent} % full"))
 }
 
@@ -151,7 +151,7 @@ mod tests {
     fn health(keys: Vec<KeyStatus>, queued: u64) -> (State, Vec<String>) {
         let (quotas, stats) = (vec![], Stats::default());
         let status = Status { at: NOW, queued, paused: 0, active: 0, max_active: 1, stats, keys, quotas, waiting: None };
-        let Health { state, reasons } = Health::of(&status, false, Some(100));
+        let Health { state, reasons } = Health::of(&status, false, 100);
         (state, reasons)
     }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tidegate_engine::scheduler::Timestamp;
 use tidegate_engine::{KeyStatus, QuotaStatus, Status};
 
+use crate::budget::{Allowance, Used};
 use crate::figures::{Fault, Figures, Outcome};
 use crate::health::Health;
 use crate::server::Gate;
@@ -22,7 +23,8 @@ fn state(gate: &Gate) -> Value {
     let status = gate.engine.status();
     let (at, figures) = (status.at, &*gate.figures);
     let draining = gate.draining.load(Ordering::Relaxed);
-    let Health { state, reasons } = Health::of(&status, draining, None);
+    let bound = gate.settings.max_queue as u64;
+    let Health { state, reasons } = Health::of(&status, draining, bound);
     let usage = figures.upstream().usage();
     json!({
         "at": utc(at),
@@ -30,7 +32,7 @@ fn state(gate: &Gate) -> Value {
         "uptime_s": (at - figures.since()).as_secs_f64(),
         "health": {"state": state.name(), "reasons": reasons},
         "workers": {"running": !draining, "active": status.active, "max": status.max_active},
-        "queue": queue(&status, figures),
+        "queue": queue(&status, bound, figures),
         "quotas": quotas(&status, figures),
         "keys": status.keys.iter().map(|key| key_state(at, key)).collect::<Value>(),
         "minutes": minutes(figures, at),
@@ -41,7 +43,7 @@ fn state(gate: &Gate) -> Value {
     })
 }
 
-fn queue(status: &Status, figures: &Figures) -> Value {
+fn queue(status: &Status, bound: u64, figures: &Figures) -> Value {
     let oldest = figures.upstream().oldest();
     let reason = status.waiting.as_ref().map(|waiting| {
         json!({
@@ -54,7 +56,7 @@ fn queue(status: &Status, figures: &Figures) -> Value {
     json!({
         "waiting": status.queued,
         "paused": status.paused,
-        "bound": null,
+        "bound": bound,
         "oldest_wait_s": oldest.map(|since| (status.at - since).as_secs_f64()),
         "for": reason,
     })
@@ -134,11 +136,11 @@ fn fault(fault: &Fault) -> Value {
 /// Everybody who is named in the settings, and who else has asked.
 fn clients(gate: &Gate) -> Value {
     let seen: Vec<(Arc<str>, _)> = gate.figures.front().clients().collect();
-    let known = gate.settings.clients.iter().map(|client| (client.name.as_str(), client.priority));
-    let others = seen.iter().map(|(name, _)| (&**name, 0));
+    let known = gate.settings.clients.iter().map(|client| (client.name.as_str(), client.priority, client.allowance));
+    let others = seen.iter().map(|(name, _)| (&**name, 0, Allowance::default()));
     let is_known = |name: &str| gate.settings.clients.iter().any(|client| client.name == name);
     let upstream = gate.figures.upstream();
-    let told = |(name, priority): (&str, i32)| {
+    let told = |(name, priority, allowance): (&str, i32, Allowance)| {
         let counts = seen.iter().find(|(known, _)| &**known == name).map(|(_, counts)| *counts).unwrap_or_default();
         let of_engine = upstream.client(name);
         json!({
@@ -150,10 +152,20 @@ fn clients(gate: &Gate) -> Value {
             "refused": counts.of(Outcome::Refused),
             "waiting": of_engine.waiting,
             "tokens": of_engine.tokens,
-            "budgets": {"rpm": null, "tpm": null, "daily_tokens": null},
+            "budgets": budgets(allowance, gate.purses.used(name)),
         })
     };
-    known.chain(others.filter(|(name, _)| !is_known(name))).map(told).collect()
+    known.chain(others.filter(|(name, ..)| !is_known(name))).map(told).collect()
+}
+
+/// What of its own limits a client has used; null where it has none.
+fn budgets(allowance: Allowance, used: Used) -> Value {
+    let share = |used: u64, limit: Option<u64>| limit.map(|limit| json!({"used": used, "limit": limit}));
+    json!({
+        "rpm": share(used.requests, allowance.rpm),
+        "tpm": share(used.tokens, allowance.tpm),
+        "daily_tokens": share(used.today, allowance.tokens_per_day),
+    })
 }
 
 /// Seconds until then; `None` for never.

@@ -11,7 +11,7 @@ use tidegate_engine::scheduler::Timestamp;
 use tidegate_engine::store::Store;
 
 use crate::auth::Caller;
-use crate::budget::{Account, Over, Place};
+use crate::budget::{Account, Over, Place, Used};
 
 /// So long notes are gathered before they are written together.
 const GATHER: Duration = Duration::from_millis(50);
@@ -55,6 +55,13 @@ impl Purses {
             tokio::time::sleep(place.at - now).await;
         }
         Ok(spending)
+    }
+
+    /// What a client has used; nothing for one that has no account.
+    pub fn used(&self, client: &str) -> Used {
+        let now = self.engine.now();
+        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.get(client).map(|account| account.used(now)).unwrap_or_default()
     }
 
     fn with<T>(&self, client: &Arc<str>, act: impl FnOnce(&mut Account) -> T) -> T {

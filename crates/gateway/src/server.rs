@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
@@ -16,7 +16,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
-use tidegate_engine::Engine;
+use tidegate_engine::{Engine, Observing};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -91,9 +91,18 @@ pub(crate) struct House {
     pub spool: Option<Arc<Spool>>,
     address: OnceLock<SocketAddr>,
     pub figures: Arc<Figures>,
+    _observing: Observing,
     pub watchers: Watchers,
     stranger: Arc<str>,
     ids: Ids,
+    gates: Weak<watch::Sender<Arc<Gate>>>,
+}
+
+impl House {
+    /// The settings in force now; `None` once nobody serves by them any more.
+    pub fn gate(&self) -> Option<Arc<Gate>> {
+        self.gates.upgrade().map(|gates| gates.borrow().clone())
+    }
 }
 
 impl std::ops::Deref for Gate {
@@ -129,20 +138,24 @@ impl Gateway {
     pub fn new(engine: Engine, settings: Settings) -> Gateway {
         let callers = Callers::new(&settings.clients);
         let figures = Arc::new(Figures::new(engine.now()));
-        engine.observe(figures.clone());
-        let house = House {
-            purses: Arc::new(Purses::new(engine.clone())),
-            draining: AtomicBool::new(false),
-            uploads: Sessions::default(),
-            spool: settings.spool.as_ref().and_then(|folder| Spool::open(folder, settings.spool_bytes)),
-            address: OnceLock::new(),
-            figures,
-            watchers: Watchers::default(),
-            stranger: "stranger".into(),
-            ids: Ids::new(),
-        };
-        let gate = Gate { engine, settings, callers, house: Arc::new(house) };
-        Gateway { gates: Arc::new(watch::Sender::new(Arc::new(gate))) }
+        let observing = engine.observe(figures.clone());
+        let gates = Arc::new_cyclic(|gates| {
+            let house = House {
+                purses: Arc::new(Purses::new(engine.clone())),
+                draining: AtomicBool::new(false),
+                uploads: Sessions::default(),
+                spool: settings.spool.as_ref().and_then(|folder| Spool::open(folder, settings.spool_bytes)),
+                address: OnceLock::new(),
+                figures,
+                _observing: observing,
+                watchers: Watchers::default(),
+                stranger: "stranger".into(),
+                ids: Ids::new(),
+                gates: gates.clone(),
+            };
+            watch::Sender::new(Arc::new(Gate { engine, settings, callers, house: Arc::new(house) }))
+        });
+        Gateway { gates }
     }
 
     /// What changes its settings while it serves.
@@ -200,6 +213,11 @@ impl Gateway {
 }
 
 impl Gate {
+    /// What outlives its settings.
+    pub fn house(&self) -> &Arc<House> {
+        &self.house
+    }
+
     /// Answers what comes on a connection until it ends; how it ends is its client's affair.
     fn connection<S>(gates: watch::Receiver<Arc<Gate>>, stream: S) -> impl GracefulConnection<Error: Send> + Send
     where

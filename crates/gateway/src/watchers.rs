@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::error::Refusal;
 use crate::live;
-use crate::server::Gate;
+use crate::server::{Gate, House};
 
 /// How many may watch at once.
 pub const MOST: usize = 32;
@@ -58,12 +58,12 @@ impl Watchers {
             None => {
                 let (states, first) = watch::channel(live::event(gate));
                 places.states = Some(states);
-                tokio::spawn(tell(Arc::downgrade(gate)));
+                tokio::spawn(tell(Arc::downgrade(gate.house())));
                 first
             }
         };
         states.mark_changed();
-        let place = Place { gate: gate.clone(), number };
+        let place = Place { house: gate.house().clone(), number };
         let next = |(mut states, place): (watch::Receiver<Bytes>, Place)| async move {
             states.changed().await.ok()?;
             place.takes().then_some(())?;
@@ -97,14 +97,14 @@ impl Places {
 
 /// A watcher's place, free again when it is dropped.
 struct Place {
-    gate: Arc<Gate>,
+    house: Arc<House>,
     number: u64,
 }
 
 impl Place {
     /// Notes that it takes a state; false when its place is another's now.
     fn takes(&self) -> bool {
-        let mut places = self.gate.watchers.0.lock();
+        let mut places = self.house.watchers.0.lock();
         let taken = places.taken.get_mut(&self.number);
         taken.map(|taken| *taken = Instant::now()).is_some()
     }
@@ -112,26 +112,28 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.gate.watchers.0.lock().taken.remove(&self.number);
+        self.house.watchers.0.lock().taken.remove(&self.number);
     }
 }
 
-/// Makes a state each second, until nobody is there to see it.
-async fn tell(gate: Weak<Gate>) {
+/// Makes a state each second by the settings in force then, until nobody is there to see it.
+async fn tell(house: Weak<House>) {
     let mut ticks = interval_at(Instant::now() + PERIOD, PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let Some(gate) = gate.upgrade() else { return };
-        {
-            let mut places = gate.watchers.0.lock();
-            if places.taken.is_empty() {
+        let Some(house) = house.upgrade() else { return };
+        let gate = {
+            let mut places = house.watchers.0.lock();
+            let gate = house.gate().filter(|_| !places.taken.is_empty());
+            let Some(gate) = gate else {
                 places.states = None;
                 return;
-            }
-        }
+            };
+            gate
+        };
         let state = live::event(&gate);
-        match &gate.watchers.0.lock().states {
+        match &house.watchers.0.lock().states {
             Some(states) => states.send_replace(state),
             None => return,
         };

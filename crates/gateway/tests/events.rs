@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{GENERATE, House, KEY, prompt, until};
 use serde_json::{Value, json};
-use tidegate_gateway::{Client, Gateway, Settings};
+use tidegate_gateway::{Allowance, Client, Gateway, Settings};
 use tidegate_gemini::Limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -103,6 +103,65 @@ async fn a_state_names_everything_the_page_shows() {
     assert_eq!((&client["answered"], &client["failed"], &client["waiting"]), (&json!(1), &json!(1), &json!(0)));
     assert_eq!(client["tokens"].as_u64(), Some(house.engine.status().stats.usage.total_tokens));
     assert!(client["tokens"].as_u64().unwrap() > 0);
+    assert_eq!(client["budgets"], json!({"rpm": null, "tpm": null, "daily_tokens": null}));
+}
+
+#[tokio::test]
+async fn of_its_own_limits_a_client_is_shown_what_it_used() {
+    let allowance = Allowance { rpm: Some(10), tpm: None, tokens_per_day: Some(1_000) };
+    let settings = Settings { clients: vec![Client { allowance, ..known("notebook", "the-token") }], ..Settings::default() };
+    let house = House::simulated("", Limits::default(), settings).await;
+    let mut watcher = Watcher::of(&house, "/api/events?key=the-token").await;
+    let budgets = json!({"rpm": {"used": 0, "limit": 10}, "tpm": null, "daily_tokens": {"used": 0, "limit": 1_000}});
+    assert_eq!(watcher.state().await["clients"][0]["budgets"], budgets);
+    let token = [("x-goog-api-key", "the-token")];
+    house.send("POST", GENERATE, &token, prompt("a").to_string()).await.json(200);
+    let used = house.engine.status().stats.usage.total_tokens;
+    let budgets = json!({"rpm": {"used": 1, "limit": 10}, "tpm": null, "daily_tokens": {"used": used, "limit": 1_000}});
+    while watcher.state().await["clients"][0]["budgets"] != budgets {}
+}
+
+#[tokio::test]
+async fn a_queue_near_its_bound_is_no_good_health() {
+    let settings = Settings { max_queue: 5, ..Settings::default() };
+    let house = House::simulated("", Limits { rpm: Some(1), ..Limits::default() }, settings).await;
+    house.ask("a").await.json(200);
+    let mut watcher = Watcher::of(&house, "/api/events").await;
+    let state = watcher.state().await;
+    assert_eq!((&state["queue"]["bound"], &state["health"]["state"]), (&json!(5), &json!("ok")));
+    let mut waiting = Vec::new();
+    let body = prompt("b").to_string();
+    for _ in 0..4 {
+        let mut waits = TcpStream::connect(house.address).await.unwrap();
+        let head = format!("POST {GENERATE} HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len());
+        waits.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        waiting.push(waits);
+    }
+    let full = json!({"state": "degraded", "reasons": ["the queue is 80 % full"]});
+    while watcher.state().await["health"] != full {}
+}
+
+#[tokio::test]
+async fn who_watches_while_the_settings_change_is_shown_the_new_ones() {
+    let engine = House::open().await.engine.clone();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let of = |name: &str, max_queue| Settings { clients: vec![known(name, name)], max_queue, ..Settings::default() };
+    let gateway = Gateway::new(engine, of("before", 7));
+    let reins = gateway.reins();
+    tokio::spawn(gateway.serve(listener, std::future::pending::<()>()));
+    let mut watcher = Watcher::at(address, "/api/events?key=before").await;
+    let shown = |state: Value| (state["clients"][0]["name"].clone(), state["queue"]["bound"].clone());
+    assert_eq!(shown(watcher.state().await), (json!("before"), json!(7)));
+    reins.settings(of("after", 9)).unwrap();
+    while shown(watcher.state().await) != (json!("after"), json!(9)) {}
+    let mut other = Watcher::at(address, "/api/events?key=after").await;
+    other.state().await;
+    drop(watcher);
+    for _ in 0..2 {
+        let state = other.state().await;
+        assert_eq!(shown(state), (json!("after"), json!(9)), "whoever came first may leave");
+    }
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ impl Scheduler {
 
     pub(crate) fn forget(&mut self, now: Timestamp, id: JobId) {
         let Some(job) = self.jobs.remove(&id) else { return };
+        self.lane_left(job.model);
         if !job.deadline.is_never() {
             self.deadlines.remove(&(job.deadline, id));
         }

@@ -155,6 +155,11 @@ pub enum Action {
         /// Their numbers.
         projects: Vec<u32>,
     },
+    /// No prompt asks this family any more, and no answer has shown that there is such a model: nothing is kept of it here.
+    Forgotten {
+        /// The model family.
+        model: Arc<str>,
+    },
     /// More is known of how the server counts (project, model), or a learned limit has risen:
     /// [`Scheduler::counting`](crate::Scheduler::counting) and [`Scheduler::limits`](crate::Scheduler::limits) tell it.
     Learned {

@@ -24,6 +24,7 @@ impl Scheduler {
         }
         self.note_health(now, &running, &outcome, actions);
         self.note_probe(now, id, &outcome, actions);
+        self.note_proof(self.quotas[running.bucket as usize].model, &outcome);
         let bucket = &mut self.quotas[running.bucket as usize].bucket;
         match outcome {
             Outcome::Done { used } => {
@@ -60,6 +61,7 @@ impl Scheduler {
         let Some(State::Running(running)) = self.jobs.get(&id).map(|job| &job.state) else { return };
         let (bucket, permit) = (running.bucket, running.permit);
         self.quotas[bucket as usize].bucket.succeeded(permit);
+        self.prove(self.quotas[bucket as usize].model);
         self.relist(bucket, now);
     }
 

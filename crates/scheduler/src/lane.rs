@@ -104,6 +104,12 @@ impl Standing {
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub name: Arc<str>,
+    /// Whether an answer has shown that there is such a model, or the settings name it.
+    pub proven: bool,
+    /// Whether its number is free.
+    pub vacant: bool,
+    /// Prompts that have not come to their end, wherever they are.
+    pub prompts: usize,
     pub queue: BTreeMap<Place, Entry>,
     /// Prompts of the queue that only one of the buckets can serve.
     pub confined: usize,
@@ -158,6 +164,9 @@ impl Lane {
     pub(crate) fn new(name: Arc<str>) -> Lane {
         Lane {
             name,
+            proven: true,
+            vacant: false,
+            prompts: 0,
             queue: BTreeMap::new(),
             confined: 0,
             breaker: Breaker::default(),

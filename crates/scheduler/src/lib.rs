@@ -31,6 +31,7 @@ mod scheduler;
 mod settings;
 mod time;
 mod turns;
+mod unproven;
 mod view;
 mod window;
 mod worker;

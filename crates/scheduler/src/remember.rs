@@ -32,13 +32,23 @@ pub struct Remembered {
 impl Scheduler {
     /// Goes on from what is remembered; to be called before the first prompt of the model.
     pub fn restore(&mut self, now: Timestamp, remembered: &Remembered) {
-        let model = self.model(&remembered.model);
+        // A name that was only asked for proves nothing.
+        let unproven = remembered.learned == Limits::default()
+            && remembered.counting.is_none()
+            && !remembered.parked
+            && remembered.held.is_none();
+        let model = if unproven { self.admit(&remembered.model) } else { Some(self.model(&remembered.model)) };
+        let Some(model) = model else { return };
+        if !unproven {
+            self.prove(model);
+        }
         let Some(project) = self.projects.get(remembered.project as usize) else { return };
         let id = project.buckets[model.0 as usize];
         let day = self.calendar.day(now);
         let bucket = &mut self.quotas[id as usize].bucket;
         bucket.restore(now, remembered, day, &self.rules);
         self.recount(model);
+        self.trim_idle();
     }
 
     /// A key that is known to be dead is not asked again.

@@ -23,6 +23,7 @@ use crate::park::Parks;
 use crate::quota::{Bucket, Limits, Rules};
 use crate::settings::{Pacing, Settings};
 use crate::time::Timestamp;
+use crate::unproven::Unproven;
 use crate::window::Weight;
 use crate::worker::Workers;
 
@@ -70,7 +71,8 @@ pub struct Scheduler {
     pub(crate) keys: Vec<Key>,
     pub(crate) quotas: Vec<Quota>,
     pub(crate) lanes: Vec<Lane>,
-    names: HashMap<Arc<str>, ModelId>,
+    pub(crate) names: HashMap<Arc<str>, ModelId>,
+    pub(crate) unproven: Unproven,
     pub(crate) jobs: Jobs,
     pub(crate) paused: BTreeSet<(Timestamp, JobId)>,
     pub(crate) deadlines: BTreeSet<(Timestamp, JobId)>,
@@ -101,6 +103,7 @@ impl Scheduler {
             quotas: Vec::new(),
             lanes: Vec::new(),
             names: HashMap::new(),
+            unproven: Unproven::default(),
             jobs: Jobs::default(),
             paused: BTreeSet::new(),
             deadlines: BTreeSet::new(),
@@ -153,7 +156,8 @@ impl Scheduler {
         self.quotas.push(Quota { project: number, model, bucket, standing });
     }
 
-    /// The number of a model's quota family; a family seen for the first time gets its quotas here.
+    /// The number of a model's quota family, for good; a family seen for the first time gets its quotas here. For names that
+    /// others choose there is [`Scheduler::admit`].
     pub fn model(&mut self, family: &str) -> ModelId {
         if let Some(&model) = self.names.get(family) {
             return model;
@@ -207,6 +211,7 @@ impl Scheduler {
         self.wake_paused(now, actions);
         self.expire(now, actions);
         self.dispatch(now, actions);
+        self.give_up_idle(actions);
     }
 
     // === events ===
@@ -254,6 +259,7 @@ impl Scheduler {
             state: State::Queued,
         };
         self.jobs.insert(id, job);
+        self.lane_joined(model);
         if !deadline.is_never() {
             self.deadlines.insert((deadline, id));
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::key::KeyId;
 use crate::outcome::{Blocked, Reason};
 use crate::quota::Limits;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{Quota, Scheduler};
 use crate::time::Timestamp;
 
 /// A key's state, in the words its users know.
@@ -174,9 +174,9 @@ impl Scheduler {
         if let Some(park) = self.park_of(key.project) {
             return (KeyState::FullyExhausted { until: park.until }, Some(Reason::Parked));
         }
-        let buckets = &self.projects[key.project as usize].buckets;
-        let pauses: Option<Vec<(Blocked, bool)>> =
-            buckets.iter().map(|&id| self.quotas[id as usize].bucket.exhausted()).collect();
+        let quotas = self.projects[key.project as usize].buckets.iter().map(|&id| &self.quotas[id as usize]);
+        let taken = quotas.filter(|quota| !self.lanes[quota.model.0 as usize].vacant);
+        let pauses: Option<Vec<(Blocked, bool)>> = taken.map(|quota| quota.bucket.exhausted()).collect();
         if let Some((first, fully)) = pauses.and_then(|pauses| pauses.into_iter().min_by_key(|(pause, _)| pause.until)) {
             let until = first.until;
             let state = if fully { KeyState::FullyExhausted { until } } else { KeyState::TemporarilyExhausted { until } };
@@ -205,7 +205,7 @@ impl Scheduler {
     pub fn quotas(&mut self, now: Timestamp) -> Vec<QuotaView> {
         self.advance_all(now);
         let day = self.started.then(|| self.calendar.day(now));
-        let view = |quota: &crate::scheduler::Quota| QuotaView {
+        let view = |quota: &Quota| QuotaView {
             project: quota.project,
             model: self.lanes[quota.model.0 as usize].name.clone(),
             limits: quota.bucket.limits,
@@ -214,7 +214,8 @@ impl Scheduler {
             blocked: day.and_then(|day| quota.bucket.shut(now, day, &self.rules)),
         };
         let present = self.present();
-        self.quotas.iter().filter(|quota| present.contains(&quota.project)).map(view).collect()
+        let is_shown = |quota: &&Quota| present.contains(&quota.project) && !self.lanes[quota.model.0 as usize].vacant;
+        self.quotas.iter().filter(is_shown).map(view).collect()
     }
 
     fn advance_all(&mut self, now: Timestamp) {

@@ -90,6 +90,11 @@ impl SimAnswer {
         Self::of(status, "application/json; charset=UTF-8", body, after)
     }
 
+    /// The content of a file that was made here.
+    pub(crate) fn lines(body: String) -> Self {
+        Self::of(200, "application/jsonl", body, Duration::ZERO)
+    }
+
     pub(crate) fn with_header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self

@@ -45,7 +45,7 @@ pub(crate) struct Files {
     order: u64,
 }
 
-/// One file without its bytes.
+/// One file without its bytes, unless it may be the input of a batch.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredFile {
     pub(crate) id: String,
@@ -55,6 +55,8 @@ pub(crate) struct StoredFile {
     pub(crate) sha256: String,
     pub(crate) version: String,
     pub(crate) facts: Facts,
+    /// The bytes of a file of JSON lines.
+    pub(crate) lines: Option<Vec<u8>>,
     pub(crate) created: u64,
     ready: u64,
     fails: bool,
@@ -155,7 +157,8 @@ fn remove(shown: &mut Value, name: &str) {
 impl StoredFile {
     pub(crate) fn new(id: String, project: usize, display_name: String, mime: String, version: String) -> Self {
         let (sha256, facts) = (String::new(), Facts::default());
-        Self { id, project, display_name, mime, sha256, version, facts, created: 0, ready: 0, fails: false, order: 0 }
+        let lines = mime.contains("jsonl").then(Vec::new);
+        Self { id, project, display_name, mime, sha256, version, facts, lines, created: 0, ready: 0, fails: false, order: 0 }
     }
 
     fn kind(&self) -> &'static str {

@@ -9,6 +9,7 @@
 
 mod account;
 mod answers;
+mod batches;
 mod bodies;
 mod caches;
 mod catalogue;
@@ -52,6 +53,7 @@ mod witness;
 
 pub use account::{EmbeddingReport, UploadReport, UploadedFile};
 pub use answers::Answers;
+pub use batches::BatchRules;
 pub use client::ClientProject;
 pub use exchange::{Piece, SimAnswer, SimRequest};
 pub use faults::{Fault, FaultKind};

@@ -72,7 +72,7 @@ impl Simulator {
         !again
     }
 
-    fn success<'a>(&mut self, asking: &Asking<'a>, prompt: &Prompt) -> Success<'a> {
+    pub(crate) fn success<'a>(&mut self, asking: &Asking<'a>, prompt: &Prompt) -> Success<'a> {
         let answers = &self.scenario.answers;
         let tokens = prompt.tokens.total();
         let share = if tokens >= 4_096 { answers.cached_share } else { 0.0 };

@@ -43,6 +43,21 @@ pub(crate) enum Target {
         id: String,
         deletes: bool,
     },
+    /// The content of a file that the server made.
+    Download {
+        id: String,
+    },
+    CreateBatch {
+        model: String,
+    },
+    Batches {
+        size: usize,
+        from: Option<usize>,
+    },
+    Batch {
+        id: String,
+        act: Act,
+    },
     CreateCache,
     Caches {
         size: usize,
@@ -60,6 +75,14 @@ pub(crate) enum Target {
 pub(crate) enum Verb {
     Get,
     Patch,
+    Delete,
+}
+
+/// What is done to a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    Get,
+    Cancel,
     Delete,
 }
 
@@ -84,6 +107,8 @@ impl<'a> Call<'a> {
         let (path, query) = request.path.split_once('?').unwrap_or((request.path, ""));
         let path = path.trim_start_matches('/');
         let (uploads, path) = path.strip_prefix("upload/").map_or((false, path), |path| (true, path));
+        // Contents are also served under a prefix of their own.
+        let path = path.strip_prefix("download/").filter(|path| path.contains(":download")).unwrap_or(path);
         let (version, rest) = path.split_once('/').unwrap_or((path, ""));
         let target = match (version, uploads) {
             ("v1" | "v1beta" | "v1alpha", false) => target(request.method, rest, query),
@@ -122,6 +147,19 @@ fn target(method: &str, rest: &str, query: &str) -> Option<Target> {
         ("GET" | "DELETE", "") if name.starts_with("files/") => {
             Some(Target::File { id: name.strip_prefix("files/")?.to_owned(), deletes: method == "DELETE" })
         }
+        ("GET", "download") if parameter(query, "alt").is_some_and(|alt| alt == "media") => {
+            Some(Target::Download { id: name.strip_prefix("files/")?.to_owned() })
+        }
+        ("POST", "batchGenerateContent") => Some(Target::CreateBatch { model: model(name)? }),
+        ("GET", "") if name == "batches" => {
+            let (size, from) = page(query, 50, 1_000);
+            Some(Target::Batches { size, from })
+        }
+        ("GET" | "DELETE", "") if name.starts_with("batches/") => {
+            let act = if method == "GET" { Act::Get } else { Act::Delete };
+            Some(Target::Batch { id: name.strip_prefix("batches/")?.to_owned(), act })
+        }
+        ("POST", "cancel") => Some(Target::Batch { id: name.strip_prefix("batches/")?.to_owned(), act: Act::Cancel }),
         ("POST", "") if name == "cachedContents" => Some(Target::CreateCache),
         ("GET", "") if name == "cachedContents" => {
             let (size, from) = page(query, 50, 1_000);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::answers::Answers;
+use crate::batches::BatchRules;
 use crate::client::ClientProject;
 use crate::faults::Fault;
 use crate::files::FileRules;
@@ -67,6 +68,8 @@ pub struct Scenario {
     pub projects: Vec<Project>,
     /// What becomes of uploaded files.
     pub files: FileRules,
+    /// What becomes of batches.
+    pub batches: BatchRules,
     /// How many of the latest requests the report shows; none unless told.
     pub record_requests: usize,
     /// The fewest tokens that can be cached.
@@ -272,6 +275,7 @@ impl Default for Scenario {
             answers: Answers::default(),
             projects: Vec::new(),
             files: FileRules::default(),
+            batches: BatchRules::default(),
             record_requests: 0,
             min_cached_tokens: 1_024,
             faults: Vec::new(),

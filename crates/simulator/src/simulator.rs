@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::batches::Batches;
 use crate::bodies::{self, ErrorBody};
 use crate::caches::Caches;
 use crate::chance::Chance;
@@ -54,6 +55,7 @@ pub struct Simulator {
     pub(crate) files: Files,
     pub(crate) uploads: Uploads,
     pub(crate) caches: Caches,
+    pub(crate) batches: Batches,
     pub(crate) scripts: ScriptBook,
     /// Draws names of files, caches and uploads.
     pub(crate) names: Chance,
@@ -88,6 +90,7 @@ impl Simulator {
             tally: Tally::new(scenario.record_requests),
             files: Files::new(scenario.files.clone()),
             uploads: Uploads::default(),
+            batches: Batches::new(scenario.batches.clone()),
             caches: Caches::new(scenario.min_cached_tokens),
             scripts: ScriptBook::new(scenario.answers.scripts.clone()),
             names: Chance::new(seed ^ 4),
@@ -212,6 +215,16 @@ impl Simulator {
             Target::CreateCache => self.create_cache(now, project, call.version, request.body),
             Target::Caches { size, from } => self.caches.page(project, now, *size, *from),
             Target::Cache { id, verb } => self.caches.answer(*verb, id, project, now, request.body),
+            Target::CreateBatch { model } => {
+                let asking = Asking { now, elapsed_ms, project, model, form: Form::Whole, deadline: None };
+                self.create_batch(&asking, call.version, request.body)
+            }
+            Target::Batches { size, from } => self.batches.page(project, now, *size, *from),
+            Target::Batch { id, act } => self.batches.answer(*act, id, project, now),
+            Target::Download { id } => match self.batches.download(id, project, now) {
+                Ok(lines) => return SimAnswer::lines(lines),
+                Err(error) => Err(error),
+            },
             Target::Models { size, from } => catalogue::page(&self.scenario, *size, *from),
             Target::Model(model) => catalogue::card_of(&self.scenario, model, call.version),
             Target::Unknown => Err(("not_found", bodies::not_found())),

@@ -28,6 +28,8 @@ pub struct Reception {
     fate: Fate,
     hash: Context,
     probe: Probe,
+    /// The bytes of a file of JSON lines.
+    lines: Option<Vec<u8>>,
     taken: u64,
 }
 
@@ -71,6 +73,9 @@ impl Reception {
         if matches!(self.fate, Fate::Keep | Fate::Cut(_)) {
             self.hash.update(fits);
             self.probe.feed(fits);
+            if let Some(lines) = &mut self.lines {
+                lines.extend_from_slice(fits);
+            }
         }
         self.taken += fits.len() as u64;
         fits.len() == bytes.len()
@@ -98,6 +103,7 @@ impl Simulator {
             fate: Fate::Keep,
             hash: Context::new(&SHA256),
             probe: Probe::default(),
+            lines: None,
             taken: 0,
             upload,
         };
@@ -307,6 +313,7 @@ impl Uploads {
         }
         reception.hash = session.hash.clone();
         reception.probe = session.probe.clone();
+        reception.lines = session.file.lines.as_ref().map(|_| Vec::new());
         Ok(session.file.display_name.clone())
     }
 
@@ -319,6 +326,9 @@ impl Uploads {
         }
         if session.declared.is_some_and(|declared| reached > declared) {
             return Err(bodies::invalid("Upload is longer than was announced."));
+        }
+        if let Some((all, more)) = session.file.lines.as_mut().zip(reception.lines) {
+            all.extend(more);
         }
         (session.received, session.hash, session.probe) = (reached, reception.hash, reception.probe);
         Ok(())

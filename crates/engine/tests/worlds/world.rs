@@ -273,7 +273,8 @@ impl<F: FnMut(&mut SmallRng) -> u64> World<F> {
                 | Action::KeyDead { .. }
                 | Action::Parked { .. }
                 | Action::Unparked { .. }
-                | Action::Learned { .. } => {}
+                | Action::Learned { .. }
+                | Action::Forgotten { .. } => {}
             }
         }
         if let Some((on, off)) = self.plan.on_off {
