@@ -20,6 +20,9 @@ use crate::visit::Note;
 /// A body may take so many times as long as it may pause.
 const PAUSES: u32 = 10;
 
+/// Bytes of a body that is cheaper to copy than to keep with what surrounds it.
+const SMALL: usize = 4 * 1_024;
+
 /// A request and what is known of it.
 pub struct Call {
     pub head: Parts,
@@ -58,6 +61,11 @@ impl Call {
         Ok(Request { priority, party, admission, deadline, label, client, ..prompt })
     }
 
+    /// Lets go of what the head says, before a long wait: it shares the connection's buffer, which would wait along.
+    pub fn forget_head(&mut self) {
+        (self.head.headers, self.head.uri) = Default::default();
+    }
+
     /// Whether the caller may ask this model.
     pub fn may_ask(&self, model: &str) -> Result<(), Refusal> {
         if self.caller.may_ask(model) { Ok(()) } else { Err(Refusal::forbidden(&self.caller.name, model)) }
@@ -82,7 +90,9 @@ impl Call {
                 return Err(too_large(settings));
             }
             match first.take() {
-                // Most bodies come in one piece, which is not copied.
+                // A small body is copied: it shares the connection's buffer with the head, and would keep all of it.
+                None if more.is_empty() && frame.len() <= SMALL => first = Some(Bytes::copy_from_slice(&frame)),
+                // Most others come in one piece, which is not.
                 None if more.is_empty() => first = Some(frame),
                 None => more.extend_from_slice(&frame),
                 Some(earlier) => {

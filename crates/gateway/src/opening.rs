@@ -1,62 +1,77 @@
-//! The first bytes of a connection: until they tell which HTTP is spoken, nobody else watches the time.
+//! The first bytes of a connection: they tell which HTTP is spoken, and are then read like all the others.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
 
 /// How an HTTP/2 client begins (RFC 9113, section 3.4); every other beginning is HTTP/1.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A stream whose reads fail when its first bytes leave open for too long which HTTP they are.
-pub struct Opening<S> {
-    stream: S,
-    /// The time that is left, and how much of the preface has come; gone once it is clear what is spoken.
-    open: Option<(Pin<Box<Sleep>>, usize)>,
+/// Which HTTP a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoken {
+    Http1,
+    Http2,
 }
 
-impl<S> Opening<S> {
-    pub fn new(stream: S, patience: Duration) -> Opening<S> {
-        Opening { stream, open: Some((Box::pin(sleep(patience)), 0)) }
-    }
+/// A stream that was listened to: what it said then is read from it once more.
+pub struct Heard<S> {
+    stream: S,
+    said: [u8; PREFACE.len()],
+    /// What of that has come, and how much of it was read again.
+    known: u8,
+    read: u8,
+}
 
-    fn heard(&mut self, bytes: &[u8]) {
-        let Some((_, known)) = &mut self.open else { return };
-        let rest = &PREFACE[*known..];
-        if bytes.len() < rest.len() && rest.starts_with(bytes) {
-            *known += bytes.len();
-        } else {
-            self.open = None;
+/// Listens until it is clear what is spoken.
+///
+/// # Errors
+/// When that stays open for longer than `patience`, or the stream fails.
+pub async fn listen<S: AsyncRead + Unpin>(stream: S, patience: Duration) -> io::Result<(Spoken, Heard<S>)> {
+    let mut heard = Heard { stream, said: [0; PREFACE.len()], known: 0, read: 0 };
+    let spoken = timeout(patience, heard.listen()).await??;
+    Ok((spoken, heard))
+}
+
+impl<S: AsyncRead + Unpin> Heard<S> {
+    async fn listen(&mut self) -> io::Result<Spoken> {
+        loop {
+            let known = usize::from(self.known);
+            let count = self.stream.read(&mut self.said[known..]).await?;
+            // No more than the preface has are read, and those are few.
+            self.known += count as u8;
+            match &self.said[..known + count] {
+                said if said == PREFACE => return Ok(Spoken::Http2),
+                said if count == 0 || !PREFACE.starts_with(said) => return Ok(Spoken::Http1),
+                _ => {}
+            }
         }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Opening<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let before = into.filled().len();
-        let read = Pin::new(&mut this.stream).poll_read(cx, into);
-        if this.open.is_none() {
-            return read;
+        if this.read == this.known {
+            return Pin::new(&mut this.stream).poll_read(cx, into);
         }
-        match read {
-            Poll::Ready(read) => {
-                this.heard(&into.filled()[before..]);
-                Poll::Ready(read)
-            }
-            Poll::Pending => match &mut this.open {
-                Some((left, _)) => left.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
-                None => Poll::Pending,
-            },
+        let rest = &this.said[usize::from(this.read)..usize::from(this.known)];
+        let again = &rest[..rest.len().min(into.remaining())];
+        into.put_slice(again);
+        this.read += again.len() as u8;
+        if this.read == this.known && into.remaining() > 0 {
+            // Read together with what follows: a reader that got so little would make room for more. A fault shows again.
+            let _ = Pin::new(&mut this.stream).poll_read(cx, into);
         }
+        Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Opening<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
@@ -82,28 +97,47 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Opening<S> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::io::AsyncWriteExt as _;
 
     const PATIENCE: Duration = Duration::from_secs(15);
 
-    /// Whether a stream that begins like this may be silent afterwards.
-    async fn may_pause_after(said: &[u8]) -> bool {
+    /// What is spoken by who says this piece by piece; nothing where that stays open.
+    async fn spoken(said: &[u8]) -> Option<Spoken> {
         let (mut client, server) = tokio::io::duplex(64);
-        let mut server = Opening::new(server, PATIENCE);
-        for byte in said {
-            client.write_all(&[*byte]).await.unwrap();
-            assert_eq!(server.read_u8().await.unwrap(), *byte);
-        }
-        tokio::time::timeout(PATIENCE * 2, server.read_u8()).await.is_err()
+        let saying = async {
+            for byte in said {
+                client.write_all(&[*byte]).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            client
+        };
+        let (client, heard) = tokio::join!(saying, listen(server, PATIENCE));
+        let (spoken, mut heard) = heard.ok()?;
+        drop(client);
+        let mut again = Vec::new();
+        heard.read_to_end(&mut again).await.unwrap();
+        assert_eq!(again, said, "nothing of it is lost");
+        Some(spoken)
     }
 
     #[tokio::test(start_paused = true)]
     async fn time_runs_until_it_is_clear_what_is_spoken() {
         for said in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
-            assert!(!may_pause_after(said.as_bytes()).await, "{said:?}");
+            assert_eq!(spoken(said.as_bytes()).await, None, "{said:?}");
         }
-        for said in ["G", "POST", "PRI * HTTP/1", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0"] {
-            assert!(may_pause_after(said.as_bytes()).await, "{said:?}");
+        for said in ["G", "POST", "PRI * HTTP/1"] {
+            assert_eq!(spoken(said.as_bytes()).await, Some(Spoken::Http1), "{said:?}");
         }
+        for said in ["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0"] {
+            assert_eq!(spoken(said.as_bytes()).await, Some(Spoken::Http2), "{said:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_bytes_are_read_together_with_what_follows() {
+        let (mut client, server) = tokio::io::duplex(64);
+        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nx: yz\r\n\r\n").await.unwrap();
+        let (_, mut heard) = listen(server, PATIENCE).await.unwrap();
+        assert_eq!(heard.read(&mut [0; 100]).await.unwrap(), 36);
     }
 }

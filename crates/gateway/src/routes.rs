@@ -82,9 +82,12 @@ pub enum OpenAi {
 impl Route {
     /// The route of a request's head.
     pub fn find(head: &Parts) -> Route {
+        let own = |wanted: Method, route| if head.method == wanted { route } else { Route::OtherMethod };
+        if let Some(file) = dashboard::find(head.uri.path()) {
+            return own(Method::GET, Route::Dashboard(file));
+        }
         let path = head.uri.path().replace("%3A", ":").replace("%3a", ":");
         let path = path.trim_matches('/');
-        let own = |wanted: Method, route| if head.method == wanted { route } else { Route::OtherMethod };
         match path {
             "chat" => return own(Method::POST, Route::Chat),
             "status" => return own(Method::GET, Route::Status),
@@ -93,9 +96,6 @@ impl Route {
             "healthz" => return own(Method::GET, Route::Health),
             "readyz" => return own(Method::GET, Route::Ready),
             _ => {}
-        }
-        if let Some(file) = dashboard::find(path) {
-            return own(Method::GET, Route::Dashboard(file));
         }
         if let Some(rest) = openai_path(path) {
             return Route::of_openai(&head.method, rest);
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_unknown() {
-        for path in ["/dashboard", "/v2/models", "/v1", "/v1beta/a/../b", "/upload", "/openai/v1/audio"] {
+        for path in ["/dashboard", "//", "//////", "/v2/models", "/v1", "/v1beta/a/../b", "/upload", "/openai/v1/audio"] {
             assert_eq!(route("GET", path, None), Route::Unknown, "{path}");
         }
         assert_eq!(route("GET", "/chat", None), Route::OtherMethod);

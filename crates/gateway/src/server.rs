@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderValue};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tidegate_engine::{Engine, Observing};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -27,7 +27,7 @@ use crate::call::Call;
 use crate::cors::Cors;
 use crate::error::{Dialect, Refusal};
 use crate::figures::Figures;
-use crate::opening::Opening;
+use crate::opening::{Spoken, listen};
 use crate::purse::Purses;
 use crate::routes::{self, Route};
 use crate::sessions::Sessions;
@@ -67,6 +67,7 @@ pub enum ServeError {
 /// The front door of an engine.
 pub struct Gateway {
     gates: Arc<watch::Sender<Arc<Gate>>>,
+    connections: GracefulShutdown,
 }
 
 /// Changes the settings of a gateway while it serves.
@@ -155,7 +156,7 @@ impl Gateway {
             };
             watch::Sender::new(Arc::new(Gate { engine, settings, callers, house: Arc::new(house) }))
         });
-        Gateway { gates }
+        Gateway { gates, connections: GracefulShutdown::new() }
     }
 
     /// What changes its settings while it serves.
@@ -174,7 +175,6 @@ impl Gateway {
         let first = self.gates.borrow().clone();
         check(&first.callers, address)?;
         let _ = first.address.set(address);
-        let connections = GracefulShutdown::new();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             tokio::select! {
@@ -183,8 +183,7 @@ impl Gateway {
                     Ok((stream, _)) => {
                         // A connection that is gone already will say so when it is read.
                         let _ = stream.set_nodelay(true);
-                        let connection = connections.watch(Gate::connection(self.gates.subscribe(), stream));
-                        tokio::spawn(connection);
+                        self.serve_connection(stream);
                     }
                     Err(error) if is_passing(&error) => tokio::time::sleep(Duration::from_millis(10)).await,
                     Err(error) => return Err(error.into()),
@@ -195,7 +194,9 @@ impl Gateway {
         let last = self.gates.borrow().clone();
         last.draining.store(true, Ordering::Relaxed);
         last.watchers.close();
-        let mut drained = std::pin::pin!(connections.shutdown());
+        // Those who have not said yet what they speak are told by this that it is too late.
+        self.gates.send_replace(last.clone());
+        let mut drained = std::pin::pin!(self.connections.shutdown());
         if tokio::time::timeout(last.settings.grace, &mut drained).await.is_err() {
             tracing::warn!("requests were still under way at the end of the grace: they are told that the server ends");
             last.engine.shutdown(Duration::ZERO).await;
@@ -208,7 +209,7 @@ impl Gateway {
     /// Serves a connection that was accepted elsewhere until it ends: one over a socket of another kind, or within this
     /// process. Whoever hands it in answers for who is at its other end.
     pub fn serve_connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        tokio::spawn(Gate::connection(self.gates.subscribe(), stream));
+        tokio::spawn(Gate::connection(self.gates.subscribe(), self.connections.watcher(), stream));
     }
 }
 
@@ -219,20 +220,34 @@ impl Gate {
     }
 
     /// Answers what comes on a connection until it ends; how it ends is its client's affair.
-    fn connection<S>(gates: watch::Receiver<Arc<Gate>>, stream: S) -> impl GracefulConnection<Error: Send> + Send
+    async fn connection<S>(mut gates: watch::Receiver<Arc<Gate>>, watcher: Watcher, stream: S)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        let (patience, most) = (gates.borrow().settings.header_timeout, HELD_BYTES);
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(most);
-        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).max_send_buf_size(most);
-        builder.http2().keep_alive_interval(PING).keep_alive_timeout(PONG);
+        let patience = gates.borrow().settings.header_timeout;
+        let heard = tokio::select! {
+            heard = listen(stream, patience) => heard,
+            _ = gates.wait_for(|gate| gate.draining.load(Ordering::Relaxed)) => return,
+        };
+        let Ok((spoken, stream)) = heard else { return };
         let service = service_fn(move |request| {
             let gate = gates.borrow().clone();
             async move { Ok::<_, Infallible>(gate.answer(request).await) }
         });
-        builder.serve_connection(TokioIo::new(Opening::new(stream, patience)), service).into_owned()
+        // Each has the room it needs: a connection of HTTP/2 takes several times that of HTTP/1.
+        let _ = match spoken {
+            Spoken::Http1 => {
+                let mut builder = http1::Builder::new();
+                builder.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(HELD_BYTES);
+                Box::pin(watcher.watch(builder.serve_connection(TokioIo::new(stream), service))).await
+            }
+            Spoken::Http2 => {
+                let mut builder = http2::Builder::new(TokioExecutor::new());
+                builder.timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).max_send_buf_size(HELD_BYTES);
+                builder.keep_alive_interval(PING).keep_alive_timeout(PONG);
+                Box::pin(watcher.watch(builder.serve_connection(TokioIo::new(stream), service))).await
+            }
+        };
     }
 
     /// Answers one request, whatever it is.

@@ -21,6 +21,8 @@ use crate::window::Weight;
 const FRESH: Duration = Duration::from_millis(100);
 /// So many prompts are looked at (some milliseconds of work); nothing is told of what waits behind more.
 const MOST: usize = 20_000;
+/// A run is given up when one of so many that it counted has left: whoever comes next would be told too long a wait.
+const LEAVERS: usize = 8;
 
 /// The quotas of a lane, run ahead.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub(crate) struct Forecast {
     late: Vec<(Place, Weight)>,
     /// Prompts that have started since.
     started: usize,
+    /// Prompts that were run through and left without a start.
+    gone: usize,
     calendar: Calendar,
 }
 
@@ -60,7 +64,11 @@ impl Forecast {
 
     /// A prompt left the queue without a start.
     pub(crate) fn left(&mut self, place: Place) {
+        let before = self.late.len();
         self.late.retain(|(late, _)| *late != place);
+        if self.late.len() == before && self.reached.is_some_and(|reached| place <= reached) {
+            self.gone += 1;
+        }
     }
 
     /// A prompt started.
@@ -73,7 +81,7 @@ impl Forecast {
 
     /// Whether it is still worth going on with.
     pub(crate) fn is_fresh(&self, now: Timestamp) -> bool {
-        now <= self.made + FRESH
+        now <= self.made + FRESH && self.gone * LEAVERS <= self.instants.len()
     }
 
     /// When `weight` goes, behind everything run through so far, and from which ghost.
@@ -195,6 +203,6 @@ impl Scheduler {
         let ready = (0..ghosts.len()).map(|nth| Reverse((now, nth))).collect();
         let (calendar, interval) = (self.calendar.clone(), self.settings.pacing.call_interval);
         let (instants, late) = (Vec::new(), Vec::new());
-        Forecast { made: now, gate, interval, ghosts, ready, instants, reached: None, late, started: 0, calendar }
+        Forecast { made: now, gate, interval, ghosts, ready, instants, reached: None, late, started: 0, gone: 0, calendar }
     }
 }

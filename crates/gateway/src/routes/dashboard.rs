@@ -29,16 +29,16 @@ macro_rules! files {
 }
 
 const FILES: &[File] = files! {
-    "": HTML = "page.html",
-    "dashboard/style.css": CSS = "style.css",
-    "dashboard/page.js": SCRIPT = "page.js",
-    "dashboard/stream.js": SCRIPT = "stream.js",
-    "dashboard/words.js": SCRIPT = "words.js",
-    "dashboard/dom.js": SCRIPT = "dom.js",
-    "dashboard/overview.js": SCRIPT = "overview.js",
-    "dashboard/charts.js": SCRIPT = "charts.js",
-    "dashboard/groups.js": SCRIPT = "groups.js",
-    "dashboard/lists.js": SCRIPT = "lists.js",
+    "/": HTML = "page.html",
+    "/dashboard/style.css": CSS = "style.css",
+    "/dashboard/page.js": SCRIPT = "page.js",
+    "/dashboard/stream.js": SCRIPT = "stream.js",
+    "/dashboard/words.js": SCRIPT = "words.js",
+    "/dashboard/dom.js": SCRIPT = "dom.js",
+    "/dashboard/overview.js": SCRIPT = "overview.js",
+    "/dashboard/charts.js": SCRIPT = "charts.js",
+    "/dashboard/groups.js": SCRIPT = "groups.js",
+    "/dashboard/lists.js": SCRIPT = "lists.js",
 };
 
 /// What the page may do: load its own files, ask its own server, show the sign of its tab. A script that came in with an error
@@ -55,7 +55,7 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (header::CACHE_CONTROL, "no-cache"),
 ];
 
-/// The file at a path without its outer slashes.
+/// The file at a path.
 pub fn find(path: &str) -> Option<&'static File> {
     FILES.iter().find(|file| file.path == path)
 }
@@ -109,16 +109,16 @@ mod tests {
         let named = |text: &'static str, before: &str| {
             text.split(before).skip(1).map(|rest| rest.split(['"', '\'']).next().unwrap()).collect::<Vec<_>>()
         };
-        let page = find("").unwrap().text;
+        let page = find("/").unwrap().text;
         for path in named(page, "=\"dashboard/") {
-            assert!(find(&format!("dashboard/{path}")).is_some(), "{path}");
+            assert!(find(&format!("/dashboard/{path}")).is_some(), "{path}");
         }
         for file in FILES.iter().filter(|file| file.content_type == SCRIPT) {
             for path in named(file.text, "from './") {
-                assert!(find(&format!("dashboard/{path}")).is_some(), "{} wants {path}", file.path);
+                assert!(find(&format!("/dashboard/{path}")).is_some(), "{} wants {path}", file.path);
             }
         }
-        assert_eq!(find("dashboard"), None);
-        assert_eq!(find("dashboard/../page.html"), None);
+        assert_eq!(find("/dashboard"), None);
+        assert_eq!(find("/dashboard/../page.html"), None);
     }
 }

@@ -20,6 +20,7 @@ pub async fn generate(gate: &Gate, call: &mut Call, model: &str) -> Result<Answe
     let body = call.body(&gate.settings).await?;
     let built = request::forwarded(model, body).map_err(|fault| Refusal::not_found(fault.to_string()))?;
     let request = call.asks(Request::new(built), &gate.settings)?;
+    call.forget_head();
     Ok(answer::json(200, submit(gate, call, request).await?))
 }
 

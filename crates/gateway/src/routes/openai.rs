@@ -31,6 +31,7 @@ pub async fn chat(gate: &Gate, call: &mut Call) -> Result<Answer, Refusal> {
     let built = request::build(&chat.prompt, &defaults(gate)).map_err(wrong)?;
     let model = built.model.clone();
     let asked = call.asks(Request::new(built), &gate.settings)?;
+    call.forget_head();
     let about = Completion { model: &model, created: seconds(), id: &call.id };
     if chat.stream {
         return stream::chunked(gate, call, asked, Chunks::new(&about, chat.include_usage)).await;

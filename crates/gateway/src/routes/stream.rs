@@ -33,7 +33,9 @@ pub async fn native(gate: &Gate, call: &mut Call, model: &str) -> Result<Answer,
     let form = if call.query().split('&').any(|pair| pair == "alt=sse") { Form::Events } else { Form::List };
     let body = call.body(&gate.settings).await?;
     let built = request::forwarded(model, body).map_err(|fault| Refusal::not_found(fault.to_string()))?;
-    let pieces = begun(gate, call, call.asks(Request::new(built), &gate.settings)?).await?;
+    let asked = call.asks(Request::new(built), &gate.settings)?;
+    call.forget_head();
+    let pieces = begun(gate, call, asked).await?;
     Ok(match form {
         Form::Events => answer::growing("text/event-stream", framed(pieces, form)),
         Form::List => answer::growing("application/json; charset=UTF-8", framed(pieces, form)),
