@@ -27,6 +27,7 @@ use crate::call::Call;
 use crate::cors::Cors;
 use crate::error::{Dialect, Refusal};
 use crate::figures::Figures;
+use crate::follower::Follower;
 use crate::opening::Opening;
 use crate::purse::Purses;
 use crate::routes::{self, Route};
@@ -92,6 +93,7 @@ pub(crate) struct House {
     address: OnceLock<SocketAddr>,
     pub figures: Arc<Figures>,
     pub watchers: Watchers,
+    follower: OnceLock<Arc<dyn Follower>>,
     stranger: Arc<str>,
     ids: Ids,
 }
@@ -138,11 +140,17 @@ impl Gateway {
             address: OnceLock::new(),
             figures,
             watchers: Watchers::default(),
+            follower: OnceLock::new(),
             stranger: "stranger".into(),
             ids: Ids::new(),
         };
         let gate = Gate { engine, settings, callers, house: Arc::new(house) };
         Gateway { gates: Arc::new(watch::Sender::new(Arc::new(gate))) }
+    }
+
+    /// From now on `follower` is told of every request; there is one, the first.
+    pub fn follow(&self, follower: Arc<dyn Follower>) {
+        let _ = self.gates.borrow().follower.set(follower);
     }
 
     /// What changes its settings while it serves.
@@ -235,6 +243,7 @@ impl Gate {
         let caller = if route.is_public() { Some(self.callers.anybody()) } else { self.callers.find(shown) };
         let name = caller.map_or(&self.stranger, |caller| &caller.name).clone();
         let visit = route.label().map(|route| Visit::begin(&self.figures, &self.engine, route, &name, &id));
+        let visit = visit.map(|visit| visit.followed(self.follower.get(), &head));
         let note = visit.as_ref().map(Visit::note).unwrap_or_default();
         let story = Arc::new(Story::default());
         let told: Result<Answer, Refusal> = match caller.cloned() {
