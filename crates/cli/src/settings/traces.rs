@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn an_address_that_is_none_is_refused_and_a_password_is_not_shown() {
-        for (wrong, reason) in [("collector:4318", "gRPC is not spoken"), ("http://", "gRPC"), ("http://me:hidden@c", "password")] {
+        for (wrong, reason) in [("collector:4318", "gRPC is not spoken"), ("http://", "gRPC"), ("http://me:hidden@c", "password")]
+        {
             let message = traces(&format!("[serve]\notlp_endpoint = \"{wrong}\""), &[]).unwrap_err();
             assert!(message.contains(reason) && !message.contains("hidden"), "{message}");
         }
