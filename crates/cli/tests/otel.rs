@@ -23,9 +23,12 @@ const TOKEN: &str = "the-token-of-the-notebook";
 const CALLER: &str = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
 const NOT_SAMPLED: &str = "traceparent: 00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00\r\n";
 
-/// What the collector was sent: heads and bodies.
+/// The head and the body of one delivery.
+type Delivery = (String, Vec<u8>);
+
+/// What the collector was sent.
 #[derive(Default, Clone)]
-struct Collector(Arc<Mutex<Vec<(String, Vec<u8>)>>>);
+struct Collector(Arc<Mutex<Vec<Delivery>>>);
 
 impl Collector {
     /// Takes everything; gives its address, too.
@@ -61,7 +64,7 @@ impl Collector {
         }
     }
 
-    fn sent(&self) -> Vec<(String, Vec<u8>)> {
+    fn sent(&self) -> Vec<Delivery> {
         self.0.lock().unwrap().clone()
     }
 
