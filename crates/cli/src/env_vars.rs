@@ -78,6 +78,20 @@ pub const LISTEN: &str = "TIDEGATE_LISTEN";
 pub const MAX_WAIT: &str = "TIDEGATE_MAX_WAIT";
 /// The most requests to `serve` that wait for a permit.
 pub const MAX_QUEUE: &str = "TIDEGATE_MAX_QUEUE";
+/// The collector of traces, by OpenTelemetry's own name for it.
+pub const OTEL_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+/// The whole address that spans are sent to; goes before the other.
+pub const OTEL_TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+/// What the collector wants to see with everything that is sent, as `name=value,name=value`.
+pub const OTEL_HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
+/// What it wants to see with spans; goes before the other.
+pub const OTEL_TRACES_HEADERS: &str = "OTEL_EXPORTER_OTLP_TRACES_HEADERS";
+/// What this program is called in traces.
+pub const OTEL_SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
+/// `true` turns traces off.
+pub const OTEL_SDK_DISABLED: &str = "OTEL_SDK_DISABLED";
+/// `none` turns traces off.
+pub const OTEL_TRACES_EXPORTER: &str = "OTEL_TRACES_EXPORTER";
 /// How much is logged.
 pub const LOG_LEVEL: &str = "TIDEGATE_LOG_LEVEL";
 /// Where the log goes instead of standard error.

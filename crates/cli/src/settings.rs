@@ -8,6 +8,7 @@ pub mod media;
 pub mod profile;
 pub mod projects;
 pub mod serve;
+pub mod traces;
 pub mod values;
 mod watched;
 

@@ -19,6 +19,7 @@ mod cors;
 mod error;
 mod exposition;
 mod figures;
+mod follower;
 mod health;
 mod live;
 mod names;
@@ -35,5 +36,6 @@ mod visit;
 mod watchers;
 
 pub use budget::Allowance;
+pub use follower::{Arrival, Departure, Follower};
 pub use server::{Gateway, Reins, ServeError};
 pub use settings::{Client, Settings};

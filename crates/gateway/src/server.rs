@@ -27,6 +27,7 @@ use crate::call::Call;
 use crate::cors::Cors;
 use crate::error::{Dialect, Refusal};
 use crate::figures::Figures;
+use crate::follower::Follower;
 use crate::opening::{Spoken, listen};
 use crate::purse::Purses;
 use crate::routes::{self, Route};
@@ -94,6 +95,7 @@ pub(crate) struct House {
     pub figures: Arc<Figures>,
     _observing: Observing,
     pub watchers: Watchers,
+    follower: OnceLock<Arc<dyn Follower>>,
     stranger: Arc<str>,
     ids: Ids,
     gates: Weak<watch::Sender<Arc<Gate>>>,
@@ -149,6 +151,7 @@ impl Gateway {
                 address: OnceLock::new(),
                 figures,
                 _observing: observing,
+                follower: OnceLock::new(),
                 watchers: Watchers::default(),
                 stranger: "stranger".into(),
                 ids: Ids::new(),
@@ -157,6 +160,11 @@ impl Gateway {
             watch::Sender::new(Arc::new(Gate { engine, settings, callers, house: Arc::new(house) }))
         });
         Gateway { gates, connections: GracefulShutdown::new() }
+    }
+
+    /// From now on `follower` is told of every request; there is one, the first.
+    pub fn follow(&self, follower: Arc<dyn Follower>) {
+        let _ = self.gates.borrow().follower.set(follower);
     }
 
     /// What changes its settings while it serves.
@@ -268,6 +276,7 @@ impl Gate {
         let caller = if route.is_public() { Some(self.callers.anybody()) } else { self.callers.find(shown) };
         let name = caller.map_or(&self.stranger, |caller| &caller.name).clone();
         let visit = route.label().map(|route| Visit::begin(&self.figures, &self.engine, route, &name, &id));
+        let visit = visit.map(|visit| visit.followed(self.follower.get(), &head));
         let note = visit.as_ref().map(Visit::note).unwrap_or_default();
         let story = Arc::new(Story::default());
         let told: Result<Answer, Refusal> = match caller.cloned() {

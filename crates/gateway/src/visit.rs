@@ -5,12 +5,14 @@ use std::task::Poll;
 
 use futures_util::{StreamExt, stream};
 use http::StatusCode;
+use http::request::Parts;
 use tidegate_engine::Engine;
 use tidegate_engine::scheduler::Timestamp;
 
 use crate::answer::{Answer, Body};
 use crate::error::{Dialect, Refusal};
 use crate::figures::{End, Fault, Figures, Outcome, line};
+use crate::follower::{Arrival, Departure, Follower};
 
 /// A request that is counted when this is dropped: as answered, as refused or failed, or as one whose client went away.
 pub struct Visit {
@@ -22,6 +24,8 @@ pub struct Visit {
     begun: Timestamp,
     note: Arc<Note>,
     fault: Option<Fault>,
+    follower: Option<Arc<dyn Follower>>,
+    status: Option<StatusCode>,
 }
 
 /// What is learned of a request on its way.
@@ -55,7 +59,20 @@ impl Visit {
             begun: engine.now(),
             note: Arc::default(),
             fault: None,
+            follower: None,
+            status: None,
         }
+    }
+
+    /// The same visit, with somebody who follows it to its end.
+    pub fn followed(mut self, follower: Option<&Arc<dyn Follower>>, head: &Parts) -> Visit {
+        if let Some(follower) = follower {
+            let Parts { method, uri, headers, .. } = head;
+            let (at, route, id, client) = (self.begun, self.route, &self.id, &self.client);
+            follower.arrived(&Arrival { at, id, route, client, method, path: uri.path(), headers });
+            self.follower = Some(follower.clone());
+        }
+        self
     }
 
     /// Where the request's way is noted.
@@ -66,11 +83,16 @@ impl Visit {
     /// What goes back. A growing answer takes the visit along, and has noted how it ended when it is dropped.
     pub fn told(mut self, told: Result<Answer, Refusal>, dialect: Dialect) -> Answer {
         match told {
-            Ok(answer) => self.carried(answer),
+            Ok(answer) => {
+                self.status = Some(answer.status());
+                self.carried(answer)
+            }
             Err(refusal) => {
                 self.note.ends(refusal.outcome());
                 self.fault = refusal.words().map(|(http_status, code, message)| self.fault(http_status, code, message));
-                refusal.answer(dialect)
+                let answer = refusal.answer(dialect);
+                self.status = Some(answer.status());
+                answer
             }
         }
     }
@@ -135,12 +157,18 @@ fn of(status: StatusCode) -> Outcome {
 impl Drop for Visit {
     fn drop(&mut self) {
         let at = self.engine.now();
+        let model = self.note.model.get().map(String::as_str);
+        let outcome = self.note.outcome.get().copied().unwrap_or(Outcome::Gone);
+        if let Some(follower) = &self.follower {
+            let (status, outcome) = (self.status.map(|status| status.as_u16()), outcome.name());
+            follower.left(&Departure { at, id: &self.id, status, model, outcome });
+        }
         self.figures.ended(End {
             at,
             took: at - self.begun,
             route: self.route,
-            model: self.note.model.get().map(String::as_str),
-            outcome: self.note.outcome.get().copied().unwrap_or(Outcome::Gone),
+            model,
+            outcome,
             client: &self.client,
             fault: self.fault.take(),
         });

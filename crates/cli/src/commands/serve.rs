@@ -2,6 +2,13 @@
 
 mod prompts;
 mod reload;
+#[cfg(feature = "otel")]
+mod traces;
+#[cfg(not(feature = "otel"))]
+#[path = "serve/no_traces.rs"]
+mod traces;
+
+use std::time::{Duration, Instant};
 
 use tidegate_engine::Engine;
 use tidegate_gateway::{Gateway, ServeError, Settings as GatewaySettings};
@@ -10,6 +17,7 @@ use tokio::sync::mpsc;
 
 use self::prompts::Prompts;
 use self::reload::{Hangup, Reload};
+use self::traces::Traces;
 use super::Context;
 use super::run::{build_code, builder};
 use crate::args::ServeArgs;
@@ -18,6 +26,9 @@ use crate::exit_code::{ExitCode, Failure};
 use crate::screen::{self, Screen};
 use crate::settings::Settings;
 use crate::signals::{self, Signal};
+
+/// How long traces on their way may take at least, when all of the grace was used up by requests.
+const LAST_TRACES: Duration = Duration::from_secs(1);
 
 /// Serves until Ctrl-C or SIGTERM; requests under way then have some seconds to end, and a second signal ends them at once.
 ///
@@ -40,19 +51,31 @@ pub async fn run(wanted: ServeArgs, context: Context) -> Result<ExitCode, Failur
     let address = listener.local_addr().map_err(|error| taken(&error))?;
     let grace = settings.serve.grace;
     let gateway = Gateway::new(engine.clone(), gateway_settings(&settings));
+    let mut traces = settings.serve.traces.as_ref().map(Traces::start).transpose()?.flatten();
+    if let Some(traces) = &mut traces {
+        traces.follow(&engine, &gateway);
+    }
     let screen = context.screen.clone();
     let (reins, engine_of_reload) = (gateway.reins(), engine.clone());
     let reload = Reload { context, flags, scenario: told, settings, engine: engine_of_reload, reins };
     let reloading = tokio::spawn(reload.keep(Hangup::listen()));
     screen::data(format!("http://{address}"));
-    let serving = gateway.serve(listener, first(&mut signals, &screen));
-    let served = serving.await;
+    let mut asked_to_end = None;
+    let end = async {
+        first(&mut signals, &screen).await;
+        asked_to_end = Some(Instant::now());
+    };
+    let served = gateway.serve(listener, end).await;
     reloading.abort();
     served.map_err(|error| match error {
         ServeError::Open(_) => Failure::usage(error),
         ServeError::Listener(_) => Failure::new(ExitCode::Unreachable, error),
     })?;
     engine.shutdown(grace).await;
+    if let Some(traces) = traces {
+        let used = asked_to_end.map_or(Duration::ZERO, |asked| asked.elapsed());
+        traces.stop(grace.saturating_sub(used).max(LAST_TRACES)).await;
+    }
     Ok(ExitCode::AllOk)
 }
 

@@ -172,6 +172,11 @@ pub struct ServeLayer {
     pub cors: Option<Vec<String>>,
     /// The most requests that wait for a permit.
     pub max_queue: Option<usize>,
+    /// The collector of traces.
+    pub otlp_endpoint: Option<String>,
+    /// The whole address that spans are sent to; by a variable only.
+    #[serde(skip)]
+    pub otlp_traces_endpoint: Option<String>,
     /// `[[serve.clients]]`.
     pub clients: Option<Vec<ClientEntry>>,
 }
@@ -333,6 +338,8 @@ impl Layer {
                 listen: env.read(env_vars::LISTEN)?,
                 max_wait: env.read(env_vars::MAX_WAIT)?,
                 max_queue: env.read(env_vars::MAX_QUEUE)?,
+                otlp_endpoint: env.text(env_vars::OTEL_ENDPOINT),
+                otlp_traces_endpoint: env.text(env_vars::OTEL_TRACES_ENDPOINT),
                 ..ServeLayer::default()
             },
             limits: LimitsLayer { rpm: env.read(env_vars::RPM)?, tpm: env.read(env_vars::TPM)?, rpd: env.read(env_vars::RPD)? },

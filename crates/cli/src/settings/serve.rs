@@ -6,6 +6,7 @@ use std::time::Duration;
 use tidegate_gateway::{Allowance, Client};
 
 use super::layers::{ClientEntry, Layer, Stack};
+use super::traces::{self, Traces};
 use super::{Resolver, SettingsError};
 use crate::env_vars::Environment;
 use crate::keys;
@@ -35,6 +36,8 @@ pub struct Serve {
     pub max_queue: usize,
     /// Who may call.
     pub clients: Vec<Client>,
+    /// Where traces go.
+    pub traces: Option<Traces>,
 }
 
 /// The settings of `[serve]` from all sources.
@@ -51,8 +54,9 @@ pub(super) fn resolve(
     let max_queue = from.value("serve.max_queue", MAX_QUEUE, |layer| layer.serve.max_queue);
     let grace = from.value("serve.grace", GRACE, |layer| layer.serve.grace);
     let cors = cors(from)?;
+    let traces = traces::resolve(from, environment)?;
     let clients = clients(from.stack, environment, warnings)?;
-    Ok(Serve { listen, max_wait, max_queue, grace, cors, clients })
+    Ok(Serve { listen, max_wait, max_queue, grace, cors, clients, traces })
 }
 
 fn cors(from: &mut Resolver<'_>) -> Result<Vec<String>, SettingsError> {
