@@ -71,7 +71,7 @@ mod tests {
         story.tell(&mut headers);
         assert_eq!(
             (&headers[ETA], &headers[WAITED]),
-            (&HeaderValue::from_static("2026-11-18T10:26:40.001Z"), &HeaderValue::from(8))
+            (&HeaderValue::from_static("2026-11-18T11:06:40.001Z"), &HeaderValue::from(8))
         );
     }
 }
