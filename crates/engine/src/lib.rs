@@ -66,7 +66,9 @@ pub use residence::{Home, Residence};
 pub use retry_on::RetryOn;
 pub use reuse::{CacheSettings, ReuseSettings};
 pub use roster::RosterChange;
-pub use stats::{Census, FaultKind, Figures, Histogram, KeyStatus, QuotaStatus, QuotaUse, Row, Share, Stats, Status, Waiting};
+pub use stats::{
+    Census, FaultKind, Figures, Histogram, KeyStatus, QuotaStatus, QuotaUse, Row, Share, Stats, Status, Transfers, Waiting,
+};
 pub use stream::AnswerStream;
 pub use structured::{Schema, SchemaError, Structured, Wishes};
 pub use tidegate_scheduler as scheduler;

@@ -12,9 +12,11 @@ use crate::request::ErrorClass;
 
 mod census;
 mod histogram;
+mod transfers;
 
 pub use census::{Census, FaultKind, Figures, QuotaUse, Row, Share};
 pub use histogram::Histogram;
+pub use transfers::Transfers;
 
 /// Totals since the engine was built.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +41,8 @@ pub struct Stats {
     pub latency_total: Duration,
     /// Attempts that ended.
     pub ended: u64,
+    /// Files on their way to the API's storage.
+    pub uploads: Transfers,
 }
 
 impl Stats {
@@ -66,7 +70,8 @@ impl Stats {
             EventKind::Completed { failed: Some(class), .. } => {
                 *self.failed.entry(*class).or_default() += 1;
             }
-            EventKind::Held { .. } | EventKind::KeyDead { .. } | EventKind::Upload(_) => {}
+            EventKind::Upload(upload) => self.uploads.fold(upload),
+            EventKind::Held { .. } | EventKind::KeyDead { .. } => {}
             EventKind::Parked { .. } | EventKind::Unparked { .. } | EventKind::Reconfigured => {}
         }
     }

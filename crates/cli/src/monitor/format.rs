@@ -10,7 +10,11 @@ pub fn plain(seen: &Snapshot) -> String {
     let (active, most) = seen.active;
     let Snapshot { queued, done, failed, paused, .. } = seen;
     let counts = format!("active {active}/{most} | queued {queued} | done {done} | failed {failed} | paused {paused}");
-    let parts = std::iter::once(counts).chain(figures(seen)).chain(seen.waiting.as_ref().map(waiting)).chain(eta(seen));
+    let parts = std::iter::once(counts)
+        .chain(uploads(seen))
+        .chain(figures(seen))
+        .chain(seen.waiting.as_ref().map(waiting))
+        .chain(eta(seen));
     parts.collect::<Vec<_>>().join(" | ")
 }
 
@@ -19,7 +23,7 @@ pub fn below_bar(seen: &Snapshot, width: usize) -> Vec<String> {
     let (active, most) = seen.active;
     let failed = (seen.failed > 0).then(|| format!("failed {}", seen.failed));
     let paused = (seen.paused > 0).then(|| format!("paused {}", seen.paused));
-    let state = [failed, Some(format!("active {active}/{most}")), paused, seen.waiting.as_ref().map(waiting)];
+    let state = [failed, Some(format!("active {active}/{most}")), paused, uploads(seen), seen.waiting.as_ref().map(waiting)];
     let mut lines = wrapped(state.into_iter().flatten(), width);
     lines.extend(wrapped(figures(seen), width));
     lines
@@ -76,6 +80,7 @@ pub fn json(seen: &Snapshot) -> String {
         "permitted_rpm": seen.permitted_rpm,
         "tokens": seen.tokens,
         "refused": seen.refused,
+        "uploading": { "files": seen.uploads.0, "sent_bytes": seen.uploads.1, "bytes": seen.uploads.2 },
         "keys": seen.keys,
         "waiting": waiting,
         "eta_ms": seen.eta.map(|eta| eta.as_millis() as u64),
@@ -94,6 +99,13 @@ pub fn grouped(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// Files on their way, with the share of them that has arrived.
+fn uploads(seen: &Snapshot) -> Option<String> {
+    let (files, sent, size) = seen.uploads;
+    let megabytes = |bytes: u64| grouped(bytes.div_ceil(1_000_000));
+    (files > 0).then(|| format!("uploading {files}, {} of {} MB", megabytes(sent), megabytes(size)))
 }
 
 /// Speed, tokens, refusals and keys.
@@ -152,6 +164,7 @@ mod tests {
             permitted_rpm: Some(300.0),
             tokens: 12_345,
             refused: 0,
+            uploads: (0, 0, 0),
             keys: BTreeMap::from([("AVAILABLE", 2), ("TEMPORARILY_EXHAUSTED", 1)]),
             waiting: Some(Wait { reason: "RPM", project: Some("main".into()), next: Some(Duration::from_millis(4200)) }),
             eta: Some(Duration::from_secs(200)),
@@ -207,6 +220,15 @@ mod tests {
         assert_eq!(line["max_active"], 48);
         assert_eq!(line["keys"]["AVAILABLE"], 2);
         assert_eq!(line["waiting"]["next_ms"], 4200);
+    }
+
+    #[test]
+    fn files_on_their_way_are_shown_with_what_has_arrived() {
+        let seen = Snapshot { uploads: (3, 12_300_000, 150_000_000), ..seen() };
+        assert!(plain(&seen).contains("| paused 1 | uploading 3, 13 of 150 MB | 288/300"), "{}", plain(&seen));
+        assert!(below_bar(&seen, 120)[0].contains("| uploading 3, 13 of 150 MB |"));
+        let line: serde_json::Value = serde_json::from_str(&json(&seen)).unwrap();
+        assert_eq!(line["uploading"]["sent_bytes"], 12_300_000);
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub tokens: u64,
     /// Calls refused for a quota.
     pub refused: u64,
+    /// Files being uploaded: how many, bytes that have arrived, bytes in all.
+    pub uploads: (u64, u64, u64),
     /// Keys by state.
     pub keys: BTreeMap<&'static str, u64>,
     /// Why the next prompt is not sent now.
@@ -94,6 +96,7 @@ impl Snapshot {
             permitted_rpm,
             tokens: status.stats.usage.total_tokens,
             refused: status.stats.refused,
+            uploads: status.stats.uploads.under_way(),
             keys: keys(status),
             waiting: status.waiting.as_ref().map(|waiting| Wait {
                 reason: waiting.reason,
@@ -106,7 +109,7 @@ impl Snapshot {
 
     /// The same at the end of a run: nothing is to come, nothing is waited for.
     pub fn at_the_end(self) -> Snapshot {
-        Snapshot { waiting: None, eta: None, ..self }
+        Snapshot { waiting: None, eta: None, uploads: (0, 0, 0), ..self }
     }
 }
 
