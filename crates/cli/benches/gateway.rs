@@ -36,6 +36,7 @@ fn main() {
         ["load", url, dialect, requests, rate] => {
             load(url, Dialect::named(dialect), requests.parse().unwrap(), rate.parse().unwrap());
         }
+        ["wait", url] => wait(url),
         ["peers", folder] => compare(Some(Path::new(folder))),
         _ => compare(None),
     }
@@ -78,7 +79,7 @@ impl Dialect {
                 let upstream = std::env::var("UPSTREAM").unwrap();
                 let request = request.uri("/v1/chat/completions").header("authorization", format!("Bearer {KEY}"));
                 let request = request.header("x-portkey-provider", "google");
-                (request.header("x-portkey-custom-host", format!("{upstream}/v1beta")), openai())
+                (request.header("x-portkey-custom-host", upstream), openai())
             }
         };
         request.body(Full::new(Bytes::from(body))).unwrap()
@@ -88,42 +89,175 @@ impl Dialect {
 // === the comparison ===
 
 fn compare(peers: Option<&Path>) {
-    let upstream = Server::start(itself_on(1).args(["upstream", "0"]));
+    let server = Server::start(itself_on(1).args(["upstream", "0"]));
+    let upstream = &*server.url;
     println!(
         "an upstream that answers at once, {CONNECTIONS} connections, 0.2 kB; proxy on one core, upstream and load on the other"
     );
-    println!("{:<26} {:>11} {:>12} {:>10} {:>12}", "way", "requests/s", "CPU us/req.", "peak MB", "ready ms");
-    let direct = asked(&upstream.url, Dialect::Gemini, 60_000, 0.0);
-    println!("{:<26} {:>11.0} {:>12} {:>10} {:>12}", "upstream directly", direct.rate, "-", "-", "-");
-    let hop = Proxy::of(Server::start(itself_on(0).args(["hop", &upstream.url])), None);
-    hop.row("bare hyper hop", Dialect::Gemini, 60_000);
+    title_of_rows();
+    let directly = Way { name: "upstream directly", url: upstream, dialect: Dialect::Gemini, upstream };
+    println!("{:<26} {:>11.0} {:>12} {:>10} {:>12}", directly.name, asked(&directly, 60_000, 0.0).rate, "-", "-", "-");
+    let hop = Proxy::of(Server::start(itself_on(0).args(["hop", upstream])), None);
     let folder = tempfile::tempdir().unwrap();
-    let ours = tidegate(&upstream.url, folder.path());
-    let fastest = ours.row("tidegate serve", Dialect::Gemini, 60_000);
-    ours.row("tidegate serve, OpenAI's", Dialect::OpenAi, 30_000);
-    if let Some(folder) = peers {
-        portkey(folder).row("Portkey", Dialect::Portkey, 2_000);
-        litellm(folder, &upstream.url).row("LiteLLM", Dialect::OpenAi, 300);
+    let ours = tidegate(upstream, folder.path(), "1000000000");
+    let hop_way = Way { name: "bare hyper hop", url: &hop.url, ..directly };
+    let our_way = Way { name: "tidegate serve", url: &ours.url, ..directly };
+    let most = in_turn(&[(&hop, &hop_way), (&ours, &our_way)]);
+    let openai = Way { name: "tidegate serve, OpenAI's", dialect: Dialect::OpenAi, ..our_way };
+    ours.row(&openai, 30_000);
+    title_of_latencies();
+    let at_ours = latencies(&[&directly, &hop_way, &our_way], most[1] / 2.0);
+    let at_its_own = latencies(&[&directly, &hop_way], most[0] / 2.0);
+    for (hop, rate) in [(at_ours[0], "the same rate"), (at_its_own[0], "half of its own most")] {
+        let (p50, p99) = (at_ours[1].0 / hop.0, at_ours[1].1 / hop.1);
+        println!("tidegate serve adds {p50:.2} (p50) and {p99:.2} (p99) times what the hop adds at {rate}");
     }
-    latencies(
-        &[("upstream directly", &upstream.url), ("bare hyper hop", &hop.url), ("tidegate serve", &ours.url)],
-        fastest.rate / 2.0,
-    );
+    if let Some(folder) = peers {
+        title_of_rows();
+        compare_peer(&portkey(folder), "Portkey", Dialect::Portkey, &[&directly, &our_way, &openai]);
+        compare_peer(&litellm(folder, upstream), "LiteLLM", Dialect::OpenAi, &[&directly, &our_way, &openai]);
+    }
+    drop((hop, ours));
+    waiting(upstream);
 }
 
-/// Latency of all ways at the same rate, and what each adds to the upstream's own.
-fn latencies(ways: &[(&str, &str)], rate: f64) {
-    println!("\nlatency at {rate:.0} requests/s (half of the most that tidegate serve takes)");
-    println!("{:<26} {:>9} {:>9} {:>12} {:>12}", "way", "p50 ms", "p99 ms", "added p50", "added p99");
-    let mut base = (0.0, 0.0);
-    for (n, (name, url)) in ways.iter().enumerate() {
-        let told = asked(url, Dialect::Gemini, (rate * 5.0) as usize, rate);
-        if n == 0 {
-            base = (told.p50, told.p99);
+fn title_of_rows() {
+    println!("\n{:<26} {:>11} {:>12} {:>10} {:>12}", "way", "requests/s", "CPU us/req.", "peak MB", "ready ms");
+}
+
+fn title_of_latencies() {
+    println!("\n{:<26} {:>11} {:>9} {:>9} {:>12} {:>12}", "way", "requests/s", "p50 ms", "p99 ms", "added p50", "added p99");
+}
+
+/// The most that proxies take, in turn on the same cores: the median of three rounds of each.
+fn in_turn(proxies: &[(&Proxy, &Way<'_>)]) -> Vec<f64> {
+    let mut rounds = vec![Vec::new(); proxies.len()];
+    for _ in 0..3 {
+        for ((proxy, way), rates) in proxies.iter().zip(&mut rounds) {
+            rates.push(proxy.row(way, 60_000).rate);
         }
-        let (p50, p99) = (told.p50 - base.0, told.p99 - base.1);
-        println!("{name:<26} {:>9.3} {:>9.3} {p50:>12.3} {p99:>12.3}", told.p50, told.p99);
     }
+    rounds.into_iter().map(median).collect()
+}
+
+/// Latency of some ways at the same rate, and what each adds to the first (returned: p50 and p99 in ms). All take turns, each for
+/// a second and a half; of each figure the median of five rounds is told.
+fn latencies(ways: &[&Way<'_>], rate: f64) -> Vec<(f64, f64)> {
+    let mut rounds = vec![(Vec::new(), Vec::new()); ways.len()];
+    for _ in 0..5 {
+        for (way, (p50s, p99s)) in ways.iter().zip(&mut rounds) {
+            let told = asked(way, (rate * 1.5) as usize, rate);
+            p50s.push(told.p50);
+            p99s.push(told.p99);
+        }
+    }
+    let figures: Vec<(f64, f64)> = rounds.into_iter().map(|(p50s, p99s)| (median(p50s), median(p99s))).collect();
+    let added = |(p50, p99): (f64, f64)| (p50 - figures[0].0, p99 - figures[0].1);
+    for (way, figures) in ways.iter().zip(&figures) {
+        let ((p50, p99), more) = (*figures, added(*figures));
+        println!("{:<26} {rate:>11.0} {p50:>9.3} {p99:>9.3} {:>12.3} {:>12.3}", way.name, more.0, more.1);
+    }
+    figures[1..].iter().map(|figures| added(*figures)).collect()
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_unstable_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// How soon a request is told that its permit comes too late, while very many wait before it.
+fn waiting(upstream: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = tidegate(upstream, folder.path(), "60");
+    let mut command = itself_on(1);
+    let output = command.args(["wait", &ours.url]).stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "no request waited well");
+    print!("\n{}", String::from_utf8(output.stdout).unwrap());
+}
+
+/// So many wait: as many descriptors as a process has nearly everywhere.
+const WAITING: usize = 10_000;
+
+/// The clients of [`waiting`]: they fill the queue, then one more comes again and again that would wait in vain.
+fn wait(url: &str) {
+    let address = url.trim_start_matches("http://").to_string();
+    runtime().block_on(async move {
+        // One connection of HTTP/2 carries a thousand requests.
+        let mut open = Vec::new();
+        for _ in 0..WAITING / 1_000 {
+            let socket = tokio::net::TcpStream::connect(&address).await.unwrap();
+            let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket));
+            let (sender, connection) = handshake.await.unwrap();
+            tokio::spawn(connection);
+            for _ in 0..1_000 {
+                let mut request = Dialect::Gemini.request(&address);
+                *request.uri_mut() = format!("http://{address}{PATH}").parse().unwrap();
+                request.headers_mut().remove("host");
+                request.headers_mut().insert("x-tidegate-max-wait", "24h".parse().unwrap());
+                let mut sender = sender.clone();
+                open.push(tokio::spawn(async move { sender.send_request(request).await }));
+            }
+        }
+        until_queued(&address).await;
+        for pause in [Duration::from_millis(1), Duration::from_millis(500)] {
+            let (p50, most) = told_in_vain(&address, pause).await;
+            println!(
+                "{WAITING} wait; one more is told in {p50:.3} ms (median), {most:.3} (most) that it would wait in vain, every {} ms",
+                pause.as_millis()
+            );
+        }
+        open.iter().for_each(tokio::task::JoinHandle::abort);
+    });
+}
+
+async fn until_queued(address: &str) {
+    let begun = Instant::now();
+    loop {
+        let mut sender = connected(address).await;
+        let request = Request::get("/status").header("host", address).body(Full::default()).unwrap();
+        let status = sender.send_request(request).await.unwrap().collect_all().await;
+        let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
+        if status["queue_size"].as_u64().unwrap() as usize + 200 >= WAITING {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "the queue does not fill: {}", status["queue_size"]);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The median and the longest time in ms until a request is refused whose caller waits for a second only.
+async fn told_in_vain(address: &str, pause: Duration) -> (f64, f64) {
+    let mut sender = connected(address).await;
+    let mut took = Vec::new();
+    for _ in 0..30 {
+        tokio::time::sleep(pause).await;
+        let mut request = Dialect::Gemini.request(address);
+        request.headers_mut().insert("x-tidegate-max-wait", "1s".parse().unwrap());
+        let begun = Instant::now();
+        let answer = sender.send_request(request).await.unwrap();
+        took.push(begun.elapsed().as_secs_f64() * 1e3);
+        assert_eq!(answer.status(), 429);
+        answer.collect_all().await;
+    }
+    let most = took.iter().copied().fold(0.0, f64::max);
+    (median(took), most)
+}
+
+async fn connected(address: &str) -> hyper::client::conn::http1::SendRequest<Full<Bytes>> {
+    let socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    socket.set_nodelay(true).unwrap();
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+/// A way to the upstream.
+struct Way<'a> {
+    name: &'a str,
+    url: &'a str,
+    dialect: Dialect,
+    /// Where it leads; one of the peers is told in each request.
+    upstream: &'a str,
 }
 
 struct Proxy {
@@ -139,14 +273,14 @@ impl Proxy {
     }
 
     /// Warms up, measures, prints.
-    fn row(&self, name: &str, dialect: Dialect, requests: usize) -> Told {
-        asked(&self.url, dialect, requests / 10, 0.0);
+    fn row(&self, way: &Way<'_>, requests: usize) -> Told {
+        asked(way, requests / 10, 0.0);
         let before = family_cpu(self.pid);
-        let told = asked(&self.url, dialect, requests, 0.0);
+        let told = asked(way, requests, 0.0);
         let each = (family_cpu(self.pid) - before).as_secs_f64() * 1e6 / requests as f64;
         let ready = self.ready.map_or("-".to_string(), |ready| format!("{:.0}", ready.as_secs_f64() * 1e3));
         let peak = family(self.pid).into_iter().map(high_water).sum::<u64>() as f64 / 1024.0;
-        println!("{name:<26} {:>11.0} {each:>12.1} {peak:>10.1} {ready:>12}", told.rate);
+        println!("{:<26} {:>11.0} {each:>12.1} {peak:>10.1} {ready:>12}", way.name, told.rate);
         told
     }
 }
@@ -171,10 +305,12 @@ fn family_cpu(process: u32) -> Duration {
     family(process).into_iter().map(cpu).sum()
 }
 
-fn tidegate(upstream: &str, folder: &Path) -> Proxy {
-    let mut command = on(0, env!("CARGO_BIN_EXE_tidegate"));
+fn tidegate(upstream: &str, folder: &Path, rpm: &str) -> Proxy {
+    // Another build can take its place, to be compared.
+    let program = std::env::var("TIDEGATE").unwrap_or(env!("CARGO_BIN_EXE_tidegate").to_string());
+    let mut command = on(0, &program);
     command.current_dir(folder).env("GEMINI_API_KEY", KEY).env("TIDEGATE_STATE_DIR", folder);
-    command.args(["serve", "--listen", "127.0.0.1:0", "--base-url", upstream, "--rpm", "1000000000", "-q"]);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--base-url", upstream, "--rpm", rpm, "-q"]);
     let begun = Instant::now();
     let server = Server::start(&mut command);
     let ready = until_open(&server.url, begun);
@@ -191,6 +327,14 @@ fn until_open(url: &str, begun: Instant) -> Duration {
 
 // === peers ===
 
+/// The same figures of another gateway, and ours once more beside it at half of the rate that it reaches.
+fn compare_peer(peer: &Proxy, name: &str, dialect: Dialect, beside: &[&Way<'_>]) {
+    let way = Way { name, url: &peer.url, dialect, upstream: beside[0].url };
+    let most = peer.row(&way, 1_000).rate;
+    title_of_latencies();
+    latencies(&[beside, &[&way]].concat(), most / 2.0);
+}
+
 fn portkey(folder: &Path) -> Proxy {
     let script = folder.join("node_modules/@portkey-ai/gateway/build/start-server.js");
     if !script.exists() {
@@ -204,7 +348,7 @@ fn litellm(folder: &Path, upstream: &str) -> Proxy {
     let program = folder.join("venv/bin/litellm");
     if !program.exists() {
         run(Command::new("python3").args(["-m", "venv", "venv"]).current_dir(folder));
-        run(Command::new(folder.join("venv/bin/pip")).args(["install", "-q", "litellm[proxy]"]));
+        run(Command::new(folder.join("venv/bin/pip")).args(["install", "-q", "litellm[proxy]==1.106.2"]));
     }
     let config = folder.join("litellm.yaml");
     let model = format!(
@@ -277,11 +421,11 @@ struct Told {
 }
 
 /// Asks from a process of its own; a rate of 0 means as fast as answers come.
-fn asked(url: &str, dialect: Dialect, requests: usize, rate: f64) -> Told {
+fn asked(way: &Way<'_>, requests: usize, rate: f64) -> Told {
     let mut command = itself_on(1);
-    command.args(["load", url, dialect.name(), &requests.to_string(), &rate.to_string()]);
-    let output = command.stderr(Stdio::inherit()).output().unwrap();
-    assert!(output.status.success(), "{url} was not answered well");
+    command.args(["load", way.url, way.dialect.name(), &requests.to_string(), &rate.to_string()]);
+    let output = command.env("UPSTREAM", way.upstream).stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "{} did not answer well", way.name);
     let text = String::from_utf8(output.stdout).unwrap();
     let numbers: Vec<f64> = text.split_whitespace().map(|number| number.parse().unwrap()).collect();
     Told { rate: numbers[0], p50: numbers[1], p99: numbers[2] }
@@ -327,10 +471,7 @@ fn pace(turns: &[mpsc::UnboundedSender<Instant>], requests: usize, rate: f64) {
 
 /// One connection's requests. At a rate, time counts from the turn on: who is still busy with the one before is late.
 async fn caller(address: String, dialect: Dialect, mut turns: mpsc::UnboundedReceiver<Instant>) -> Vec<Duration> {
-    let socket = tokio::net::TcpStream::connect(&address).await.unwrap();
-    socket.set_nodelay(true).unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.unwrap();
-    tokio::spawn(connection);
+    let mut sender = connected(&address).await;
     let mut took = Vec::new();
     while let Some(turn) = turns.recv().await {
         let answer = sender.send_request(dialect.request(&address)).await.unwrap();

@@ -79,7 +79,7 @@ pub(crate) struct State {
     pub stats: Stats,
     pub observers: Vec<Arc<dyn Observer>>,
     pub closed: bool,
-    pub tickets: HashMap<JobId, Ticket>,
+    pub tickets: HashMap<JobId, Box<Ticket>>,
     pub calibration: Calibration,
     pub sizes: Sizes,
     pub kinship: Kinship,
@@ -198,7 +198,7 @@ impl Driver {
     /// Takes a prompt in, with its tokens if the API has counted them. The answer arrives on the channel; the guard withdraws the prompt when it is dropped.
     pub(crate) fn submit(
         self: &Arc<Driver>,
-        request: Request,
+        request: Box<Request>,
         counted: Option<u64>,
         listener: Option<Listener>,
     ) -> (oneshot::Receiver<Result<Response, Error>>, Withdraw) {
@@ -234,8 +234,8 @@ impl Driver {
         let submission = Submission { job, model, tokens, least, spread, output, priority, party, deadline };
         let model = Arc::from(request.model.as_str());
         let (trace, last) = (Trace::default(), Last::default());
-        let ticket = Ticket {
-            request,
+        let ticket = Box::new(Ticket {
+            request: *request,
             model,
             family,
             reply_to,
@@ -251,7 +251,7 @@ impl Driver {
             media: MediaState::default(),
             listener,
             waits: false,
-        };
+        });
         let client = ticket.request.client.clone();
         state.tickets.insert(job, ticket);
         self.emit(state, now, EventKind::Submitted { job, client });
@@ -574,7 +574,14 @@ impl Driver {
         self.leave(state, now, job, ticket, result);
     }
 
-    pub(crate) fn leave(&self, state: &mut State, now: Timestamp, job: JobId, ticket: Ticket, result: Result<Response, Error>) {
+    pub(crate) fn leave(
+        &self,
+        state: &mut State,
+        now: Timestamp,
+        job: JobId,
+        ticket: Box<Ticket>,
+        result: Result<Response, Error>,
+    ) {
         state.waiting -= usize::from(ticket.waits);
         if let Some(abort) = ticket.abort {
             abort.abort();

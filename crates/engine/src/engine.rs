@@ -343,17 +343,21 @@ impl Engine {
     /// # Errors
     /// [`Error`] says whose fault it was and whether asking again may help. [`ErrorClass::NoKey`] and
     /// [`ErrorClass::Cancelled`] leave the prompt as it was: nothing was decided about it.
-    pub async fn submit(&self, request: Request) -> Result<Response, Error> {
-        if !self.inner.reuse.may_answer(&request) {
-            return self.ask(request).await;
+    pub fn submit(&self, request: impl Into<Box<Request>>) -> impl Future<Output = Result<Response, Error>> + Send + '_ {
+        // On the heap: while it waits, a future keeps the room of everything that was ever handed through it.
+        let request = request.into();
+        async move {
+            if !self.inner.reuse.may_answer(&request) {
+                return self.ask(request).await;
+            }
+            let clock = self.inner.driver.clock;
+            Box::pin(self.inner.reuse.answer(request, move || clock.now(), |request| self.ask(request))).await
         }
-        let clock = self.inner.driver.clock;
-        Box::pin(self.inner.reuse.answer(request, move || clock.now(), |request| self.ask(request))).await
     }
 
-    async fn ask(&self, request: Request) -> Result<Response, Error> {
+    async fn ask(&self, mut request: Box<Request>) -> Result<Response, Error> {
         let ready = request.body.ready().is_some() && !counting::is_worth_a_look(&self.inner.driver, &request);
-        let (request, counted) = if ready { (request, None) } else { Box::pin(self.counted(request)).await? };
+        let counted = if ready { None } else { Box::pin(self.counted(&mut request)).await? };
         let (reply, withdraw) = self.inner.driver.submit(request, counted, None);
         match reply.await {
             Ok(result) => {
@@ -389,19 +393,23 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::submit`], when not even a first piece came.
-    pub async fn stream(&self, request: Request) -> Result<AnswerStream, Error> {
-        let (request, counted) = self.counted(request).await?;
-        stream::begin(|listener| self.inner.driver.submit(request, counted, Some(listener))).await
+    pub fn stream(&self, request: impl Into<Box<Request>>) -> impl Future<Output = Result<AnswerStream, Error>> + Send + '_ {
+        let mut request = request.into();
+        async move {
+            let counted = Box::pin(self.counted(&mut request)).await?;
+            stream::begin(|listener| self.inner.driver.submit(request, counted, Some(listener))).await
+        }
     }
 
-    /// The request with its tokens, where the API is asked for them, and with what is left of its deadline then.
-    async fn counted(&self, mut request: Request) -> Result<(Request, Option<u64>), Error> {
+    /// Its tokens, where the API is asked for them; the request keeps what is left of its deadline then.
+    async fn counted(&self, request: &mut Request) -> Result<Option<u64>, Error> {
         let driver = &self.inner.driver;
         let begun = driver.clock.now();
-        request.body = driver.desk.fetch(request.body).await?;
-        let counted = counting::count(driver, &request).await;
+        request.body = driver.desk.fetch(request.body.clone()).await?;
+        let counted = counting::count(driver, request).await;
         let waited = driver.clock.now() - begun;
-        Ok((Request { deadline: request.deadline.map(|deadline| deadline.less(waited)), ..request }, counted))
+        request.deadline = request.deadline.map(|deadline| deadline.less(waited));
+        Ok(counted)
     }
 
     /// The event stream from now on; a reader that falls 1,024 events behind loses the oldest.

@@ -61,9 +61,9 @@ impl Reuse {
     /// The answer to a request: a kept one, one that is on its way to somebody else, or what `ask` comes to.
     pub(crate) async fn answer<F: Future<Output = Result<Response, Error>>>(
         &self,
-        request: Request,
+        request: Box<Request>,
         now: impl Fn() -> Timestamp,
-        ask: impl FnOnce(Request) -> F,
+        ask: impl FnOnce(Box<Request>) -> F,
     ) -> Result<Response, Error> {
         let Some(identity) = request.identity.as_deref().filter(|_| self.may_answer(&request)) else {
             return ask(request).await;

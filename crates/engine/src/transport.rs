@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use http::header::{CONTENT_TYPE, USER_AGENT};
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderName, HeaderValue, Request, Response, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -51,6 +51,11 @@ const STREAM_WINDOW: u32 = 2 << 20;
 
 /// How we introduce ourselves.
 pub(crate) const AGENT: &str = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
+
+const INTRODUCTION: HeaderValue = HeaderValue::from_static(AGENT);
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const KEY_HEADER: HeaderName = HeaderName::from_static("x-goog-api-key");
+const TIMEOUT_HEADER: HeaderName = HeaderName::from_static("x-server-timeout");
 
 type HttpClient = Client<HttpsConnector<HttpConnector<Resolver>>, Sending>;
 
@@ -168,10 +173,10 @@ impl HttpBackend {
         let kind = if call.model.contains('/') { "" } else { "models/" };
         let key = key_header(&call.key)?;
         Request::post(format!("{}/{kind}{}:{method}", self.prefix, call.model))
-            .header(CONTENT_TYPE, "application/json")
-            .header("x-goog-api-key", key)
-            .header(USER_AGENT, AGENT)
-            .header("x-server-timeout", self.server_timeout.clone())
+            .header(CONTENT_TYPE, JSON)
+            .header(KEY_HEADER, key)
+            .header(USER_AGENT, INTRODUCTION)
+            .header(TIMEOUT_HEADER, self.server_timeout.clone())
             .body(call.body.clone().sending())
     }
 

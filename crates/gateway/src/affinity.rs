@@ -36,20 +36,25 @@ pub async fn settle(gate: &Gate, body: Bytes) -> Result<Settled, Refusal> {
     if found.is_empty() {
         return Ok(Settled { body, project: None });
     }
+    // Most requests name nothing and need not have the room for this.
+    Box::pin(gather(gate, body, &found)).await
+}
+
+async fn gather(gate: &Gate, body: Bytes, found: &[Named]) -> Result<Settled, Refusal> {
     let mut homes: BTreeMap<String, u32> = BTreeMap::new();
-    for named in &found {
+    for named in found {
         if !homes.contains_key(&named.name)
             && let Some(project) = home(gate, &named.name).await
         {
             homes.insert(named.name.clone(), project);
         }
     }
-    let Some(project) = meeting(gate, &found, &homes)? else { return Ok(Settled { body, project: None }) };
+    let Some(project) = meeting(gate, found, &homes)? else { return Ok(Settled { body, project: None }) };
     let mut brought = BTreeMap::new();
     for (name, home) in homes.iter().filter(|(_, home)| **home != project) {
         brought.insert(name.clone(), bring(gate, name, *home, project).await?);
     }
-    let body = if brought.is_empty() { body } else { rewritten(&body, &found, &brought) };
+    let body = if brought.is_empty() { body } else { rewritten(&body, found, &brought) };
     Ok(Settled { body, project: Some(project) })
 }
 

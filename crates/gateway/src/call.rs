@@ -51,14 +51,14 @@ impl Call {
     ///
     /// # Errors
     /// When the caller may not ask that model, or says no sensible wait.
-    pub fn asks(&self, prompt: Request, settings: &Settings) -> Result<Request, Refusal> {
+    pub fn asks(&self, prompt: Request, settings: &Settings) -> Result<Box<Request>, Refusal> {
         self.may_ask(&prompt.model)?;
         self.note.asks(&prompt.model);
         let deadline = Some(Deadline::Start(self.patience(settings)?));
         let admission = Some(Admission { most_waiting: settings.max_queue });
         let Caller { priority, party, .. } = self.caller;
         let (label, client) = (Some(self.id.clone()), Some(self.caller.name.clone()));
-        Ok(Request { priority, party, admission, deadline, label, client, ..prompt })
+        Ok(Box::new(Request { priority, party, admission, deadline, label, client, ..prompt }))
     }
 
     /// Lets go of what the head says, before a long wait: it shares the connection's buffer, which would wait along.

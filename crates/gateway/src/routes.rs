@@ -13,6 +13,7 @@ mod openai;
 mod status;
 mod stream;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::Method;
@@ -86,7 +87,7 @@ impl Route {
         if let Some(file) = dashboard::find(head.uri.path()) {
             return own(Method::GET, Route::Dashboard(file));
         }
-        let path = head.uri.path().replace("%3A", ":").replace("%3a", ":");
+        let path = colons(head.uri.path());
         let path = path.trim_matches('/');
         match path {
             "chat" => return own(Method::POST, Route::Chat),
@@ -170,6 +171,11 @@ impl Route {
     }
 }
 
+/// A path whose colons stand for themselves: some clients escape them.
+fn colons(path: &str) -> Cow<'_, str> {
+    if path.contains('%') { path.replace("%3A", ":").replace("%3a", ":").into() } else { path.into() }
+}
+
 /// Whether the key is shown as OpenAI's clients show it.
 fn is_openai_client(head: &Parts) -> bool {
     bearer(&head.headers).is_some() && !head.headers.contains_key("x-goog-api-key")
@@ -186,7 +192,7 @@ fn is_version(text: &str) -> bool {
 }
 
 /// Answers one request.
-pub async fn answer(gate: &Arc<Gate>, route: Route, mut call: Call) -> Result<Answer, Refusal> {
+pub async fn answer(gate: &Arc<Gate>, route: Route, mut call: Box<Call>) -> Result<Answer, Refusal> {
     // A waiting request takes the room of its own route, not that of the largest.
     match route {
         Route::Generate { model } => Box::pin(generate::generate(gate, &mut call, &model)).await,
@@ -194,7 +200,7 @@ pub async fn answer(gate: &Arc<Gate>, route: Route, mut call: Call) -> Result<An
         Route::CountTokens { model } => Box::pin(models::count_tokens(gate, &mut call, &model)).await,
         Route::Embed { model } => Box::pin(embed::one(gate, &mut call, &model)).await,
         Route::EmbedTogether { model } => Box::pin(embed::together(gate, &mut call, &model)).await,
-        Route::Native(native) => Box::pin(native::answer(gate, native, call)).await,
+        Route::Native(native) => Box::pin(native::answer(gate, native, *call)).await,
         Route::Models => Box::pin(models::list(gate, &call)).await,
         Route::Model { model } => Box::pin(models::get(gate, &call, &model)).await,
         Route::OpenAi(OpenAi::Chat) => Box::pin(openai::chat(gate, &mut call)).await,

@@ -270,7 +270,8 @@ impl Gate {
         }
         let theirs = own_id(&head.headers).map(str::to_owned);
         let route = Route::find(&head);
-        let (method, path) = (head.method.clone(), head.uri.path().to_string());
+        let line = tracing::enabled!(target: "tidegate::access", tracing::Level::INFO);
+        let line = line.then(|| (head.method.clone(), head.uri.path().to_string()));
         let dialect = route.dialect(&head);
         let shown = token(&head.headers, head.uri.query().unwrap_or_default());
         let caller = if route.is_public() { Some(self.callers.anybody()) } else { self.callers.find(shown) };
@@ -281,7 +282,7 @@ impl Gate {
         let story = Arc::new(Story::default());
         let told: Result<Answer, Refusal> = match caller.cloned() {
             Some(caller) => {
-                let call = Call { head, body, caller, id: id.clone(), note, story: story.clone() };
+                let call = Box::new(Call { head, body, caller, id: id.clone(), note, story: story.clone() });
                 routes::answer(&self, route, call).await
             }
             None => Err(Refusal::stranger(shown.is_some())),
@@ -298,9 +299,11 @@ impl Gate {
             answer.headers_mut().insert(REQUEST_ID, id);
         }
         cors.into_iter().for_each(|cors| cors.allow(&mut answer));
-        let theirs = theirs.as_deref();
-        let (status, took) = (answer.status().as_u16(), begun.elapsed().as_millis() as u64);
-        tracing::info!(target: "tidegate::access", %method, path, status, took_ms = took, client = &*name, request_id = &*id, client_request_id = theirs);
+        if let Some((method, path)) = line {
+            let theirs = theirs.as_deref();
+            let (status, took) = (answer.status().as_u16(), begun.elapsed().as_millis() as u64);
+            tracing::info!(target: "tidegate::access", %method, path, status, took_ms = took, client = &*name, request_id = &*id, client_request_id = theirs);
+        }
         answer
     }
 }

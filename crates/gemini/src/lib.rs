@@ -27,6 +27,7 @@ pub mod response;
 pub mod schema;
 pub mod stream;
 pub mod tokens;
+mod utf8;
 mod wait;
 
 pub use error::{Fault, FaultKind, QuotaDimension, Violation};

@@ -9,12 +9,14 @@ use crate::json_text;
 use crate::media::{self, Facts, MediaFault, Resolution, Slot};
 use crate::prompt::{ConfigFault, Content, Prompt, check_config};
 use crate::tokens::{self, Estimate};
+use crate::utf8;
 use skeleton::{NO_MEDIA, Writer};
 
 pub mod again;
 mod canonical;
 mod estimate;
 mod json_wish;
+mod plain;
 mod skeleton;
 
 pub(crate) use canonical::camel;
@@ -136,7 +138,7 @@ pub fn build(prompt: &Prompt, defaults: &Defaults) -> Result<Request, RequestErr
         Content::Text(texts) if is_plain(prompt) && defaults.json_schema.is_none() => {
             estimate::texts(texts, prompt.system_text().or(defaults.system()))
         }
-        _ => estimate::tokens(&String::from_utf8_lossy(&body.without_media()), &model),
+        _ => estimate::tokens(&utf8::text(&body.without_media()), &model),
     };
     Ok(Request { model, body, media: prompt.media.clone(), estimate, json, resolution, is_bare })
 }
@@ -157,7 +159,7 @@ fn is_plain(prompt: &Prompt) -> bool {
 /// [`RequestError::BadModel`] for a name that would change the address of the call.
 pub fn forwarded(model: &str, body: bytes::Bytes) -> Result<Request, RequestError> {
     let model = checked(model)?;
-    let estimate = estimate::tokens(&String::from_utf8_lossy(&body), &model);
+    let estimate = estimate::tokens(&utf8::text(&body), &model);
     Ok(Request { model, body: Skeleton::whole(body), media: Vec::new(), estimate, json: None, resolution: None, is_bare: false })
 }
 

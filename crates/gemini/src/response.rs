@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::error::{self, Fault};
 use crate::json_repair::Json;
-use crate::redact;
+use crate::{redact, utf8};
 
 mod extras;
 mod fold;
@@ -150,7 +150,7 @@ pub enum ResponseError {
 /// # Ok::<(), tidegate_gemini::response::ResponseError>(())
 /// ```
 pub fn read(body: &[u8]) -> Result<Answer, ResponseError> {
-    let text = String::from_utf8_lossy(body);
+    let text = utf8::text(body);
     let text = text.trim_start_matches('\u{feff}').trim();
     if text.starts_with('<') {
         return Err(ResponseError::Html { head: head(text) });

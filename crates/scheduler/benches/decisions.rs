@@ -1,5 +1,7 @@
 //! How long a decision takes with 10,000 keys, 20 models and 1,000,000 queued prompts, beside the same with 10 keys and
-//! 1,000 prompts; and what a queued prompt costs in memory. Run: `cargo bench -p tidegate-scheduler --bench decisions`.
+//! 1,000 prompts; what a queued prompt costs in memory; and how long it takes to tell a prompt that joins a long queue when it
+//! will start. Run: `cargo bench -p tidegate-scheduler --bench decisions`
+//! (`-- forecasts` for the last part alone).
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, missing_docs)]
 
 use std::time::{Duration, Instant};
@@ -15,9 +17,47 @@ fn main() {
         "{:>8} {:>7} {:>10} {:>12} {:>10} {:>10} {:>16}",
         "keys", "models", "queued", "decisions", "median us", "p99 us", "bytes a prompt"
     );
-    for (keys, models, queued) in [(10, 1, 1_000), (1_000, 20, 100_000), (10_000, 20, 1_000_000)] {
+    let sizes = [(10, 1, 1_000), (1_000, 20, 100_000), (10_000, 20, 1_000_000)];
+    let only_forecasts = std::env::args().any(|arg| arg == "forecasts");
+    for (keys, models, queued) in sizes.into_iter().filter(|_| !only_forecasts) {
         measure(keys, models, queued);
     }
+    println!("\n{:>8} {:>10} {:>10} {:>14} {:>14} {:>14}", "keys", "rpm each", "queued", "again us", "anew us", "worst us");
+    for (keys, rpm) in [(1, 60), (1, 1_000), (20, 60), (20, 1_000), (200, 10)] {
+        foretell(keys, rpm, 10_000);
+    }
+}
+
+/// The time it takes to take a prompt in and tell when it starts, behind `queued` others, while prompts start and end: of those
+/// that come a moment after one another, and of those that come half a second after the one before.
+fn foretell(keys: u32, rpm: u64, queued: u64) {
+    let limits = Limits { rpm: Some(rpm), tpm: Some(rpm * 10_000), rpd: None };
+    let projects = (0..keys).map(|_| ProjectSpec { keys: 1, limits: vec![("*".into(), limits)], account: None }).collect();
+    let mut scheduler = Scheduler::new(projects, Settings::default());
+    let model = scheduler.model("model");
+    let mut rng = SmallRng::seed_from_u64(1);
+    let mut world = World { scheduler, now: NOW, running: Vec::new(), next: 0, times: Vec::new() };
+    for _ in 0..queued {
+        world.submit(model, rng.random_range(100..20_000));
+    }
+    let (mut again, mut anew) = (Vec::new(), Vec::new());
+    for nth in 0..400 {
+        let fresh = nth % 2 == 1;
+        world.pass(if fresh { Duration::from_millis(1) } else { Duration::from_millis(500) });
+        let begun = Instant::now();
+        world.submit(model, rng.random_range(100..20_000));
+        let job = JobId(world.next);
+        assert!(std::hint::black_box(world.scheduler.forecast(world.now, job)).is_some());
+        let took = begun.elapsed().as_nanos() as f64 / 1_000.0;
+        if fresh { &mut again } else { &mut anew }.push(took);
+        world.handle(Event::Cancelled(job));
+    }
+    let median = |times: &mut Vec<f64>| {
+        times.sort_unstable_by(f64::total_cmp);
+        (times[times.len() / 2], times[times.len() - 1])
+    };
+    let ((again, _), (anew, worst)) = (median(&mut again), median(&mut anew));
+    println!("{keys:>8} {rpm:>10} {queued:>10} {again:>14.1} {anew:>14.1} {worst:>14.1}");
 }
 
 fn measure(keys: u32, models: u32, queued: u64) {
@@ -90,6 +130,18 @@ impl World {
         if let Some(at) = self.scheduler.next_wake() {
             self.now = at.max(self.now);
             self.handle(Event::Woke);
+        }
+    }
+
+    /// Lets prompts start as they may for so long; they end when it is over.
+    fn pass(&mut self, span: Duration) {
+        let end = self.now + span;
+        while self.scheduler.next_wake().is_some_and(|at| at <= end) {
+            self.wake();
+        }
+        self.now = end;
+        for job in std::mem::take(&mut self.running) {
+            self.handle(Event::Finished { job, outcome: Outcome::Done { used: Some(Used::input(1_000)) } });
         }
     }
 

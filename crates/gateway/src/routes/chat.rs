@@ -20,8 +20,8 @@ pub async fn chat(gate: &Gate, call: &mut Call) -> Result<Answer, Refusal> {
     let task_id = if asked["task_id"].is_null() { json!(&*call.id) } else { asked["task_id"].clone() };
     let defaults = Defaults { model: Some(gate.settings.model.clone()), ..Defaults::default() };
     let built = request::build(&Prompt::text(message), &defaults).map_err(|fault| Refusal::invalid(fault.to_string()))?;
-    let deadline = Some(Deadline::Answer(call.patience(&gate.settings)?));
-    let request = Request { deadline, ..call.asks(Request::new(built), &gate.settings)? };
+    let mut request = call.asks(Request::new(built), &gate.settings)?;
+    request.deadline = Some(Deadline::Answer(call.patience(&gate.settings)?));
     let body = submit(gate, call, request).await?;
     let answer = response::read(&body).map_err(|fault| Refusal::unusable(fault.to_string()))?;
     match answer.text {

@@ -24,14 +24,14 @@ pub async fn together(gate: &Gate, call: &mut Call, model: &str) -> Result<Answe
     if bodies.is_empty() {
         return Err(Refusal::invalid("give \"requests\", a list of at least one request to embed"));
     }
-    let requests = bodies.into_iter().map(|body| asked(call, gate, model, body)).collect::<Result<Vec<Request>, Refusal>>()?;
+    let requests = bodies.into_iter().map(|body| asked(call, gate, model, body)).collect::<Result<Vec<_>, Refusal>>()?;
     let call = &*call;
     let answers = try_join_all(requests.into_iter().map(|request| submit(gate, call, request))).await?;
     let packed = embedding::together(answers.iter().map(|answer| &answer[..]));
     packed.map(|packed| answer::json(200, packed)).ok_or_else(|| Refusal::unusable("the API's answer holds no vector"))
 }
 
-fn asked(call: &Call, gate: &Gate, model: &str, body: &str) -> Result<Request, Refusal> {
+fn asked(call: &Call, gate: &Gate, model: &str, body: &str) -> Result<Box<Request>, Refusal> {
     let built = embedding::forwarded(model, body).map_err(|fault| match fault {
         RequestError::BadModel(_) => Refusal::not_found(fault.to_string()),
         _ => Refusal::invalid(fault.to_string()),

@@ -25,11 +25,11 @@ pub async fn generate(gate: &Gate, call: &mut Call, model: &str) -> Result<Answe
 }
 
 /// Asks one prompt and gives the body of its answer: also of one that was blocked or cut short, which is the client's to judge.
-pub async fn submit(gate: &Gate, call: &Call, request: Request) -> Result<Bytes, Refusal> {
-    let request = at_home(gate, request).await?;
+pub async fn submit(gate: &Gate, call: &Call, mut request: Box<Request>) -> Result<Bytes, Refusal> {
+    at_home(gate, &mut request).await?;
     let asked = Asked::of(&request);
     let named = named(&request);
-    let (request, spending, waited) = enter(gate, call, request).await?;
+    let (spending, waited) = enter(gate, call, &mut request).await?;
     let told = gate.engine.submit(request).await;
     let trace = match &told {
         Ok(response) => &response.trace,
@@ -72,7 +72,7 @@ impl Asked {
 }
 
 /// Waits until the caller's own budget lets a prompt go; what is left of its patience is for the permit.
-pub async fn enter(gate: &Gate, call: &Call, request: Request) -> Result<(Request, Spending, Duration), Refusal> {
+pub async fn enter(gate: &Gate, call: &Call, request: &mut Request) -> Result<(Spending, Duration), Refusal> {
     let now = gate.engine.now();
     let latest = request.deadline.map_or(Timestamp::NEVER, |deadline| now + deadline.span());
     let entered = gate.purses.enter(&call.caller, request.estimate.total(), latest).await;
@@ -87,20 +87,20 @@ pub async fn enter(gate: &Gate, call: &Call, request: Request) -> Result<(Reques
         call.story.expect(at);
     }
     let left = |span: Duration| span.saturating_sub(waited);
-    let deadline = request.deadline.map(|deadline| match deadline {
+    request.deadline = request.deadline.map(|deadline| match deadline {
         Deadline::Start(span) => Deadline::Start(left(span)),
         Deadline::Answer(span) => Deadline::Answer(left(span)),
     });
-    Ok((Request { deadline, ..request }, spending, waited))
+    Ok((spending, waited))
 }
 
-/// The same request for the project where the things live that it names.
-pub async fn at_home(gate: &Gate, mut request: Request) -> Result<Request, Refusal> {
+/// Leads a request to the project where the things live that it names.
+pub async fn at_home(gate: &Gate, request: &mut Request) -> Result<(), Refusal> {
     if let Some(body) = request.body.ready().filter(|_| request.method == Method::Generate).cloned() {
         let Settled { body, project } = settle(gate, body).await?;
         (request.body, request.only) = (body.into(), project);
     }
-    Ok(request)
+    Ok(())
 }
 
 /// The body of a request that names what lives somewhere.

@@ -56,7 +56,7 @@ pub async fn embeddings(gate: &Gate, call: &mut Call) -> Result<Answer, Refusal>
         let built = embedding::build(&Prompt::text(text.as_str()), &defaults, &settings);
         call.asks(Request::embedding(built.map_err(|fault| Refusal::invalid(fault.to_string()))?), &gate.settings)
     };
-    let requests = wanted.texts.iter().map(request).collect::<Result<Vec<Request>, Refusal>>()?;
+    let requests = wanted.texts.iter().map(request).collect::<Result<Vec<_>, Refusal>>()?;
     let call = &*call;
     let answers = try_join_all(requests.into_iter().map(|request| submit(gate, call, request))).await?;
     let vectors: Option<Vec<_>> = answers.iter().map(|body| embedding::read(body)).collect();

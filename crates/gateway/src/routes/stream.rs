@@ -43,17 +43,17 @@ pub async fn native(gate: &Gate, call: &mut Call, model: &str) -> Result<Answer,
 }
 
 /// A stream of OpenAI's chunks.
-pub async fn chunked(gate: &Gate, call: &Call, asked: Request, chunks: Chunks) -> Result<Answer, Refusal> {
+pub async fn chunked(gate: &Gate, call: &Call, asked: Box<Request>, chunks: Chunks) -> Result<Answer, Refusal> {
     let pieces = begun(gate, call, asked).await?;
     Ok(answer::growing("text/event-stream; charset=utf-8", translated(pieces, chunks)))
 }
 
 /// The answer, once its first piece is there.
-async fn begun(gate: &Gate, call: &Call, request: Request) -> Result<Pieces, Refusal> {
-    let request = at_home(gate, request).await?;
+async fn begun(gate: &Gate, call: &Call, mut request: Box<Request>) -> Result<Pieces, Refusal> {
+    at_home(gate, &mut request).await?;
     let asked = Asked::of(&request);
     let named = named(&request);
-    let (request, spending, waited) = enter(gate, call, request).await?;
+    let (spending, waited) = enter(gate, call, &mut request).await?;
     match gate.engine.stream(request).await {
         Ok(mut stream) => {
             call.story.note(stream.trace(), waited);

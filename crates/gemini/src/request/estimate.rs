@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::plain::Plain;
 use super::tokens::{Estimate, Modality, estimate_text};
 
 /// Tokens of one image: Gemini 3 at its default resolution, and the older models' single tile.
@@ -21,14 +22,21 @@ pub(super) fn texts(texts: &[String], system: Option<&str>) -> Estimate {
 
 /// Estimated input tokens of `body`, with one more for every turn and one for the frame.
 pub(super) fn tokens(body: &str, model: &str) -> Estimate {
+    if let Some(plain) = Plain::read(body) {
+        return plain.tokens().into();
+    }
+    thoroughly(body, model)
+}
+
+fn thoroughly(body: &str, model: &str) -> Estimate {
     let Ok(body) = serde_json::from_str::<Value>(body) else { return estimate_text(body).into() };
     let old = model.starts_with("gemini-1") || model.starts_with("gemini-2");
     let turns = members(&body, "contents", "contents").map_or(0, |contents| contents.as_array().map_or(1, Vec::len));
     let image = if old { OLD_IMAGE } else { IMAGE };
-    let said = |name: &str| members(&body, name, &snake(name)).map(|value| content(value, image)).unwrap_or_default();
-    let written = ["tools", "toolConfig"].map(|name| members(&body, name, &snake(name)).map_or(0, json_text));
-    let written = written.iter().sum::<u64>() + schema(&body) + turns as u64;
-    said("contents") + said("systemInstruction") + Estimate::from(written)
+    let said = |camel, snake| members(&body, camel, snake).map(|value| content(value, image)).unwrap_or_default();
+    let written = |camel, snake| members(&body, camel, snake).map_or(0, json_text);
+    let written = written("tools", "tools") + written("toolConfig", "tool_config") + schema(&body) + turns as u64;
+    said("contents", "contents") + said("systemInstruction", "system_instruction") + Estimate::from(written)
 }
 
 fn schema(body: &Value) -> u64 {
@@ -86,17 +94,6 @@ fn members<'a>(object: &'a Value, camel: &str, snake: &str) -> Option<&'a Value>
     object.get(camel).or_else(|| object.get(snake))
 }
 
-fn snake(camel: &str) -> String {
-    let mut out = String::with_capacity(camel.len() + 2);
-    for c in camel.chars() {
-        if c.is_ascii_uppercase() {
-            out.push('_');
-        }
-        out.push(c.to_ascii_lowercase());
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -107,6 +104,29 @@ mod tests {
         let body = r#"{"contents":[{"parts":[{"text":"abcdabcd"}]}],"systemInstruction":{"parts":[{"text":"abcd"}]}}"#;
         assert_eq!(tokens(body, "gemini-3.8-flash"), 4.into());
         assert_eq!(tokens(&body.replace("systemInstruction", "system_instruction"), "gemini-3.8-flash"), 4.into());
+    }
+
+    #[test]
+    fn a_plain_body_is_estimated_like_by_a_thorough_reading() {
+        for body in [
+            r#"{"contents":[{"parts":[{"text":"a wren"}]}]}"#,
+            r#"{"contents":[{"role":"user","parts":[{"text":"a \"wren\" \u00e9"},{"text":"b"}]},{"role":"model","parts":[]}]}"#,
+            r#"{"systemInstruction":{"parts":[{"text":"be brief"}]},"contents":[],"generationConfig":{"topK":3}}"#,
+            r#"{"system_instruction":{"parts":[{"text":"be brief"}]},"contents":[],"safety_settings":[{"category":"x"}]}"#,
+        ] {
+            assert_eq!(Plain::read(body).unwrap().tokens(), thoroughly(body, "m").total(), "{body}");
+        }
+        for body in [
+            r#"{"contents":[{"parts":[{"text":"a","inlineData":{}}]}]}"#,
+            r#"{"contents":[{"parts":[{"functionCall":{}}]}]}"#,
+            r#"{"contents":[],"tools":[]}"#,
+            r#"{"contents":[],"generation_config":{"response_schema":{}}}"#,
+            r#"{"contents":{"parts":[{"text":"a"}]}}"#,
+            r#"{"contents":"a wren"}"#,
+            "a wren",
+        ] {
+            assert!(Plain::read(body).is_none(), "{body}");
+        }
     }
 
     #[test]
