@@ -56,6 +56,10 @@ fn a_thousand_connections_are_answered_and_leave_nothing_behind() {
     dir.write(".env", format!("GEMINI_API_KEY={KEY}\n"));
     let command = dir.command(["serve", "--listen", "127.0.0.1:0", "--base-url", &simulator.base_url]);
     let serving = Serving::start(&mut limited(command, FEW));
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", serving.child.id())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let soft_and_hard: Vec<_> = files.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(soft_and_hard[0], soft_and_hard[1], "the soft limit is the hard one");
     let descriptors = serving.descriptors();
     for round in 0..2 {
         assert_eq!(storm(&serving.address), CONNECTIONS, "round {round}");

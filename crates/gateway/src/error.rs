@@ -54,6 +54,12 @@ impl Refusal {
         Refusal::new(404, "NOT_FOUND", message)
     }
 
+    /// Its body found no room in time.
+    pub fn no_room() -> Refusal {
+        let message = "requests under way hold all the memory that is set for bodies (serve.max_bodies_in_flight): ask again later";
+        Refusal::new(503, "UNAVAILABLE", message)
+    }
+
     pub fn slow() -> Refusal {
         Refusal::new(408, "DEADLINE_EXCEEDED", "the request's body came too slowly")
     }

@@ -101,6 +101,8 @@ fn gateway_settings(settings: &Settings) -> GatewaySettings {
         model: settings.model.clone(),
         max_wait: serve.max_wait,
         max_queue: serve.max_queue,
+        max_body: serve.max_body,
+        max_bodies_in_flight: serve.max_bodies_in_flight,
         clients: serve.clients.clone(),
         cors: serve.cors.clone(),
         grace: serve.grace,
