@@ -113,6 +113,16 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
+    /// Whose quota it uses.
+    pub(crate) fn family(&self) -> &str {
+        &self.family
+    }
+
+    /// The model as it was asked for.
+    pub(crate) fn model(&self) -> &Arc<str> {
+        &self.model
+    }
+
     /// What is asked now.
     fn body(&self) -> &Body {
         self.again.as_ref().map_or(&self.request.body, |(body, _)| body)
@@ -570,6 +580,9 @@ impl Driver {
 
     fn complete(self: &Arc<Driver>, state: &mut State, now: Timestamp, job: JobId, verdict: Verdict) {
         let Some(mut ticket) = state.tickets.remove(&job) else { return };
+        if verdict == Verdict::Upstream {
+            ticket.trace.due = state.scheduler.outage(now, &ticket.family);
+        }
         let result = conclude(std::mem::take(&mut ticket.last), ticket.trace.clone(), &ticket.model, verdict);
         self.leave(state, now, job, ticket, result);
     }

@@ -514,14 +514,14 @@ impl Engine {
     }
 
     /// When a prompt of this size could start that was handed in now, behind all that wait at its priority or a higher one.
-    /// `None` when time alone will not let it go.
-    pub fn due(&self, model: &str, estimate: Estimate, priority: i32) -> Option<Timestamp> {
+    /// `only` is the project it belongs to, if it belongs to one. `None` when time alone will not let it go.
+    pub fn due(&self, model: &str, estimate: Estimate, priority: i32, only: Option<u32>) -> Option<Timestamp> {
         let driver = &self.inner.driver;
         let mut state = driver.state.lock();
         let family = models::family(model);
         let tokens = state.calibration.apply(family, estimate);
         let model = state.scheduler.admit(family)?;
-        state.scheduler.due(driver.clock.now(), model, tokens, priority)
+        state.scheduler.due(driver.clock.now(), model, tokens, priority, only)
     }
 
     /// Hands a call that no quota counts to the API with any good key, and its answer back as it came.

@@ -91,14 +91,17 @@ impl Refusal {
 
     /// What became of a prompt; `due` tells how long a permit would still take.
     pub fn of_engine(error: &Error, due: impl FnOnce() -> Option<Duration>) -> Refusal {
+        // It is known when the model will be looked at again.
+        let is_outage = error.class == ErrorClass::Upstream && error.trace.due.is_some();
         if let Some(refusal) = of_last_answer(error) {
-            return refusal;
+            return Refusal { retry: if is_outage { due() } else { None }, ..refusal };
         }
         match error.class {
             ErrorClass::Task | ErrorClass::TooLarge | ErrorClass::Input => Refusal::invalid(&error.message),
             ErrorClass::Deadline if error.code == QUEUE_FULL => Refusal::over(&error.message, due()),
             ErrorClass::Deadline => Refusal::exhausted(due()),
             ErrorClass::Upstream if error.code == "timeout" => Refusal::new(504, "DEADLINE_EXCEEDED", &error.message),
+            ErrorClass::Upstream if is_outage => Refusal { retry: due(), ..Refusal::new(503, "UNAVAILABLE", &error.message) },
             ErrorClass::Upstream | ErrorClass::NoKey | ErrorClass::Cancelled => Refusal::new(503, "UNAVAILABLE", &error.message),
         }
     }
