@@ -34,9 +34,7 @@ pub(crate) fn conclude(last: Last, trace: Trace, model: &str, verdict: Verdict) 
             (ErrorClass::Task, code, message, retryable)
         }
         // It was never sent, or what it was told was no fault.
-        Verdict::Upstream if code.is_empty() => {
-            (ErrorClass::Upstream, "UNAVAILABLE".to_string(), fails_everybody(model), true)
-        }
+        Verdict::Upstream if code.is_empty() => (ErrorClass::Upstream, "UNAVAILABLE".to_string(), fails_everybody(model), true),
         Verdict::Upstream => (ErrorClass::Upstream, code, format!("persistent API error: {message}"), true),
         Verdict::AttemptsSpent => (ErrorClass::Upstream, code, format!("no attempts left: {message}"), true),
         Verdict::TooLarge { tokens, limit } => {

@@ -56,7 +56,8 @@ impl Refusal {
 
     /// Its body found no room in time.
     pub fn no_room() -> Refusal {
-        let message = "requests under way hold all the memory that is set for bodies (serve.max_bodies_in_flight): ask again later";
+        let message =
+            "requests under way hold all the memory that is set for bodies (serve.max_bodies_in_flight): ask again later";
         Refusal::new(503, "UNAVAILABLE", message)
     }
 

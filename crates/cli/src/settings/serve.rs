@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tidegate_gateway::{Allowance, Client, Settings as GatewaySettings};
 
-use super::media::Size;
 use super::layers::{ClientEntry, Layer, Stack};
+use super::media::Size;
 use super::traces::{self, Traces};
 use super::{Resolver, SettingsError};
 use crate::env_vars::Environment;

@@ -67,7 +67,8 @@ impl Asked {
     pub fn refused(&self, gate: &Gate, error: &Error) -> Refusal {
         let now = gate.engine.now();
         let foretold = error.trace.due.filter(|due| *due > now);
-        let due = || foretold.or_else(|| gate.engine.due(&self.model, self.estimate, self.priority, self.only)).map(|at| at - now);
+        let due =
+            || foretold.or_else(|| gate.engine.due(&self.model, self.estimate, self.priority, self.only)).map(|at| at - now);
         Refusal::of_engine(error, due)
     }
 }
