@@ -20,7 +20,7 @@ pub use serve::ServeArgs;
 
 use crate::env_vars::{self, Environment};
 use crate::settings::layers::Layer;
-use crate::settings::profile::Profile;
+use crate::settings::profile::{self, Profile};
 
 const AFTER_HELP: &str = "\
 Keys are read from GEMINI_API_KEY, GOOGLE_API_KEY and GEMINI_API_KEY_* (environment or .env), or named in tidegate.toml.
@@ -77,7 +77,7 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "MODEL")]
     pub model: Option<String>,
     /// Preset for pacing and retries
-    #[arg(long, global = true, value_enum, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", value_parser = profile::parser())]
     pub profile: Option<Profile>,
     /// Say more: settings in force, and every fault; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]

@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod deadline;
+mod descriptors;
 mod duration;
 mod embedded;
 mod env_vars;
@@ -54,6 +55,7 @@ fn run(command: Command, context: Context) -> Result<ExitCode, Failure> {
         _ => {}
     }
     context.log.start(&context.screen)?;
+    descriptors::raise();
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::new(ExitCode::Unreachable, format!("Failed to initialize client: no threads: {error}")))?;
     // The command is a task like any other: on the main thread each of its steps would cost two thread switches.

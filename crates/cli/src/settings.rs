@@ -186,7 +186,7 @@ impl Settings {
 fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, SettingsError> {
     let profile = stack.pick(|layer| layer.profile).map_or(Profile::default(), |(profile, _)| profile);
     let below_scenario = stack.0.iter().position(|(source, _)| *source == Source::Scenario);
-    stack.0.push((Source::Profile(profile), profile.layer()));
+    stack.0.push((Source::Profile(profile), profile::layer(profile)));
     let mut resolver = Resolver { stack: &stack, origins: Vec::new() };
     resolver.value("profile", profile, |layer| layer.profile);
     let model = no_key("model", resolver.text("model", MODEL, |layer| layer.model.clone()))?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tidegate_scheduler::{Deadline, Event as Stimulus, JobId, Timestamp};
 
 use crate::driver::{Driver, State};
-use crate::ending::cancelled;
+use crate::ending::{cancelled, fails_everybody};
 use crate::request::{Admission, Error, ErrorClass, QUEUE_FULL, Trace};
 
 impl Driver {
@@ -25,9 +25,13 @@ impl Driver {
         }
         let due = state.scheduler.forecast(now, job);
         ticket.trace.due = due;
+        let (trace, model) = (ticket.trace.clone(), ticket.model().clone());
+        let broken = state.scheduler.outage(now, ticket.family());
         let last = deadline.map_or(Timestamp::NEVER, |(Deadline::Answer(at) | Deadline::Start(at))| at);
+        if let Some(until) = broken.filter(|until| *until > last) {
+            return self.turn_away(state, now, job, failing(&model, Trace { due: Some(until), ..trace }));
+        }
         if due.is_some_and(|due| due > last) {
-            let trace = ticket.trace.clone();
             return self.turn_away(state, now, job, late(trace));
         }
         ticket.waits = true;
@@ -45,6 +49,11 @@ impl Driver {
 fn late(trace: Trace) -> Error {
     let message = "Request timeout: no permit comes before its deadline";
     Error { class: ErrorClass::Deadline, code: "deadline".to_string(), trace, ..cancelled(message) }
+}
+
+/// Its model is not looked at again before its caller gives up.
+fn failing(model: &str, trace: Trace) -> Error {
+    Error { class: ErrorClass::Upstream, code: "UNAVAILABLE".to_string(), trace, ..cancelled(&fails_everybody(model)) }
 }
 
 /// Too many wait before it.

@@ -6,6 +6,7 @@ use tidegate_gemini::models::Limits;
 use tidegate_scheduler::{KeyRules, Pacing, Reconfiguration, Retry, Settings, WindowKind};
 
 use crate::engine::{Project, family, scheduler_limits};
+use crate::retry_on::RetryOn;
 use crate::roster::Roster;
 
 /// What is to change; what is `None` or not listed stays as it is.
@@ -15,6 +16,10 @@ pub struct Change {
     pub pacing: Option<Pacing>,
     /// How often a prompt is asked.
     pub retry: Option<Retry>,
+    /// The longest one attempt may take; those under way keep theirs.
+    pub attempt_timeout: Option<Duration>,
+    /// HTTP statuses that are worth another try.
+    pub retry_on: Option<RetryOn>,
     /// What a refusal does where the server does not say.
     pub keys: Option<KeyRules>,
     /// Limits by name of the project and model id or `*`. A limit that a refusal has told stays the upper bound.
@@ -32,7 +37,7 @@ pub struct UnknownProject(pub String);
 impl Change {
     /// Everything but what changes among projects and keys.
     pub(crate) fn numbered(self, roster: &Roster) -> Result<Reconfiguration, UnknownProject> {
-        let Change { pacing, retry, keys, limits, projects: _ } = self;
+        let Change { pacing, retry, keys, limits, .. } = self;
         let numbered = |(project, model, limits): (String, String, Limits)| {
             let number = roster.find(&project).ok_or(UnknownProject(project))?;
             Ok((number, family(&model), scheduler_limits(limits)))
@@ -53,7 +58,7 @@ impl From<Profile> for Change {
 /// A preset of pacing, retries and caution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Profile {
-    /// A steady flow, at most 16 calls at once, patient retries.
+    /// Never more than the steady flow of the quota, at most 16 calls at once, patient retries.
     Conservative,
     /// The full rate of the quota without provoking refusals.
     #[default]
@@ -79,6 +84,21 @@ impl Profile {
             Profile::Aggressive => "aggressive",
             Profile::Classic => "classic",
             Profile::Slots => "slots",
+        }
+    }
+
+    /// What it does, in a line for people.
+    pub fn about(self) -> &'static str {
+        match self {
+            Profile::Conservative => {
+                "Never more than the steady flow of the quota, at most 16 calls at once, patient retries (2 s up to 2 m)"
+            }
+            Profile::Balanced => "The full rate of the quota without provoking refusals (the default)",
+            Profile::Aggressive => "A whole minute's quota at once, short pauses after faults (250 ms up to 15 s), ten tries",
+            Profile::Classic => {
+                "A key rests 30 s after each use, a worker 5 s, any two calls are 2 s apart; 120 s after a refusal, 12 h after three in a row"
+            }
+            Profile::Slots => "Four slots a key, each starting a call every 12 s at most",
         }
     }
 

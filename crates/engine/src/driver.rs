@@ -44,6 +44,7 @@ use crate::roster::{KeyCard, Roster, RosterChange, SharedRoster, Turnover};
 use crate::stats::Stats;
 use crate::stream::{self, Listener};
 use crate::structured::{Judge, Next};
+use crate::terms::Terms;
 use crate::uploads::{Owner, Setback, Upload};
 use crate::withdraw::Withdraw;
 
@@ -64,8 +65,7 @@ pub(crate) struct Driver {
     /// Whose turn it is among projects that are equally free.
     pub turns: AtomicUsize,
     pub counting: Semaphore,
-    pub attempt_timeout: Duration,
-    pub retry_on: RetryOn,
+    pub terms: Arc<Terms>,
     runtime: Handle,
     rearm: Notify,
     armed: AtomicU64,
@@ -113,6 +113,16 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
+    /// Whose quota it uses.
+    pub(crate) fn family(&self) -> &str {
+        &self.family
+    }
+
+    /// The model as it was asked for.
+    pub(crate) fn model(&self) -> &Arc<str> {
+        &self.model
+    }
+
     /// What is asked now.
     fn body(&self) -> &Body {
         self.again.as_ref().map_or(&self.request.body, |(body, _)| body)
@@ -146,8 +156,7 @@ pub(crate) struct Parts {
     pub backend: Arc<dyn Backend>,
     pub count_tokens: CountTokens,
     pub observers: Vec<Arc<dyn Observer>>,
-    pub attempt_timeout: Duration,
-    pub retry_on: RetryOn,
+    pub terms: Arc<Terms>,
     pub calibration: Calibration,
     pub minute: Duration,
     pub memory: Option<Memory>,
@@ -184,8 +193,7 @@ impl Driver {
             counted: AtomicUsize::new(0),
             turns: AtomicUsize::new(0),
             counting: Semaphore::new(counting::AT_ONCE),
-            attempt_timeout: parts.attempt_timeout,
-            retry_on: parts.retry_on,
+            terms: parts.terms,
             runtime: Handle::current(),
             rearm: Notify::new(),
             armed: AtomicU64::new(u64::MAX),
@@ -333,7 +341,9 @@ impl Driver {
             Some(projects) => self.roster().exchanged(projects),
             None => (Roster::clone(&self.roster()), Turnover::default()),
         };
+        let (attempt_timeout, retry_on) = (change.attempt_timeout, change.retry_on.clone());
         let mut reconfiguration = change.numbered(&roster)?;
+        self.terms.change(attempt_timeout, retry_on);
         let Turnover { projects, keys, leaving, tables, accounts, told } = turnover;
         (reconfiguration.leaving, reconfiguration.tables, reconfiguration.accounts) = (leaving, tables, accounts);
         state.scheduler.join(projects, &keys);
@@ -570,6 +580,9 @@ impl Driver {
 
     fn complete(self: &Arc<Driver>, state: &mut State, now: Timestamp, job: JobId, verdict: Verdict) {
         let Some(mut ticket) = state.tickets.remove(&job) else { return };
+        if verdict == Verdict::Upstream {
+            ticket.trace.due = state.scheduler.outage(now, &ticket.family);
+        }
         let result = conclude(std::mem::take(&mut ticket.last), ticket.trace.clone(), &ticket.model, verdict);
         self.leave(state, now, job, ticket, result);
     }
@@ -660,7 +673,7 @@ async fn attempt_once(driver: Arc<Driver>, job: JobId, attempt: u32, asked: Aske
         Met::Open(body) => called(&driver, Call { model, method, body, key: key.clone() }).await,
         Met::Setback(setback) => setback.into_result(),
     };
-    let (body, reading) = judged(method, result, &driver.retry_on, &key);
+    let (body, reading) = judged(method, result, &driver.terms.now().retry_on, &key);
     let (reading, next) = match judge {
         Some(judge) => judge.judge(reading),
         None => (reading, None),
@@ -669,7 +682,7 @@ async fn attempt_once(driver: Arc<Driver>, job: JobId, attempt: u32, asked: Aske
 }
 
 async fn called(driver: &Driver, call: Call) -> Result<Reply, TransportError> {
-    let bound = driver.attempt_timeout;
+    let bound = driver.terms.now().attempt_timeout;
     let called = AssertUnwindSafe(driver.backend.call(call)).catch_unwind();
     let result = tokio::time::timeout(bound, called).await;
     // A backend of somebody else's may panic; its prompt must not wait for ever.

@@ -33,6 +33,8 @@ pub(crate) fn conclude(last: Last, trace: Trace, model: &str, verdict: Verdict) 
             let retryable = answer.as_ref().is_some_and(Answer::retry_may_help);
             (ErrorClass::Task, code, message, retryable)
         }
+        // It was never sent, or what it was told was no fault.
+        Verdict::Upstream if code.is_empty() => (ErrorClass::Upstream, "UNAVAILABLE".to_string(), fails_everybody(model), true),
         Verdict::Upstream => (ErrorClass::Upstream, code, format!("persistent API error: {message}"), true),
         Verdict::AttemptsSpent => (ErrorClass::Upstream, code, format!("no attempts left: {message}"), true),
         Verdict::TooLarge { tokens, limit } => {
@@ -52,6 +54,11 @@ pub(crate) fn conclude(last: Last, trace: Trace, model: &str, verdict: Verdict) 
         }
     };
     Err(Error { class, code, http_status, message, retryable, answer: answer.map(Box::new), body, trace })
+}
+
+/// What is said of a model whose breaker is open.
+pub(crate) fn fails_everybody(model: &str) -> String {
+    format!("model {model} has failed for every request of late: it is tried again from time to time, ask again later")
 }
 
 /// The prompt goes back to its caller as it was.

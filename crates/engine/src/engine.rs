@@ -35,6 +35,7 @@ use crate::roster::{Roster, RosterChange, SharedRoster};
 use crate::stats::{KeyStatus, QuotaStatus, Status, Waiting};
 use crate::store::{Store, StoreError};
 use crate::stream::{self, AnswerStream};
+use crate::terms::Terms;
 use crate::transport::{HttpBackend, HttpVersion};
 use crate::uploads::{FilesClient, Patience, Upload, Uploads};
 
@@ -188,7 +189,7 @@ impl Builder {
         if self.projects.iter().all(|project| project.keys.is_empty()) {
             return Err(BuildError::NoKeys);
         }
-        let attempt_timeout = self.attempt_timeout.unwrap_or(ATTEMPT_TIMEOUT);
+        let terms = Arc::new(Terms::new(self.attempt_timeout.unwrap_or(ATTEMPT_TIMEOUT), self.retry_on));
         // What is handed on as it is goes where prompts go.
         let relay = match (&self.backend, &self.base_url) {
             (Some(_), None) => None,
@@ -196,7 +197,7 @@ impl Builder {
         };
         let backend = match self.backend {
             Some(backend) => backend,
-            None => Arc::new(HttpBackend::new(self.base_url.as_deref().unwrap_or(GOOGLE), self.http, attempt_timeout)?),
+            None => Arc::new(HttpBackend::new(self.base_url.as_deref().unwrap_or(GOOGLE), self.http, terms.clone())?),
         };
         let backend = Arc::new(Packing::new(backend));
         let reuse = Reuse::new(self.reuse).unwrap_or_else(|fault| {
@@ -225,8 +226,7 @@ impl Builder {
             backend,
             count_tokens: self.count_tokens,
             observers: self.observers,
-            attempt_timeout,
-            retry_on: self.retry_on,
+            terms,
             calibration,
             minute: self.settings.quota.minute,
             memory,
@@ -522,14 +522,14 @@ impl Engine {
     }
 
     /// When a prompt of this size could start that was handed in now, behind all that wait at its priority or a higher one.
-    /// `None` when time alone will not let it go.
-    pub fn due(&self, model: &str, estimate: Estimate, priority: i32) -> Option<Timestamp> {
+    /// `only` is the project it belongs to, if it belongs to one. `None` when time alone will not let it go.
+    pub fn due(&self, model: &str, estimate: Estimate, priority: i32, only: Option<u32>) -> Option<Timestamp> {
         let driver = &self.inner.driver;
         let mut state = driver.state.lock();
         let family = models::family(model);
         let tokens = state.calibration.apply(family, estimate);
         let model = state.scheduler.admit(family)?;
-        state.scheduler.due(driver.clock.now(), model, tokens, priority)
+        state.scheduler.due(driver.clock.now(), model, tokens, priority, only)
     }
 
     /// Hands a call that no quota counts to the API with any good key, and its answer back as it came.

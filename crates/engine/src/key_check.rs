@@ -1,5 +1,6 @@
 //! Whether a key works: one cheap question to the API, and what the answer says of the key.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -8,6 +9,8 @@ use tidegate_gemini::error::{self, Fault, FaultKind};
 use crate::backend::{Reply, TransportError};
 use crate::engine::BuildError;
 use crate::redact;
+use crate::retry_on::RetryOn;
+use crate::terms::Terms;
 use crate::transport::{HttpBackend, HttpVersion};
 
 /// Asks the API about keys: the first entry of the model list, which is neither billed nor counted.
@@ -92,7 +95,10 @@ impl KeyCheck {
     /// # Errors
     /// When the base URL or TLS cannot be used.
     pub fn new(base_url: &str, timeout: Duration) -> Result<KeyCheck, BuildError> {
-        Ok(KeyCheck { backend: HttpBackend::new(base_url, HttpVersion::Auto, timeout)?, timeout })
+        Ok(KeyCheck {
+            backend: HttpBackend::new(base_url, HttpVersion::Auto, Arc::new(Terms::new(timeout, RetryOn::default())))?,
+            timeout,
+        })
     }
 
     /// Asks about one key. Any number may be asked about at a time.

@@ -41,6 +41,7 @@ mod stats;
 pub mod store;
 mod stream;
 mod structured;
+mod terms;
 mod transport;
 mod uploads;
 mod withdraw;

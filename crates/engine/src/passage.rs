@@ -40,7 +40,8 @@ pub(crate) async fn pass(driver: &Driver, passage: Passage) -> Result<Reply, Pas
     let turn = driver.counted.fetch_add(1, Ordering::Relaxed);
     let mut last = Err(PassageError::NoKey);
     for key in keys.iter().cycle().skip(turn % keys.len().max(1)).take(MOST_TRIES.min(keys.len().max(2))) {
-        let sent = tokio::time::timeout(driver.attempt_timeout, driver.backend.pass(passage.clone(), key.clone())).await;
+        let sent =
+            tokio::time::timeout(driver.terms.now().attempt_timeout, driver.backend.pass(passage.clone(), key.clone())).await;
         let reply = match sent {
             Ok(Ok(reply)) if reply.status == 200 => return Ok(reply),
             Ok(Ok(reply)) => redact::hidden(&reply, key).unwrap_or(reply),
@@ -48,9 +49,9 @@ pub(crate) async fn pass(driver: &Driver, passage: Passage) -> Result<Reply, Pas
                 last = Err(fault.into());
                 continue;
             }
-            Err(_) => return Err(TransportError::Timeout { seconds: driver.attempt_timeout.as_secs() }.into()),
+            Err(_) => return Err(TransportError::Timeout { seconds: driver.terms.now().attempt_timeout.as_secs() }.into()),
         };
-        match classify(Method::Generate, &Ok(reply.clone()), &driver.retry_on).outcome {
+        match classify(Method::Generate, &Ok(reply.clone()), &driver.terms.now().retry_on).outcome {
             // Whoever asked is not to be told of keys that are ours.
             Outcome::KeyRejected(_) => last = Err(PassageError::NoKey),
             Outcome::KeyLimited(_) | Outcome::Transient { .. } => last = Ok(reply),

@@ -147,7 +147,7 @@ pub(crate) async fn relay(driver: &Driver, project: u32, relayed: Relayed) -> Re
     for key in keys.iter().cycle().skip(turn % keys.len().max(1)).take(keys.len().min(MOST_KEYS)) {
         let Relayed { method, path, headers, body } = relayed.clone();
         let url = format!("{}/{path}", relay.address.root);
-        match relay.send(method.clone(), &url, headers, Some(key), whole(body), driver.attempt_timeout).await {
+        match relay.send(method.clone(), &url, headers, Some(key), whole(body), driver.terms.now().attempt_timeout).await {
             Ok(response) => match judged(driver, opened(driver, response, project, Some(key.clone()))).await? {
                 Some(relaying) => return Ok(relaying),
                 None => last = PassageError::NoKey,
@@ -173,7 +173,7 @@ pub(crate) async fn relay_stream(
     let key = keys.get(turn % keys.len().max(1)).ok_or(PassageError::NoKey)?;
     let Relayed { method, path, headers, .. } = relayed;
     let url = format!("{}/{path}", relay.address.root);
-    let response = relay.send(method, &url, headers, Some(key), body, driver.attempt_timeout).await?;
+    let response = relay.send(method, &url, headers, Some(key), body, driver.terms.now().attempt_timeout).await?;
     let relaying = opened(driver, response, project, Some(key.clone()));
     judged(driver, relaying).await?.ok_or(PassageError::NoKey)
 }
@@ -187,7 +187,7 @@ pub(crate) async fn upload(
     body: RelayBody,
 ) -> Result<Relaying, PassageError> {
     let relay = driver.relay.as_ref().ok_or(PassageError::NoRelay)?;
-    let response = relay.send(Method::POST, url, headers, None, body, driver.attempt_timeout).await?;
+    let response = relay.send(Method::POST, url, headers, None, body, driver.terms.now().attempt_timeout).await?;
     Ok(opened(driver, response, project, None))
 }
 
@@ -205,7 +205,7 @@ async fn judged(driver: &Driver, relaying: Relaying) -> Result<Option<Relaying>,
     }
     let (project, headers) = (relaying.project, relaying.headers.clone());
     let reply = relaying.whole(MOST_OF_ERRORS).await?;
-    let outcome = classify(crate::backend::Method::Generate, &Ok(reply.clone()), &driver.retry_on).outcome;
+    let outcome = classify(crate::backend::Method::Generate, &Ok(reply.clone()), &driver.terms.now().retry_on).outcome;
     // These words are also said of a thing that is another project's.
     let of_thing = String::from_utf8_lossy(&reply.body).contains("The caller does not have permission");
     if matches!(outcome, Outcome::KeyRejected(_)) && !of_thing {
@@ -220,7 +220,7 @@ const MOST_OF_ERRORS: usize = 1 << 20;
 
 fn opened(driver: &Driver, response: Response<Incoming>, project: u32, key: Option<Arc<SecretString>>) -> Relaying {
     let (head, body) = response.into_parts();
-    let pause = driver.attempt_timeout;
+    let pause = driver.terms.now().attempt_timeout;
     let body = stream::unfold(Some(body), move |body| async move {
         let mut body = body?;
         loop {

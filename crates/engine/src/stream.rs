@@ -111,7 +111,7 @@ pub(crate) async fn attempt(driver: &Arc<Driver>, job: JobId, call: Call, listen
     let asked = AssertUnwindSafe(ask(driver, job, call, listener)).catch_unwind().await;
     let panicked = |_| {
         let fault = TransportError::Cut { reason: "the backend panicked".to_string() };
-        (None, classify(Method::Generate, &Err(fault), &driver.retry_on))
+        (None, classify(Method::Generate, &Err(fault), &driver.terms.now().retry_on))
     };
     let (body, mut reading) = asked.unwrap_or_else(panicked);
     if let Some(words) = &mut reading.fault {
@@ -122,10 +122,10 @@ pub(crate) async fn attempt(driver: &Arc<Driver>, job: JobId, call: Call, listen
 
 async fn ask(driver: &Arc<Driver>, job: JobId, call: Call, listener: &Listener) -> (Option<Bytes>, Reading) {
     let key = call.key.clone();
-    let bound = driver.attempt_timeout;
+    let bound = driver.terms.now().attempt_timeout;
     let opened = match within(bound, driver.backend.open(call)).await {
         Ok(opened) => opened,
-        Err(fault) => return (None, classify(Method::Generate, &Err(fault), &driver.retry_on)),
+        Err(fault) => return (None, classify(Method::Generate, &Err(fault), &driver.terms.now().retry_on)),
     };
     if opened.status != 200 {
         return refused(driver, opened, &key).await;
@@ -144,7 +144,7 @@ async fn within<T>(bound: Duration, asked: impl Future<Output = Result<T, Transp
 /// A refusal is read to its end and judged like any other.
 async fn refused(driver: &Driver, mut opened: Opened, key: &Arc<SecretString>) -> (Option<Bytes>, Reading) {
     let mut body = Vec::new();
-    let read = within(driver.attempt_timeout, async {
+    let read = within(driver.terms.now().attempt_timeout, async {
         while let Some(piece) = opened.body.next().await {
             body.extend_from_slice(&piece?);
         }
@@ -154,7 +154,7 @@ async fn refused(driver: &Driver, mut opened: Opened, key: &Arc<SecretString>) -
     let Opened { status, content_type, retry_after, .. } = opened;
     let reply = read.map(|()| Reply { status, content_type, retry_after, body: body.into() });
     let reply = reply.map(|reply| redact::hidden(&reply, key).unwrap_or(reply));
-    let reading = classify(Method::Generate, &reply, &driver.retry_on);
+    let reading = classify(Method::Generate, &reply, &driver.terms.now().retry_on);
     (reply.ok().map(|reply| reply.body), reading)
 }
 
@@ -218,7 +218,7 @@ impl Relay<'_> {
                 Ok(answer) => answered(answer),
                 Err(fault) => broken(driver, fault),
             },
-            End::Transport(fault) => classify(Method::Generate, &Err(fault), &driver.retry_on),
+            End::Transport(fault) => classify(Method::Generate, &Err(fault), &driver.terms.now().retry_on),
             End::Stream(fault) => broken(driver, fault),
         };
         let reading = if self.begun { for_good(reading, usage) } else { reading };
@@ -228,7 +228,7 @@ impl Relay<'_> {
 
 fn broken(driver: &Driver, fault: StreamError) -> Reading {
     match fault {
-        StreamError::Fault(fault) => failed(&fault, &driver.retry_on),
+        StreamError::Fault(fault) => failed(&fault, &driver.terms.now().retry_on),
         StreamError::Unfinished { .. } | StreamError::Unreadable(_) => transient(None, "CUT", fault.to_string()),
     }
 }

@@ -29,6 +29,7 @@ use crate::engine::BuildError;
 use crate::media::{FileError, Payload, Sending};
 use crate::redact::public_url;
 use crate::retry_after;
+use crate::terms::Terms;
 
 /// Which HTTP is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,7 +68,7 @@ pub(crate) struct HttpBackend {
     /// Scheme, host and path up to the API version, without a slash at the end.
     prefix: String,
     authority: String,
-    server_timeout: HeaderValue,
+    terms: Arc<Terms>,
 }
 
 /// Where the API lives, in the parts that its addresses are made of.
@@ -120,16 +121,15 @@ impl Drop for Occupied {
 
 impl HttpBackend {
     /// A backend for `base_url`; connections are opened when they are needed.
-    pub(crate) fn new(base_url: &str, version: HttpVersion, timeout: Duration) -> Result<HttpBackend, BuildError> {
+    pub(crate) fn new(base_url: &str, version: HttpVersion, terms: Arc<Terms>) -> Result<HttpBackend, BuildError> {
         let address = Address::parse(base_url)?;
-        let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
         Ok(HttpBackend {
             connector: connector(Resolver::new(), address.secure, version)?,
             version,
             shards: RwLock::new(Vec::new()),
             prefix: format!("{}/{}", address.root, address.version),
             authority: address.authority,
-            server_timeout: HeaderValue::from(seconds.max(1)),
+            terms,
         })
     }
 
@@ -176,7 +176,7 @@ impl HttpBackend {
             .header(CONTENT_TYPE, JSON)
             .header(KEY_HEADER, key)
             .header(USER_AGENT, INTRODUCTION)
-            .header(TIMEOUT_HEADER, self.server_timeout.clone())
+            .header(TIMEOUT_HEADER, self.terms.now().server_timeout.clone())
             .body(call.body.clone().sending())
     }
 

@@ -202,7 +202,7 @@ async fn who_waits_for_a_permit_only_gets_an_answer_that_comes_later_but_no_furt
 async fn the_instant_a_prompt_could_start_is_known_before_it_is_asked() {
     let limits = Limits { rpm: Some(2), tpm: Some(1_000), rpd: None };
     let engine = engine(&Script::default()).project(project("main", 1, limits)).build().unwrap();
-    let wait = |tokens| engine.due(common::MODEL, tokens, 0).map(|at| at - engine.now());
+    let wait = |tokens| engine.due(common::MODEL, tokens, 0, None).map(|at| at - engine.now());
     assert_eq!(wait(10.into()), Some(Duration::ZERO));
     for name in ["a", "b"] {
         engine.submit(request(name)).await.unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{Script, project, reply, request};
 use tidegate_engine::scheduler::{Pacing, Settings};
-use tidegate_engine::{Change, Engine, ErrorClass, EventKind, Profile, Project, UnknownProject};
+use tidegate_engine::{Change, Engine, ErrorClass, EventKind, Profile, Project, RetryOn, UnknownProject};
 use tidegate_gemini::models::Limits;
 
 const UNPAID: &str = r#"{"error":{"code":402,"message":"Your prepayment credits are depleted.","status":"RESOURCE_EXHAUSTED"}}"#;
@@ -165,4 +165,24 @@ async fn a_dead_key_stays_dead_when_it_is_listed_elsewhere() {
     engine.reconfigure(Change { projects: Some(vec![a, b]), ..Change::default() }).unwrap();
     let states: Vec<_> = engine.status().keys.iter().map(|key| (key.project.to_string(), key.state)).collect();
     assert_eq!(states, [("a".to_string(), "AVAILABLE"), ("b".to_string(), "FAILED_INIT")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_tried_again_and_how_long_an_attempt_may_take_change_while_it_runs() {
+    let broken = || reply(500, r#"{"error":{"code":500,"message":"An internal error has occurred.","status":"INTERNAL"}}"#);
+    let script = Script::new([broken()]);
+    let engine = Engine::builder().backend(script.clone()).project(project("main", 1, rpm(1_000))).build().unwrap();
+    engine.submit(request("tried again")).await.unwrap();
+    assert_eq!(script.calls(), 2);
+
+    let _ = script.clone().then(Duration::from_millis(100), broken());
+    engine.reconfigure(Change { retry_on: Some(RetryOn::new([503])), ..Change::default() }).unwrap();
+    let error = engine.submit(request("told at once")).await.unwrap_err();
+    assert_eq!((error.http_status, script.calls()), (Some(500), 3));
+
+    let _ = script.clone().then(Duration::from_secs(90), reply(200, common::OK));
+    engine.reconfigure(Change { attempt_timeout: Some(Duration::from_secs(5)), ..Change::default() }).unwrap();
+    let begun = tokio::time::Instant::now();
+    engine.submit(request("given up after five seconds")).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }

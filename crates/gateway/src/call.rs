@@ -1,5 +1,6 @@
 //! One request on its way through the gateway: its head, who sent it, and its body as it comes in.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::auth::Caller;
 use crate::error::Refusal;
 use crate::patience::patience;
+use crate::rooms::{Room, Rooms};
 use crate::settings::Settings;
 use crate::story::Story;
 use crate::visit::Note;
@@ -34,6 +36,10 @@ pub struct Call {
     pub story: Arc<Story>,
     /// Where is noted what the figures want to know of it.
     pub note: Arc<Note>,
+    /// Where its body finds room.
+    pub rooms: Arc<Rooms>,
+    /// How long its body has waited for that.
+    pub waited: Duration,
 }
 
 impl Call {
@@ -42,9 +48,9 @@ impl Call {
         self.head.uri.query().unwrap_or_default()
     }
 
-    /// How long this caller waits for a permit.
+    /// How long this caller waits for a permit, of which it has waited for room already.
     pub fn patience(&self, settings: &Settings) -> Result<Duration, Refusal> {
-        patience(&self.head.headers, settings.max_wait)
+        Ok(patience(&self.head.headers, settings.max_wait)?.saturating_sub(self.waited))
     }
 
     /// A prompt of this caller's, which waits for its permit as long as the caller does.
@@ -74,13 +80,17 @@ impl Call {
     /// The whole body.
     ///
     /// # Errors
-    /// When it is larger than allowed, comes too slowly or breaks off.
+    /// When it is larger than allowed, finds no room in time, comes too slowly or breaks off.
     pub async fn body(&mut self, settings: &Settings) -> Result<Bytes, Refusal> {
         let foretold = self.body.size_hint().lower();
         if foretold > settings.max_body as u64 {
             return Err(too_large(settings));
         }
-        let last = Instant::now() + settings.body_timeout.saturating_mul(PAUSES);
+        let (rooms, mut room) = (self.rooms.clone(), Room::default());
+        if !room.has(foretold as usize) {
+            self.within(settings, rooms.grow(&mut room, foretold as usize, foretold as usize)).await?;
+        }
+        let mut last = Instant::now() + settings.body_timeout.saturating_mul(PAUSES);
         let mut first = None;
         let mut more = BytesMut::new();
         let mut length = 0;
@@ -88,6 +98,9 @@ impl Call {
             length += frame.len();
             if length > settings.max_body {
                 return Err(too_large(settings));
+            }
+            if !room.has(length) {
+                last += self.within(settings, rooms.grow(&mut room, length, settings.max_body)).await?;
             }
             match first.take() {
                 // A small body is copied: it shares the connection's buffer with the head, and would keep all of it.
@@ -102,7 +115,17 @@ impl Call {
                 }
             }
         }
-        Ok(first.unwrap_or_else(|| more.freeze()))
+        Ok(room.hold(first.unwrap_or_else(|| more.freeze())))
+    }
+
+    /// Waits for room for the body, as long as its caller waits at all; how long that took.
+    async fn within(&mut self, settings: &Settings, room: impl Future<Output = ()>) -> Result<Duration, Refusal> {
+        let begun = Instant::now();
+        let patience = self.patience(settings).unwrap_or(settings.max_wait);
+        timeout_at(begun + patience, room).await.map_err(|_| Refusal::no_room())?;
+        let waited = begun.elapsed();
+        self.waited += waited;
+        Ok(waited)
     }
 
     async fn frame(&mut self, last: Instant, pause: Duration) -> Result<Option<Bytes>, Refusal> {

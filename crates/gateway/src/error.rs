@@ -54,6 +54,13 @@ impl Refusal {
         Refusal::new(404, "NOT_FOUND", message)
     }
 
+    /// Its body found no room in time.
+    pub fn no_room() -> Refusal {
+        let message =
+            "requests under way hold all the memory that is set for bodies (serve.max_bodies_in_flight): ask again later";
+        Refusal::new(503, "UNAVAILABLE", message)
+    }
+
     pub fn slow() -> Refusal {
         Refusal::new(408, "DEADLINE_EXCEEDED", "the request's body came too slowly")
     }
@@ -85,14 +92,17 @@ impl Refusal {
 
     /// What became of a prompt; `due` tells how long a permit would still take.
     pub fn of_engine(error: &Error, due: impl FnOnce() -> Option<Duration>) -> Refusal {
+        // It is known when the model will be looked at again.
+        let is_outage = error.class == ErrorClass::Upstream && error.trace.due.is_some();
         if let Some(refusal) = of_last_answer(error) {
-            return refusal;
+            return Refusal { retry: if is_outage { due() } else { None }, ..refusal };
         }
         match error.class {
             ErrorClass::Task | ErrorClass::TooLarge | ErrorClass::Input => Refusal::invalid(&error.message),
             ErrorClass::Deadline if error.code == QUEUE_FULL => Refusal::over(&error.message, due()),
             ErrorClass::Deadline => Refusal::exhausted(due()),
             ErrorClass::Upstream if error.code == "timeout" => Refusal::new(504, "DEADLINE_EXCEEDED", &error.message),
+            ErrorClass::Upstream if is_outage => Refusal { retry: due(), ..Refusal::new(503, "UNAVAILABLE", &error.message) },
             ErrorClass::Upstream | ErrorClass::NoKey | ErrorClass::Cancelled => Refusal::new(503, "UNAVAILABLE", &error.message),
         }
     }

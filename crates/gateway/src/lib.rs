@@ -26,6 +26,7 @@ mod names;
 mod opening;
 mod patience;
 mod purse;
+mod rooms;
 mod routes;
 mod server;
 mod sessions;

@@ -30,6 +30,7 @@ use crate::figures::Figures;
 use crate::follower::Follower;
 use crate::opening::{Spoken, listen};
 use crate::purse::Purses;
+use crate::rooms::Rooms;
 use crate::routes::{self, Route};
 use crate::sessions::Sessions;
 use crate::settings::Settings;
@@ -91,6 +92,7 @@ pub(crate) struct House {
     pub draining: AtomicBool,
     pub uploads: Sessions,
     pub spool: Option<Arc<Spool>>,
+    pub rooms: Arc<Rooms>,
     address: OnceLock<SocketAddr>,
     pub figures: Arc<Figures>,
     _observing: Observing,
@@ -148,6 +150,7 @@ impl Gateway {
                 draining: AtomicBool::new(false),
                 uploads: Sessions::default(),
                 spool: settings.spool.as_ref().and_then(|folder| Spool::open(folder, settings.spool_bytes)),
+                rooms: Arc::new(Rooms::new(settings.max_bodies_in_flight)),
                 address: OnceLock::new(),
                 figures,
                 _observing: observing,
@@ -282,7 +285,9 @@ impl Gate {
         let story = Arc::new(Story::default());
         let told: Result<Answer, Refusal> = match caller.cloned() {
             Some(caller) => {
-                let call = Box::new(Call { head, body, caller, id: id.clone(), note, story: story.clone() });
+                let (story, rooms) = (story.clone(), self.rooms.clone());
+                let waited = Duration::ZERO;
+                let call = Box::new(Call { head, body, caller, id: id.clone(), note, story, rooms, waited });
                 routes::answer(&self, route, call).await
             }
             None => Err(Refusal::stranger(shown.is_some())),

@@ -46,6 +46,9 @@ pub struct Settings {
     pub clients: Vec<Client>,
     /// The most bytes of a request's body. The API itself takes 100 MB (January 2026).
     pub max_body: usize,
+    /// The most bytes that the bodies of all requests under way hold together; more of them wait for room. Bodies up to 4 KB
+    /// need none, and a quarter is kept for those up to 1 MB.
+    pub max_bodies_in_flight: usize,
     /// How long the head of a request may take.
     pub header_timeout: Duration,
     /// How long a body may pause; a whole body has ten times as long.
@@ -69,6 +72,7 @@ impl Default for Settings {
             max_queue: 10_000,
             clients: Vec::new(),
             max_body: 100 << 20,
+            max_bodies_in_flight: 256 << 20,
             header_timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(30),
             cors: Vec::new(),

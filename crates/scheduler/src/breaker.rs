@@ -19,6 +19,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const PROBE_PATIENCE: Duration = Duration::from_secs(10);
 /// The longest that one prompt is held back in all, in milliseconds.
 const LONGEST_HOLD: i32 = 30_000;
+/// Pauses in a row (1 + 2 + 4 + 8 s of them over) after which those whose callers wait are told instead of kept.
+const LASTING_PAUSES: u32 = 5;
+/// Who has been held back for so long, in milliseconds, has waited for a look at the model.
+const WAITED_FOR_A_LOOK: i32 = 5_000;
 /// Time between two calls of prompts that have waited so long: a dead model gets three hundred a minute at most.
 const BETWEEN_IMPATIENT: Duration = Duration::from_millis(200);
 
@@ -76,8 +80,18 @@ impl Breaker {
         open
     }
 
-    /// A fault of the API or the network.
-    pub(crate) fn failed(&mut self, now: Timestamp) {
+    /// It has failed for so long that callers had better hear of it.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.state != State::Closed && self.pauses >= LASTING_PAUSES
+    }
+
+    /// Whether a prompt has waited for a look at the model that waits since [`Breaker::held`] was `from`.
+    pub(crate) fn has_kept(&self, now: Timestamp, from: i32) -> bool {
+        self.held(now).wrapping_sub(from) >= WAITED_FOR_A_LOOK
+    }
+
+    /// A fault of the API or the network; true when it opens the breaker, or keeps it open after a look.
+    pub(crate) fn failed(&mut self, now: Timestamp) -> bool {
         self.streak += 1;
         let open = match self.state {
             State::Closed => self.streak >= TRIP,
@@ -86,7 +100,7 @@ impl Breaker {
             State::Probing(_) => true,
         };
         if !open {
-            return;
+            return false;
         }
         if self.state == State::Closed {
             self.opened = now;
@@ -94,6 +108,7 @@ impl Breaker {
         let pause = FIRST_PAUSE.saturating_mul(1 << self.pauses.min(10)).min(LONGEST_PAUSE);
         self.pauses += 1;
         self.state = State::Open(now + pause);
+        true
     }
 
     /// A call goes out.

@@ -1,6 +1,7 @@
 //! Starting prompts: which lane, which bucket, which prompt, which key; and when to look again.
 
 use crate::event::Action;
+use crate::forecast::Want;
 use crate::job::{Place, Running, State};
 use crate::key::{KeyId, seat_over_all};
 use crate::lane::{Choice, Keys, LOOK_AHEAD, Lane, Others, obstacle};
@@ -114,7 +115,7 @@ impl Scheduler {
     fn start(&mut self, number: usize, now: Timestamp, bucket: u32, place: Place, key: KeyId, actions: &mut Vec<Action>) {
         let Some(entry) = self.lanes[number].remove(place) else { return };
         if let Some(forecast) = self.lanes[number].foreseen(now) {
-            forecast.started(place, entry.weight.settled());
+            forecast.started(place, Want { weight: entry.weight.settled(), only: entry.only() });
         }
         let debtors = self.debtors(self.quotas[bucket as usize].project);
         self.parks.started(debtors, entry.job);
@@ -124,7 +125,7 @@ impl Scheduler {
         let permit = quota.bucket.take(now, entry.weight, day, &self.rules);
         let ring = &mut self.projects[quota.project as usize].ring;
         let seat = ring.start(key, &mut self.keys[key.0 as usize], now, &self.settings.pacing);
-        let worker = self.workers.start();
+        let worker = self.workers.start(now);
         if !self.settings.pacing.call_interval.is_zero() {
             self.next_call = now + self.settings.pacing.call_interval;
         }

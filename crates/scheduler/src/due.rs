@@ -1,5 +1,6 @@
 //! When a prompt could start: the answer for those who ask whether waiting is worth it.
 
+use crate::forecast::Want;
 use crate::job::{ModelId, Place};
 use crate::lane::obstacle;
 use crate::scheduler::Scheduler;
@@ -8,25 +9,30 @@ use crate::window::Weight;
 
 impl Scheduler {
     /// When a prompt of `tokens` for `model` could start that was handed in now: behind all that wait at its priority or a
-    /// higher one.
+    /// higher one, and from the quota of the project `only` where it belongs to one.
     ///
     /// `None` when no key, no quota or no time by itself will ever let it go, or nobody can know.
-    pub fn due(&mut self, now: Timestamp, model: ModelId, tokens: u64, priority: i32) -> Option<Timestamp> {
+    pub fn due(&mut self, now: Timestamp, model: ModelId, tokens: u64, priority: i32, only: Option<u32>) -> Option<Timestamp> {
         // A look must not start the first day.
         if !self.started {
             return Some(now);
         }
         let number = model.0 as usize;
-        if !self.lanes[number].queue.is_empty() {
-            return self.foresee(now, number, Place::last(priority), Weight::new(tokens, 0, 0));
+        let weight = Weight::new(tokens, 0, 0);
+        let all_call = self.workers.blocked().is_some_and(|why| why.until.is_never());
+        if all_call || !self.lanes[number].queue.is_empty() {
+            let only = only.and_then(|only| self.projects.get(only as usize)?.buckets.get(number).copied());
+            return self.foresee(now, number, Place::last(priority), Want { weight, only });
         }
         let day = self.calendar.day(now);
-        let weight = Weight::new(tokens, 0, 0);
         let gates = [self.gate(), self.lanes[model.0 as usize].gate()];
         let open_at = gates.into_iter().flatten().map(|gate| gate.until).fold(now, Timestamp::max);
         let parks: Vec<_> = (0..self.quotas.len()).map(|at| self.parked(self.quotas[at].project)).collect();
         let mut first = Timestamp::NEVER;
         for (quota, parked) in self.quotas.iter_mut().zip(parks).filter(|(quota, _)| quota.model == model) {
+            if only.is_some_and(|only| only != quota.project) {
+                continue;
+            }
             let project = &self.projects[quota.project as usize];
             if project.ring.live == 0 {
                 continue;

@@ -1,7 +1,8 @@
 //! How prompts end: completed, forgotten, given up; and what ends with the last quota that could serve them.
 
 use crate::event::Action;
-use crate::job::{JobId, ModelId, Running, State};
+use crate::job::{Job, JobId, ModelId, Running, State};
+use crate::lane::Lane;
 use crate::outcome::{Reason, Verdict};
 use crate::scheduler::Scheduler;
 use crate::time::Timestamp;
@@ -38,6 +39,35 @@ impl Scheduler {
         }
     }
 
+    /// A look at a model that has failed for long was in vain: callers who have waited for it, or had a fault of their own,
+    /// hear so. Those who have just come wait for the next.
+    pub(crate) fn tell_of_outage(&mut self, now: Timestamp, model: ModelId, actions: &mut Vec<Action>) {
+        let Lane { queue, breaker, .. } = &self.lanes[model.0 as usize];
+        let queued = queue.values().filter(|entry| breaker.has_kept(now, entry.held_from)).map(|entry| entry.job);
+        let is_of_model = |id: &JobId| self.jobs.get(id).is_some_and(|job| job.model == model);
+        let paused = self.paused.iter().map(|&(_, id)| id).filter(is_of_model);
+        let is_awaited = |id: &JobId| self.jobs.get(id).is_some_and(Job::is_awaited);
+        let told: Vec<JobId> = queued.chain(paused).filter(is_awaited).collect();
+        for id in told {
+            self.complete(now, id, Verdict::Upstream, actions);
+        }
+    }
+
+    /// How a prompt ends whose caller waits no longer: what kept it back is not always a quota.
+    pub(crate) fn too_late(&self, id: JobId) -> Verdict {
+        let Some(job) = self.jobs.get(&id).filter(|job| job.spares_running && matches!(job.state, State::Queued)) else {
+            return Verdict::Deadline;
+        };
+        let is_broken = self.lanes[job.model.0 as usize].breaker.holds_until().is_some();
+        if is_broken { Verdict::Upstream } else { Verdict::Deadline }
+    }
+
+    /// When a model is looked at again that fails everybody now; `None` for one that does not.
+    pub fn outage(&self, now: Timestamp, family: &str) -> Option<Timestamp> {
+        let lane = self.names.get(family).map(|model| &self.lanes[model.0 as usize])?;
+        lane.breaker.holds_until().filter(|until| *until > now)
+    }
+
     /// Gives up an attempt under way; the server may have counted it, so its permit stays charged.
     pub(crate) fn abandon(&mut self, now: Timestamp, id: JobId) {
         if let Some(running) = self.stop_running(now, id) {
@@ -72,15 +102,20 @@ impl Scheduler {
     /// Counts again which buckets of a model can ever serve, and the largest prompt they take.
     pub(crate) fn recount(&mut self, model: ModelId) {
         let (mut live, mut most_tokens) = (0, Some(0));
+        let (mut requests, mut tokens) = (0, 0);
         for (project, number) in self.projects.iter().zip(0..) {
             let bucket = &self.quotas[project.buckets[model.0 as usize] as usize].bucket;
             if project.ring.live > 0 && !bucket.parked && self.parked(number).is_none() {
                 live += 1;
+                if let (Some(rpm), Some(tpm)) = (bucket.limits.rpm, bucket.limits.tpm) {
+                    (requests, tokens) = (requests + rpm, tokens + tpm);
+                }
                 most_tokens = most_tokens.zip(bucket.limits.tpm).map(|(most, limit): (u64, u64)| most.max(limit));
             }
         }
         let lane = &mut self.lanes[model.0 as usize];
         (lane.live, lane.most_tokens) = (live, most_tokens);
+        lane.even = u64::checked_div(tokens, requests);
     }
 
     /// Ends queued and pausing prompts that no quota of their model can take any more.

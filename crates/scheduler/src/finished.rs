@@ -23,6 +23,10 @@ impl Scheduler {
             return self.postponed(now, id, &running);
         }
         self.note_health(now, &running, &outcome, actions);
+        if matches!(outcome, Outcome::Done { .. }) {
+            let model = self.quotas[running.bucket as usize].model;
+            self.lanes[model.0 as usize].answered_in(now - running.permit.at);
+        }
         self.note_probe(now, id, &outcome, actions);
         self.note_proof(self.quotas[running.bucket as usize].model, &outcome);
         let bucket = &mut self.quotas[running.bucket as usize].bucket;
@@ -110,7 +114,11 @@ impl Scheduler {
         match outcome {
             Outcome::HostRefused => self.host.refused(now, running.permit.at),
             Outcome::Transient { .. } if lane.company.shared_pause(now, running.permit.at).is_some() => {}
-            Outcome::Transient { .. } => lane.breaker.failed(now),
+            Outcome::Transient { .. } => {
+                if lane.breaker.failed(now) && lane.breaker.is_lasting() {
+                    self.tell_of_outage(now, model, actions);
+                }
+            }
             Outcome::Done { .. }
             | Outcome::KeyLimited(_)
             | Outcome::KeyRejected(_)
@@ -184,7 +192,9 @@ impl Scheduler {
         job.faults().transient += 1;
         let faults = job.faults().transient;
         let lane = job.model.0 as usize;
-        if faults >= self.settings.retry.max_transient_attempts {
+        // Who waits for a model that fails everybody is not kept for one attempt more.
+        let in_vain = job.is_awaited() && self.lanes[lane].breaker.is_lasting();
+        if in_vain || faults >= self.settings.retry.max_transient_attempts {
             return self.complete(now, id, Verdict::Upstream, actions);
         }
         if let Some(until) = shared {

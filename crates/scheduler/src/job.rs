@@ -108,6 +108,11 @@ impl Job {
         self.faults.get_or_insert_default()
     }
 
+    /// Whether somebody waits for its answer.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.deadline.is_never()
+    }
+
     /// The quota of the only project that can serve it, if there is but one.
     pub(crate) fn only(&self) -> Option<u32> {
         self.faults.as_ref().and_then(|faults| faults.only)

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::crew::Crew;
 use crate::outcome::{Blocked, Reason};
 use crate::settings::Pacing;
 use crate::time::Timestamp;
@@ -105,10 +107,39 @@ impl Key {
         self.rest_until = self.rest_until.min(now + pacing.key_cooldown);
     }
 
+    /// When each of its seats can carry a call, where a call takes so long; only for keys that have seats or rests.
+    fn seats_free_at(&self, call: Duration, pacing: &Pacing) -> Vec<Timestamp> {
+        let ends = self.last_start.unwrap_or_default() + call;
+        let free = |at: Timestamp| at.max(self.rest_until);
+        if !pacing.key_cooldown.is_zero() {
+            let used = if self.active > 0 { ends + pacing.key_cooldown } else { Timestamp::ZERO };
+            return vec![free(used.max(self.last_start.map_or(Timestamp::ZERO, |start| start + pacing.slot_interval)))];
+        }
+        match seats(pacing) {
+            0 => vec![free(self.last_start.map_or(Timestamp::ZERO, |start| start + pacing.slot_interval))],
+            most => {
+                self.seats.iter().take(most).map(|seat| free(if seat.busy { seat.next.max(ends) } else { seat.next })).collect()
+            }
+        }
+    }
+
     /// Resting after a use.
     pub(crate) fn rests_until(&self, now: Timestamp) -> Option<Timestamp> {
         (self.rest_until > now).then_some(self.rest_until)
     }
+}
+
+/// The seats of a project's keys run ahead, where a call takes so long; `None` where any number of calls may use a key.
+pub(crate) fn crew<'k>(keys: impl Iterator<Item = &'k Key>, call: Duration, pacing: &Pacing) -> Option<Crew> {
+    let Pacing { key_cooldown, slot_interval, .. } = *pacing;
+    let busy_for = match (key_cooldown.is_zero(), seats(pacing)) {
+        (false, _) => slot_interval.max(call.saturating_add(key_cooldown)),
+        (true, 0) if slot_interval.is_zero() => return None,
+        (true, 0) => slot_interval,
+        (true, _) => slot_interval.max(call),
+    };
+    let back: Vec<Timestamp> = keys.filter(|key| key.dead.is_none()).flat_map(|key| key.seats_free_at(call, pacing)).collect();
+    Some(Crew::new(0, back.into_iter(), busy_for))
 }
 
 /// Number of a key's seat over all keys.
@@ -207,7 +238,6 @@ impl KeyRing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     const NOW: Timestamp = Timestamp::from_secs(100);
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::breaker::{Breaker, RetryBudget};
 use crate::company::Company;
@@ -17,6 +18,9 @@ use crate::window::Weight;
 
 /// How far behind the head of the queue a prompt may be picked to fill a hole that the head does not fit.
 pub(crate) const LOOK_AHEAD: usize = 64;
+
+/// No prompt stands for more rounds of its party.
+const MOST_ROUNDS: u32 = 64;
 
 /// A queued prompt, with what choosing needs at hand.
 #[derive(Debug)]
@@ -119,6 +123,10 @@ pub(crate) struct Lane {
     pub turns: Turns,
     /// Its quotas run ahead, where somebody has asked a moment ago.
     pub forecast: Option<Box<Forecast>>,
+    /// How long its calls take, the last of them counting most; zero while nothing is known.
+    pub call: Duration,
+    /// Tokens at which a prompt uses as much of the minute's tokens as of its requests; `None` where nobody knows.
+    pub even: Option<u64>,
     /// Buckets that can still serve, ever.
     pub live: usize,
     /// The most tokens a prompt may have; `None` when some bucket has no such limit.
@@ -174,6 +182,8 @@ impl Lane {
             company: Company::default(),
             turns: Turns::default(),
             forecast: None,
+            call: Duration::ZERO,
+            even: None,
             live: 0,
             most_tokens: Some(0),
             ready: BTreeSet::new(),
@@ -202,6 +212,17 @@ impl Lane {
         let reach = self.queue.values().take(LOOK_AHEAD);
         let until = reach.filter_map(|entry| self.breaker.lets_go(entry.held_from)).min().unwrap_or(probe);
         Some(Blocked { reason: Reason::Breaker, until })
+    }
+
+    /// A call of this length was answered.
+    pub(crate) fn answered_in(&mut self, span: Duration) {
+        self.call = if self.call.is_zero() { span } else { (self.call * 7 + span) / 8 };
+    }
+
+    /// The rounds that a prompt of so many tokens stands for: parties share requests and tokens, whichever is scarcer for them.
+    pub(crate) fn rounds(&self, tokens: u64) -> u32 {
+        let rounds = self.even.map_or(1, |even| tokens.div_ceil(even.max(1)));
+        u32::try_from(rounds).unwrap_or(MOST_ROUNDS).clamp(1, MOST_ROUNDS)
     }
 
     /// The run ahead, while it is worth telling it what happens.

@@ -8,6 +8,7 @@ mod backoff;
 mod breaker;
 mod company;
 mod confine;
+mod crew;
 mod day;
 mod dispatch;
 mod due;

@@ -14,6 +14,7 @@ use rand::rngs::SmallRng;
 use crate::breaker::HostPause;
 use crate::day::Calendar;
 use crate::event::{Action, Event, ProjectSpec};
+use crate::forecast::Want;
 use crate::job::{Deadline, Job, JobId, ModelId, Place, State, Submission};
 use crate::jobs::Jobs;
 use crate::key::{Key, KeyId, KeyRing};
@@ -246,10 +247,11 @@ impl Scheduler {
             Some(Deadline::Answer(at)) => (at, false),
             Some(Deadline::Start(at)) => (at, true),
         };
+        let rounds = self.lanes[model.0 as usize].rounds(tokens);
         let Lane { turns, queue, .. } = &mut self.lanes[model.0 as usize];
         let job = Job {
             model,
-            place: Place::new(priority, turns.next(priority, party, queue), self.sequence),
+            place: Place::new(priority, turns.next(priority, party, rounds, queue), self.sequence),
             weight: Weight::new(tokens, spread, output),
             least: u32::try_from(least.min(tokens)).unwrap_or(u32::MAX),
             deadline,
@@ -286,7 +288,7 @@ impl Scheduler {
         let held_before = job.faults.as_ref().map_or(0, |faults| faults.held);
         let held_from = lane.breaker.held(now).wrapping_sub(held_before);
         if let Some(forecast) = lane.foreseen(now) {
-            forecast.joined(job.place, job.weight.settled());
+            forecast.joined(job.place, Want { weight: job.weight.settled(), only });
         }
         lane.insert(job.place, Entry::new(id, job.weight, job.avoid(), held_from).confined_to(only));
         // The way from the head is only walked where somebody waits for what comes into reach.
@@ -336,8 +338,9 @@ impl Scheduler {
                 self.deadlines.pop_first();
                 continue;
             }
+            let verdict = self.too_late(id);
             self.abandon(now, id);
-            self.complete(now, id, Verdict::Deadline, actions);
+            self.complete(now, id, verdict, actions);
         }
     }
 

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
+use crate::crew::Crew;
 use crate::outcome::{Blocked, Reason};
 use crate::time::Timestamp;
 
@@ -16,12 +17,14 @@ pub(crate) struct Workers {
     idle: BinaryHeap<Reverse<u32>>,
     resting: VecDeque<(Timestamp, u32)>,
     busy: u32,
+    /// Since when each carries its call; zero for one that carries none.
+    since: Vec<Timestamp>,
 }
 
 impl Workers {
     pub(crate) fn new(most: usize, rest: Duration) -> Workers {
         let most = u32::try_from(most).unwrap_or(u32::MAX).max(1);
-        Workers { most, rest, made: 0, idle: BinaryHeap::new(), resting: VecDeque::new(), busy: 0 }
+        Workers { most, rest, made: 0, idle: BinaryHeap::new(), resting: VecDeque::new(), busy: 0, since: Vec::new() }
     }
 
     /// Takes on another number and another rest; calls above the number run to their end.
@@ -68,20 +71,32 @@ impl Workers {
     }
 
     /// Seats a call with the lowest idle worker.
-    pub(crate) fn start(&mut self) -> u32 {
+    pub(crate) fn start(&mut self, now: Timestamp) -> u32 {
         self.busy += 1;
-        self.idle.pop().map_or_else(
+        let worker = self.idle.pop().map_or_else(
             || {
                 self.made += 1;
                 self.made - 1
             },
             |Reverse(worker)| worker,
-        )
+        );
+        self.since.resize(self.made as usize, Timestamp::ZERO);
+        self.since[worker as usize] = now;
+        worker
+    }
+
+    /// All of them run ahead, where a call takes so long.
+    pub(crate) fn crew(&self, call: Duration) -> Crew {
+        let taken = self.made - u32::try_from(self.idle.len()).unwrap_or(self.made);
+        let busy = self.since.iter().filter(|since| **since > Timestamp::ZERO).map(|since| *since + call + self.rest);
+        let resting = self.resting.iter().map(|&(until, _)| until);
+        Crew::new(self.most.saturating_sub(taken) as usize, busy.chain(resting), call.saturating_add(self.rest))
     }
 
     /// The call ended; the worker rests.
     pub(crate) fn end(&mut self, now: Timestamp, worker: u32) {
         self.busy -= 1;
+        self.since[worker as usize] = Timestamp::ZERO;
         if self.rest.is_zero() {
             self.idle.push(Reverse(worker));
         } else {
@@ -105,22 +120,22 @@ mod tests {
     fn a_worker_rests_after_a_call_and_comes_back() {
         let mut workers = Workers::new(1, Duration::from_secs(5));
         let now = Timestamp::from_secs(10);
-        let worker = workers.start();
+        let worker = workers.start(now);
         assert_eq!(workers.blocked(), Some(Blocked { reason: Reason::Concurrency, until: Timestamp::NEVER }));
         workers.end(now, worker);
         let until = now + Duration::from_secs(5);
         assert_eq!(workers.blocked(), Some(Blocked { reason: Reason::WorkerCooldown, until }));
         workers.advance(until);
-        assert_eq!((workers.blocked(), workers.start()), (None, 0));
+        assert_eq!((workers.blocked(), workers.start(until)), (None, 0));
     }
 
     #[test]
     fn the_lowest_number_is_handed_out_first() {
         let mut workers = Workers::new(8, Duration::ZERO);
         let now = Timestamp::from_secs(10);
-        assert_eq!((workers.start(), workers.start(), workers.start()), (0, 1, 2));
+        assert_eq!((workers.start(now), workers.start(now), workers.start(now)), (0, 1, 2));
         workers.end(now, 1);
         workers.end(now, 0);
-        assert_eq!((workers.start(), workers.start(), workers.start()), (0, 1, 3));
+        assert_eq!((workers.start(now), workers.start(now), workers.start(now)), (0, 1, 3));
     }
 }

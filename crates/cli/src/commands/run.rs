@@ -16,6 +16,7 @@ use tidegate_engine::{Engine, Figures};
 
 use super::Context;
 use crate::args::{RunArgs, WhenExhausted};
+use crate::descriptors;
 use crate::embedded::{self, Embedded};
 use crate::exit_code::{ExitCode, Failure};
 use crate::monitor::{Board, Monitor, Scale, permitted};
@@ -55,6 +56,7 @@ pub async fn run_task(wanted: RunArgs, task: Task, context: Context) -> Result<E
     let control = Control::new();
     let watch = Arc::new(Watch::new(control.clone()));
     let records = Arc::new(Records::new(settings.prices.clone(), wanted.report.as_deref())?);
+    descriptors::check(&settings, 1, &context.screen);
     let engine = prepare::engine(&settings, context.global.sim.is_some(), &wanted, watch.clone(), &records)?;
     let options = Options {
         task,

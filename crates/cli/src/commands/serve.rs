@@ -21,6 +21,7 @@ use self::traces::Traces;
 use super::Context;
 use super::run::{build_code, builder};
 use crate::args::ServeArgs;
+use crate::descriptors;
 use crate::embedded::{self, Embedded};
 use crate::exit_code::{ExitCode, Failure};
 use crate::screen::{self, Screen};
@@ -42,6 +43,7 @@ pub async fn run(wanted: ServeArgs, context: Context) -> Result<ExitCode, Failur
     let told = simulator.as_ref().map(|(scenario, server)| embedded::layer(scenario, server.base_url()));
     let flags = wanted.layer(context.global.layer());
     let settings = context.settings(flags.clone(), told.clone())?;
+    descriptors::check(&settings, 2, &context.screen);
     let engine = engine(&settings, simulator.is_some())?;
     let mut signals = signals::listen();
     let listen = settings.serve.listen;
@@ -99,6 +101,8 @@ fn gateway_settings(settings: &Settings) -> GatewaySettings {
         model: settings.model.clone(),
         max_wait: serve.max_wait,
         max_queue: serve.max_queue,
+        max_body: serve.max_body,
+        max_bodies_in_flight: serve.max_bodies_in_flight,
         clients: serve.clients.clone(),
         cors: serve.cors.clone(),
         grace: serve.grace,

@@ -6,8 +6,22 @@ use tidegate_gateway::Client;
 use super::{Origin, Settings};
 
 /// Settings that a running gateway takes over.
-const AT_ONCE: [&str; 9] =
-    ["model", "profile", "rpm", "tpm", "rpd", "keys.exhausted_wait", "serve.max_wait", "serve.cors", "serve.grace"];
+const AT_ONCE: [&str; 14] = [
+    "model",
+    "profile",
+    "rpm",
+    "tpm",
+    "rpd",
+    "keys.exhausted_wait",
+    "retry.attempt_timeout",
+    "retry.max_json_tokens",
+    "retry.retry_on",
+    "serve.cors",
+    "serve.grace",
+    "serve.max_body",
+    "serve.max_queue",
+    "serve.max_wait",
+];
 /// Groups of such settings.
 const GROUPS: [&str; 2] = ["pacing.", "keys."];
 /// The settings of retries that a running gateway takes over.

@@ -12,7 +12,7 @@ use tidegate_engine::scheduler::{Day, TpmCounts, WindowKind};
 use tidegate_gemini::prices::{Price, Prices};
 
 use super::cache::CacheLayer;
-use super::media::MediaLayer;
+use super::media::{MediaLayer, Size};
 use super::profile::Profile;
 use super::values::{AutoSpan, Part, Statuses, Written, written};
 use crate::env_vars::{self, Environment};
@@ -172,6 +172,12 @@ pub struct ServeLayer {
     pub cors: Option<Vec<String>>,
     /// The most requests that wait for a permit.
     pub max_queue: Option<usize>,
+    /// The most bytes of a request's body.
+    #[serde(deserialize_with = "written")]
+    pub max_body: Option<Size>,
+    /// The most bytes that the bodies of all requests under way hold together.
+    #[serde(deserialize_with = "written")]
+    pub max_bodies_in_flight: Option<Size>,
     /// The collector of traces.
     pub otlp_endpoint: Option<String>,
     /// The whole address that spans are sent to; by a variable only.

@@ -1,110 +1,84 @@
-//! Profiles: presets for pacing, retries and caution, by name.
+//! Profiles on the command line and in settings: the library's presets by name, each a layer below all that people say.
 
-use std::time::Duration;
-
-use tidegate_engine::scheduler::{KeyRules, WindowKind};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+pub use tidegate_engine::Profile;
+use tidegate_engine::scheduler::{Pacing, QuotaRules, Retry, Settings};
 
 use super::layers::{KeysLayer, Layer, PacingLayer, QuotaLayer, RetryLayer};
 use super::values::{AutoSpan, Written};
 
-/// A preset. What a settings file, a variable or a flag says stands above it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Profile {
-    /// Never more than the steady flow of the quota, at most 16 calls at once, patient retries (2 s up to 2 m)
-    Conservative,
-    /// The full rate of the quota without provoking refusals (the default)
-    #[default]
-    Balanced,
-    /// A whole minute's quota at once, short pauses after faults (250 ms up to 15 s), ten tries
-    Aggressive,
-    /// A key rests 30 s after each use, a worker 5 s, any two calls are 2 s apart; 120 s after a refusal, 12 h after three in a row
-    Classic,
-    /// Four slots a key, each starting a call every 12 s at most
-    Slots,
+/// The preset as a layer of settings: what is not as it is by default.
+pub fn layer(profile: Profile) -> Layer {
+    let (usual, told) = (Settings::default(), profile.settings());
+    Layer {
+        pacing: pacing(&usual.pacing, &told.pacing),
+        retry: retry(&usual.retry, &told.retry),
+        keys: keys(&usual, &told),
+        quota: quota(&usual.quota, &told.quota),
+        ..Layer::default()
+    }
 }
 
-impl Profile {
-    /// The preset as a layer of settings.
-    pub fn layer(self) -> Layer {
-        match self {
-            Profile::Balanced => Layer::default(),
-            Profile::Conservative => conservative(),
-            Profile::Aggressive => aggressive(),
-            Profile::Classic => classic(),
-            Profile::Slots => paced(PacingLayer {
-                slots_per_key: Some(4),
-                slot_interval: Some(Duration::from_secs(12)),
-                ..PacingLayer::default()
-            }),
-        }
-    }
-
-    /// The name in settings.
-    pub fn name(self) -> &'static str {
-        match self {
-            Profile::Conservative => "conservative",
-            Profile::Balanced => "balanced",
-            Profile::Aggressive => "aggressive",
-            Profile::Classic => "classic",
-            Profile::Slots => "slots",
-        }
-    }
+/// Reads the name of one.
+pub fn parser() -> impl TypedValueParser<Value = Profile> {
+    let values = Profile::ALL.map(|profile| PossibleValue::new(profile.name()).help(profile.about()));
+    PossibleValuesParser::new(values).map(|name| Profile::read(&name).unwrap_or_default())
 }
 
 impl Written for Profile {
     const EXPECTED: &'static str = "\"conservative\", \"balanced\", \"aggressive\", \"classic\" or \"slots\"";
     fn read(text: &str) -> Option<Profile> {
-        [Profile::Conservative, Profile::Balanced, Profile::Aggressive, Profile::Classic, Profile::Slots]
-            .into_iter()
-            .find(|profile| profile.name() == text.trim())
+        Profile::ALL.into_iter().find(|profile| profile.name() == text.trim())
     }
     fn show(&self) -> String {
         self.name().to_string()
     }
 }
 
-fn paced(pacing: PacingLayer) -> Layer {
-    Layer { pacing, ..Layer::default() }
+fn other<T: PartialEq>(usual: T, told: T) -> Option<T> {
+    (told != usual).then_some(told)
 }
 
-fn classic() -> Layer {
-    let rules = KeyRules::classic();
-    let pacing = PacingLayer {
-        key_cooldown: Some(Duration::from_secs(30)),
-        worker_cooldown: Some(Duration::from_secs(5)),
-        call_interval: Some(Duration::from_secs(2)),
-        ..PacingLayer::default()
-    };
-    let keys = KeysLayer {
-        exhausted_wait: Some(AutoSpan(rules.exhausted_wait)),
-        fully_exhausted_wait: Some(AutoSpan(rules.fully_exhausted_wait)),
-        max_exhausted_retries: rules.max_exhausted_retries,
-    };
-    Layer { pacing, keys, ..Layer::default() }
-}
-
-fn conservative() -> Layer {
-    Layer {
-        pacing: PacingLayer { max_concurrency: Some(16), ..PacingLayer::default() },
-        retry: RetryLayer {
-            initial_backoff: Some(Duration::from_secs(2)),
-            max_backoff: Some(Duration::from_secs(120)),
-            ..RetryLayer::default()
-        },
-        quota: QuotaLayer { window: Some(WindowKind::Bucket), ..QuotaLayer::default() },
-        ..Layer::default()
+fn pacing(usual: &Pacing, told: &Pacing) -> PacingLayer {
+    PacingLayer {
+        max_concurrency: other(usual.max_concurrency, told.max_concurrency),
+        call_interval: other(usual.call_interval, told.call_interval),
+        slots_per_key: other(usual.slots_per_key, told.slots_per_key),
+        slot_interval: other(usual.slot_interval, told.slot_interval),
+        key_cooldown: other(usual.key_cooldown, told.key_cooldown),
+        worker_cooldown: other(usual.worker_cooldown, told.worker_cooldown),
+        delay: other(usual.delay, told.delay),
     }
 }
 
-fn aggressive() -> Layer {
-    Layer {
-        retry: RetryLayer {
-            max_transient_attempts: Some(10),
-            initial_backoff: Some(Duration::from_millis(250)),
-            max_backoff: Some(Duration::from_secs(15)),
-            ..RetryLayer::default()
-        },
-        quota: QuotaLayer { window: Some(WindowKind::Sliding), ..QuotaLayer::default() },
-        ..Layer::default()
+fn retry(usual: &Retry, told: &Retry) -> RetryLayer {
+    RetryLayer {
+        max_task_attempts: other(usual.max_task_attempts, told.max_task_attempts),
+        max_transient_attempts: other(usual.max_transient_attempts, told.max_transient_attempts),
+        max_attempts: other(usual.max_attempts, told.max_attempts),
+        initial_backoff: other(usual.initial_backoff, told.initial_backoff),
+        max_backoff: other(usual.max_backoff, told.max_backoff),
+        ..RetryLayer::default()
+    }
+}
+
+fn keys(usual: &Settings, told: &Settings) -> KeysLayer {
+    let (usual, told) = (&usual.keys, &told.keys);
+    KeysLayer {
+        exhausted_wait: other(usual.exhausted_wait, told.exhausted_wait).map(AutoSpan),
+        fully_exhausted_wait: other(usual.fully_exhausted_wait, told.fully_exhausted_wait).map(AutoSpan),
+        max_exhausted_retries: other(usual.max_exhausted_retries, told.max_exhausted_retries).flatten(),
+    }
+}
+
+fn quota(usual: &QuotaRules, told: &QuotaRules) -> QuotaLayer {
+    QuotaLayer {
+        window: other(usual.window, told.window),
+        minute: other(usual.minute, told.minute),
+        bucket: other(usual.bucket, told.bucket).map(super::values::Part),
+        day: other(usual.day, told.day),
+        guard: other(usual.guard, told.guard).map(AutoSpan),
+        tpm_counts: other(usual.tpm_counts, told.tpm_counts),
+        ..QuotaLayer::default()
     }
 }

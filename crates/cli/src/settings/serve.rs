@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tidegate_gateway::{Allowance, Client};
+use tidegate_gateway::{Allowance, Client, Settings as GatewaySettings};
 
 use super::layers::{ClientEntry, Layer, Stack};
+use super::media::Size;
 use super::traces::{self, Traces};
 use super::{Resolver, SettingsError};
 use crate::env_vars::Environment;
@@ -34,6 +35,10 @@ pub struct Serve {
     pub cors: Vec<String>,
     /// The most requests that wait for a permit.
     pub max_queue: usize,
+    /// The most bytes of a request's body.
+    pub max_body: usize,
+    /// The most bytes that the bodies of all requests under way hold together.
+    pub max_bodies_in_flight: usize,
     /// Who may call.
     pub clients: Vec<Client>,
     /// Where traces go.
@@ -49,14 +54,23 @@ pub(super) fn resolve(
     environment: &Environment,
     warnings: &mut Vec<String>,
 ) -> Result<Serve, SettingsError> {
+    let usual = GatewaySettings::default();
     let listen = from.value("serve.listen", LISTEN, |layer| layer.serve.listen);
     let max_wait = from.value("serve.max_wait", MAX_WAIT, |layer| layer.serve.max_wait);
     let max_queue = from.value("serve.max_queue", MAX_QUEUE, |layer| layer.serve.max_queue);
+    let max_body = size(from.value("serve.max_body", Size(usual.max_body as u64), |layer| layer.serve.max_body));
+    let bodies = Size(usual.max_bodies_in_flight as u64);
+    let max_bodies_in_flight = size(from.value("serve.max_bodies_in_flight", bodies, |layer| layer.serve.max_bodies_in_flight));
     let grace = from.value("serve.grace", GRACE, |layer| layer.serve.grace);
     let cors = cors(from)?;
     let traces = traces::resolve(from, environment)?;
     let clients = clients(from.stack, environment, warnings)?;
-    Ok(Serve { listen, max_wait, max_queue, grace, cors, clients, traces })
+    Ok(Serve { listen, max_wait, max_queue, max_body, max_bodies_in_flight, grace, cors, clients, traces })
+}
+
+/// What does not fit into a number of this machine's is as good as endless.
+fn size(Size(bytes): Size) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 fn cors(from: &mut Resolver<'_>) -> Result<Vec<String>, SettingsError> {

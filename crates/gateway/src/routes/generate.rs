@@ -55,18 +55,20 @@ pub struct Asked {
     model: String,
     estimate: Estimate,
     priority: i32,
+    only: Option<u32>,
 }
 
 impl Asked {
     pub fn of(request: &Request) -> Asked {
-        Asked { model: request.model.clone(), estimate: request.estimate, priority: request.priority }
+        Asked { model: request.model.clone(), estimate: request.estimate, priority: request.priority, only: request.only }
     }
 
     /// What became of the prompt, with the true wait.
     pub fn refused(&self, gate: &Gate, error: &Error) -> Refusal {
         let now = gate.engine.now();
         let foretold = error.trace.due.filter(|due| *due > now);
-        let due = || foretold.or_else(|| gate.engine.due(&self.model, self.estimate, self.priority)).map(|at| at - now);
+        let due =
+            || foretold.or_else(|| gate.engine.due(&self.model, self.estimate, self.priority, self.only)).map(|at| at - now);
         Refusal::of_engine(error, due)
     }
 }

@@ -71,14 +71,24 @@ impl World {
 
     /// Asks on a connection of its own; the answer's head is there, its body comes.
     pub async fn open(&self, path: &str, body: &Value) -> Response<Incoming> {
+        self.open_with(path, ("host", "gateway"), body).await
+    }
+
+    async fn open_with(&self, path: &str, (name, value): (&str, &str), body: &Value) -> Response<Incoming> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(self.connect())).await.unwrap();
         tokio::spawn(connection);
-        let request = Request::post(path).header("host", "gateway").body(Full::new(Bytes::from(body.to_string()))).unwrap();
+        let request = Request::post(path).header(name, value).body(Full::new(Bytes::from(body.to_string()))).unwrap();
         sender.send_request(request).await.unwrap()
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> Told {
         let (head, body) = self.open(path, body).await.into_parts();
+        Told(Response::from_parts(head, body.collect().await.unwrap().to_bytes()))
+    }
+
+    /// The same with a header.
+    pub async fn post_with(&self, path: &str, header: (&str, &str), body: &Value) -> Told {
+        let (head, body) = self.open_with(path, header, body).await.into_parts();
         Told(Response::from_parts(head, body.collect().await.unwrap().to_bytes()))
     }
 

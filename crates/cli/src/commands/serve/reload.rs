@@ -81,6 +81,8 @@ impl Reload {
             pacing: Some(scheduler.pacing),
             retry: Some(scheduler.retry),
             keys: Some(scheduler.keys),
+            attempt_timeout: Some(new.attempt_timeout),
+            retry_on: Some(new.retry_on.clone()),
             projects: Some(new.projects.clone()),
             ..Change::default()
         };
