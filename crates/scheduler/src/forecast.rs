@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
@@ -88,7 +89,8 @@ impl Forecast {
     fn find(&mut self, weight: Weight, rules: &Rules) -> Option<(Timestamp, usize)> {
         let mut unfit = Vec::new();
         let found = loop {
-            let Some(Reverse((at, nth))) = self.ready.pop() else { break None };
+            let Some(mut first) = self.ready.peek_mut() else { break None };
+            let Reverse((at, nth)) = *first;
             let now = at.max(self.gate);
             let day = self.calendar.day(now);
             let Ghost { bucket, keys_at } = &mut self.ghosts[nth];
@@ -97,10 +99,12 @@ impl Forecast {
             let room = if open > now { open } else { bucket.room_for_tokens(now, weight, rules).0 };
             if room.is_never() {
                 // A quota that serves nothing any more is not asked again.
-                unfit.extend((!open.is_never()).then_some(Reverse((at, nth))));
+                let last = PeekMut::pop(first);
+                unfit.extend((!open.is_never()).then_some(last));
                 continue;
             }
-            self.ready.push(Reverse((room, nth)));
+            *first = Reverse((room, nth));
+            drop(first);
             if room <= now {
                 break Some((now, nth));
             }
