@@ -2,7 +2,7 @@
 //! server before one hyper client), and other gateways. Run: `cargo bench -p tidegate --bench gateway`.
 //!
 //! Each proxy has one core to itself, upstream and load share the other (`taskset`; needs Linux and two cores). With
-//! `-- peers FOLDER`, Portkey (npm) and LiteLLM (PyPI) are installed into FOLDER, where they are not yet, and take part.
+//! `-- peers FOLDER`, Portkey (npm) and LiteLLM (PyPI) are installed into FOLDER, where they are not yet, and compared instead.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 mod common;
