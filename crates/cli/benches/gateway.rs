@@ -2,7 +2,7 @@
 //! server before one hyper client), and other gateways. Run: `cargo bench -p tidegate --bench gateway`.
 //!
 //! Each proxy has one core to itself, upstream and load share the other (`taskset`; needs Linux and two cores). With
-//! `-- peers FOLDER`, Portkey (npm) and LiteLLM (PyPI) are installed into FOLDER, where they are not yet, and take part.
+//! `-- peers FOLDER`, Portkey (npm) and LiteLLM (PyPI) are installed into FOLDER, where they are not yet, and compared instead.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 mod common;
@@ -102,8 +102,15 @@ fn compare(peers: Option<&Path>) {
     let ours = tidegate(upstream, folder.path(), "1000000000");
     let hop_way = Way { name: "bare hyper hop", url: &hop.url, ..directly };
     let our_way = Way { name: "tidegate serve", url: &ours.url, ..directly };
-    let most = in_turn(&[(&hop, &hop_way), (&ours, &our_way)]);
     let openai = Way { name: "tidegate serve, OpenAI's", dialect: Dialect::OpenAi, ..our_way };
+    if let Some(folder) = peers {
+        hop.row(&hop_way, 20_000);
+        ours.row(&our_way, 20_000);
+        ours.row(&openai, 20_000);
+        compare_peer(&portkey(folder), "Portkey", Dialect::Portkey, &[&directly, &our_way, &openai]);
+        return compare_peer(&litellm(folder, upstream), "LiteLLM", Dialect::OpenAi, &[&directly, &our_way, &openai]);
+    }
+    let most = in_turn(&[(&hop, &hop_way), (&ours, &our_way)]);
     ours.row(&openai, 30_000);
     title_of_latencies();
     let at_ours = latencies(&[&directly, &hop_way, &our_way], most[1] / 2.0);
@@ -111,11 +118,6 @@ fn compare(peers: Option<&Path>) {
     for (hop, rate) in [(at_ours[0], "the same rate"), (at_its_own[0], "half of its own most")] {
         let (p50, p99) = (at_ours[1].0 / hop.0, at_ours[1].1 / hop.1);
         println!("tidegate serve adds {p50:.2} (p50) and {p99:.2} (p99) times what the hop adds at {rate}");
-    }
-    if let Some(folder) = peers {
-        title_of_rows();
-        compare_peer(&portkey(folder), "Portkey", Dialect::Portkey, &[&directly, &our_way, &openai]);
-        compare_peer(&litellm(folder, upstream), "LiteLLM", Dialect::OpenAi, &[&directly, &our_way, &openai]);
     }
     drop((hop, ours));
     waiting(upstream);
@@ -330,6 +332,7 @@ fn until_open(url: &str, begun: Instant) -> Duration {
 /// The same figures of another gateway, and ours once more beside it at half of the rate that it reaches.
 fn compare_peer(peer: &Proxy, name: &str, dialect: Dialect, beside: &[&Way<'_>]) {
     let way = Way { name, url: &peer.url, dialect, upstream: beside[0].url };
+    title_of_rows();
     let most = peer.row(&way, 1_000).rate;
     title_of_latencies();
     latencies(&[beside, &[&way]].concat(), most / 2.0);
@@ -358,7 +361,8 @@ fn litellm(folder: &Path, upstream: &str) -> Proxy {
     std::fs::write(&config, format!("model_list: [{model}]\n")).unwrap();
     let port = free_port();
     let mut command = on(0, program.to_str().unwrap());
-    command.env("LITELLM_LOCAL_MODEL_COST_MAP", "True");
+    // It asks nobody who they are, which is the least work for it.
+    command.env("LITELLM_LOCAL_MODEL_COST_MAP", "True").env("LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY", "true");
     peer(command.arg("--config").arg(config).args(["--port", &port.to_string(), "--num_workers", "1"]), port)
 }
 

@@ -181,7 +181,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 come
             };
-            self.reuse.answer(request, || Timestamp::from_secs(seconds), ask).await
+            self.reuse.answer(Box::new(request), || Timestamp::from_secs(seconds), ask).await
         }
     }
 

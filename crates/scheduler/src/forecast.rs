@@ -7,6 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
@@ -107,9 +108,10 @@ impl Forecast {
         let mut unfit = Vec::new();
         let gate = self.workers.free_at(self.gate);
         let found = loop {
-            let Some(Reverse((at, nth))) = self.ready.pop() else { break None };
+            let Some(mut first) = self.ready.peek_mut() else { break None };
+            let Reverse((at, nth)) = *first;
             if only.is_some_and(|only| only != self.ghosts[nth].id) {
-                unfit.push(Reverse((at, nth)));
+                unfit.push(PeekMut::pop(first));
                 continue;
             }
             let now = at.max(gate);
@@ -121,10 +123,12 @@ impl Forecast {
             let room = if open > now { open } else { bucket.room_for_tokens(now, weight, rules).0 };
             if room.is_never() {
                 // A quota that serves nothing any more is not asked again.
-                unfit.extend((!open.is_never()).then_some(Reverse((at, nth))));
+                let last = PeekMut::pop(first);
+                unfit.extend((!open.is_never()).then_some(last));
                 continue;
             }
-            self.ready.push(Reverse((room, nth)));
+            *first = Reverse((room, nth));
+            drop(first);
             if room <= now {
                 break Some((now, nth));
             }
