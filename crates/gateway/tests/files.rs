@@ -168,3 +168,21 @@ async fn a_project_whose_storage_is_full_is_passed_over() {
     ];
     assert_eq!(door.send("POST", "/upload/v1beta/files", &headers, "").await.status(), 429);
 }
+
+#[tokio::test]
+async fn a_file_and_its_description_come_in_one_request() {
+    let (world, folder) = (World::new(2, "").await, tempfile::tempdir().unwrap());
+    let door = world.gateway(folder.path()).await;
+    let about = json!({"file": {"displayName": "tide.txt"}});
+    let content = "high\r\n\r\nlow\r\n--almost\r\n";
+    let body = format!(
+        "--zz\r\ncontent-type: application/json\r\n\r\n{about}\r\n--zz\r\ncontent-type: text/plain\r\n\r\n{content}\r\n--zz--\r\n"
+    );
+    let headers =
+        [("x-goog-api-key", TOKEN), ("x-goog-upload-protocol", "multipart"), ("content-type", "multipart/related; boundary=zz")];
+    let file = door.send("POST", "/upload/v1beta/files", &headers, body).await.json(200)["file"].clone();
+    assert_eq!((&file["displayName"], &file["mimeType"]), (&json!("tide.txt"), &json!("text/plain")));
+    assert_eq!(file["sizeBytes"], content.len().to_string());
+    let prompt = json!({"contents": [{"parts": [{"text": "What is it?"}, {"fileData": {"fileUri": file["uri"], "mimeType": "text/plain"}}]}]});
+    door.post(GENERATE, &prompt).await.json(200);
+}

@@ -233,3 +233,17 @@ fn nothing_is_told_behind_more_than_can_be_looked_at() {
     let first = hall.ask(0, 1, 1);
     assert!(hall.foretold(first).unwrap() <= NOW + second(61));
 }
+
+#[test]
+fn parties_share_tokens_as_well_as_requests() {
+    let mut hall = Hall::new(&[(1, limits(Some(60), Some(6_000), None))], Pacing::default());
+    (0..6).for_each(|_| {
+        hall.ask(0, 20, 1_000);
+    });
+    let large: Vec<u64> = (0..60).map(|_| hall.ask(1, 10, 500)).collect();
+    let small: Vec<u64> = (0..60).map(|_| hall.ask(2, 10, 100)).collect();
+    hall.run(second(1_800));
+    let last_of_small = small.iter().map(|job| hall.went[job]).max().unwrap();
+    let large_by_then = large.iter().filter(|job| hall.went[job] <= last_of_small).count();
+    assert!((10..=16).contains(&large_by_then), "{large_by_then} large ones of 500 tokens beside 60 small ones of 100");
+}

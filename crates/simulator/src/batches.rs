@@ -70,9 +70,10 @@ const EXPIRY: u64 = 48 * 3_600 * 1_000_000;
 const TYPE: &str = "type.googleapis.com/google.ai.generativelanguage.v1main";
 
 impl Simulator {
-    pub(crate) fn create_batch(&mut self, asking: &Asking<'_>, version: &str, body: &[u8]) -> Answer<Value> {
+    pub(crate) fn create_batch(&mut self, asking: &Asking<'_>, version: &str, body: &[u8], embeds: bool) -> Answer<Value> {
         let (now, project, model) = (asking.now, asking.project, asking.model);
-        catalogue::find(&self.scenario, model, version, "batchGenerateContent")?;
+        let method = if embeds { "asyncBatchEmbedContent" } else { "batchGenerateContent" };
+        catalogue::find(&self.scenario, model, version, method)?;
         if body.len() as u64 > MOST_INLINE {
             return Err(("invalid_argument", bodies::too_large(MOST_INLINE)));
         }
@@ -91,7 +92,7 @@ impl Simulator {
         };
         let answered = |(mark, request): (Value, Answer<Value>)| Member {
             mark,
-            result: request.and_then(|request| self.answer_in_batch(asking, &request)).map_err(|(_, error)| error),
+            result: request.and_then(|request| self.answer_in_batch(asking, &request, embeds)).map_err(|(_, error)| error),
         };
         let results = asked.into_iter().map(answered).collect();
         let id = [self.new_id(), self.new_id(), self.new_id()].concat();
@@ -120,7 +121,10 @@ impl Simulator {
         if requests.is_empty() { Err(("invalid_argument", bodies::invalid(bodies::GENERIC))) } else { Ok(requests) }
     }
 
-    fn answer_in_batch(&mut self, asking: &Asking<'_>, request: &Value) -> Answer<Value> {
+    fn answer_in_batch(&mut self, asking: &Asking<'_>, request: &Value, embeds: bool) -> Answer<Value> {
+        if embeds {
+            return self.vector(asking.model, request).map_err(|error| ("invalid_argument", error));
+        }
         let shelf = self.files.shelf(asking.project, asking.now);
         let mut prompt = Prompt::read(request.to_string().as_bytes(), asking.model, self.scenario.strict, shelf)
             .map_err(|reason| (reason.kind(), bodies::unreadable(&reason)))?;

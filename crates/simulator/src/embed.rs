@@ -75,6 +75,14 @@ impl Simulator {
     }
 }
 
+impl Simulator {
+    /// The vector of one text of a batch that is answered in its own time, and uses no interactive quota.
+    pub(crate) fn vector(&self, model: &str, request: &Value) -> Result<Value, ErrorBody> {
+        let texts = Texts::read(request.to_string().as_bytes(), model, false)?;
+        Ok(serde_json::from_str(&texts.answer(self.seed, false, model)).unwrap_or_default())
+    }
+}
+
 impl Texts {
     fn read(body: &[u8], model: &str, batch: bool) -> Result<Self, ErrorBody> {
         let body: Value =

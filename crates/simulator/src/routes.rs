@@ -49,6 +49,13 @@ pub(crate) enum Target {
     },
     CreateBatch {
         model: String,
+        embeds: bool,
+    },
+    Interact,
+    Interaction {
+        id: String,
+        streams: bool,
+        deletes: bool,
     },
     Batches {
         size: usize,
@@ -150,7 +157,13 @@ fn target(method: &str, rest: &str, query: &str) -> Option<Target> {
         ("GET", "download") if parameter(query, "alt").is_some_and(|alt| alt == "media") => {
             Some(Target::Download { id: name.strip_prefix("files/")?.to_owned() })
         }
-        ("POST", "batchGenerateContent") => Some(Target::CreateBatch { model: model(name)? }),
+        ("POST", "batchGenerateContent") => Some(Target::CreateBatch { model: model(name)?, embeds: false }),
+        ("POST", "asyncBatchEmbedContent") => Some(Target::CreateBatch { model: model(name)?, embeds: true }),
+        ("POST", "") if name == "interactions" => Some(Target::Interact),
+        ("GET" | "DELETE", "") if name.starts_with("interactions/") => {
+            let streams = parameter(query, "stream").is_some_and(|stream| stream == "true");
+            Some(Target::Interaction { id: name.strip_prefix("interactions/")?.to_owned(), streams, deletes: method == "DELETE" })
+        }
         ("GET", "") if name == "batches" => {
             let (size, from) = page(query, 50, 1_000);
             Some(Target::Batches { size, from })

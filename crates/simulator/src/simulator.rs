@@ -12,6 +12,7 @@ use crate::exchange::{SimAnswer, SimRequest};
 use crate::faults::FaultBook;
 use crate::files::{Files, Shelf};
 use crate::generate::Asking;
+use crate::interactions::Interactions;
 use crate::keys::{KeyRing, KeyState, SimKey, Standing};
 use crate::latency::milliseconds;
 use crate::model::{LimitTable, Quotas, Rules};
@@ -56,6 +57,7 @@ pub struct Simulator {
     pub(crate) uploads: Uploads,
     pub(crate) caches: Caches,
     pub(crate) batches: Batches,
+    pub(crate) interactions: Interactions,
     pub(crate) scripts: ScriptBook,
     /// Draws names of files, caches and uploads.
     pub(crate) names: Chance,
@@ -91,6 +93,7 @@ impl Simulator {
             files: Files::new(scenario.files.clone()),
             uploads: Uploads::default(),
             batches: Batches::new(scenario.batches.clone()),
+            interactions: Interactions::default(),
             caches: Caches::new(scenario.min_cached_tokens),
             scripts: ScriptBook::new(scenario.answers.scripts.clone()),
             names: Chance::new(seed ^ 4),
@@ -215,9 +218,11 @@ impl Simulator {
             Target::CreateCache => self.create_cache(now, project, call.version, request.body),
             Target::Caches { size, from } => self.caches.page(project, now, *size, *from),
             Target::Cache { id, verb } => self.caches.answer(*verb, id, project, now, request.body),
-            Target::CreateBatch { model } => {
+            Target::Interact => return self.interact(now, elapsed_ms, project, call.version, request),
+            Target::Interaction { id, streams, deletes } => return self.interactions.answer(id, project, *streams, *deletes),
+            Target::CreateBatch { model, embeds } => {
                 let asking = Asking { now, elapsed_ms, project, model, form: Form::Whole, deadline: None };
-                self.create_batch(&asking, call.version, request.body)
+                self.create_batch(&asking, call.version, request.body, *embeds)
             }
             Target::Batches { size, from } => self.batches.page(project, now, *size, *from),
             Target::Batch { id, act } => self.batches.answer(*act, id, project, now),

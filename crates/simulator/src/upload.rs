@@ -14,6 +14,7 @@ use crate::exchange::{SimAnswer, SimRequest};
 use crate::faults::{Circumstances, FaultKind, Phase};
 use crate::files::StoredFile;
 use crate::identity::{Digest, field};
+use crate::multipart::{Parts, parts};
 use crate::probe::Probe;
 use crate::routes::{Call, Target};
 use crate::simulator::Simulator;
@@ -157,8 +158,11 @@ impl Simulator {
         let invalid = |what: &str| ("invalid_argument", bodies::invalid(what));
         let is_start = request.header("x-goog-upload-command").is_some_and(|command| command.trim() == "start");
         let is_resumable = request.header("x-goog-upload-protocol").is_some_and(|protocol| protocol.trim() == "resumable");
+        if request.header("x-goog-upload-protocol").is_some_and(|protocol| protocol.trim() == "multipart") {
+            return self.upload_at_once(now, project, version, request);
+        }
         if !is_start || !is_resumable {
-            return Err(invalid("Only resumable uploads are served: they begin with the command start."));
+            return Err(invalid("Only multipart and resumable uploads are served; the latter begin with the command start."));
         }
         let (file, declared) = self.announced(now, project, version, request)?;
         let id = URL_SAFE_NO_PAD
@@ -169,6 +173,27 @@ impl Simulator {
         self.uploads.sessions.insert(id, Session { file, declared, received: 0, hash, probe, end: None });
         self.tally.account.uploads.started += 1;
         Ok(SimAnswer::json(200, &json!({}), Duration::ZERO).with_header(STATUS, "active").with_header("x-goog-upload-url", &url))
+    }
+
+    /// A whole file with its description.
+    fn upload_at_once(&mut self, now: u64, project: usize, version: &str, request: &SimRequest<'_>) -> Answer {
+        let Some(Parts { about, mime, content }) = parts(request.header("content-type").unwrap_or_default(), request.body) else {
+            return Err(("invalid_argument", bodies::invalid("The body is not multipart/related with two parts.")));
+        };
+        let headers: Vec<_> = mime.map(|mime| ("x-goog-upload-header-content-type".to_owned(), mime)).into_iter().collect();
+        let (mut file, declared) =
+            self.announced(now, project, version, &SimRequest { headers: &headers, body: about, ..*request })?;
+        if let Some(lines) = &mut file.lines {
+            lines.extend_from_slice(content);
+        }
+        let (mut hash, mut probe) = (Context::new(&SHA256), Probe::default());
+        hash.update(content);
+        probe.feed(content);
+        let (id, received) = (self.new_id(), content.len() as u64);
+        self.uploads.sessions.insert(id.clone(), Session { file, declared, received, hash, probe, end: None });
+        self.tally.account.uploads.started += 1;
+        self.tally.account.uploads.bytes += received;
+        Ok(self.finalize(now, &id))
     }
 
     /// `query` and `cancel`, authorised by the address alone.

@@ -76,3 +76,20 @@ fn a_project_sees_its_own_and_has_only_so_many_at_once() {
     assert_eq!(create(&mut simulator, 1, "key-b").0, 200);
     assert_eq!(create(&mut simulator, 9, "key-a").0, 200, "ended ones do not count");
 }
+
+#[test]
+fn texts_are_embedded_in_a_batch() {
+    let mut simulator = simulator("pending_ms = 0\nrunning_ms = 1000");
+    let create = "/v1beta/models/gemini-embedding-001:asyncBatchEmbedContent";
+    let member = |text: &str| json!({"request": {"content": {"parts": [{"text": text}]}, "outputDimensionality": 8}});
+    let batch = json!({"batch": {"inputConfig": {"requests": {"requests": [member("one"), member("two"), member("")]}}}});
+    let (status, made) = ask(&mut simulator, 0, "key-a", "POST", create, &batch);
+    assert_eq!(status, 200, "{made}");
+    let told = look(&mut simulator, 2, &format!("/v1beta/{}", made["name"].as_str().unwrap()));
+    let answers = &told["metadata"]["output"]["inlinedResponses"]["inlinedResponses"];
+    assert_eq!(answers[0]["response"]["embedding"]["values"].as_array().unwrap().len(), 8);
+    assert_ne!(answers[0]["response"], answers[1]["response"]);
+    assert_eq!(answers[2]["error"]["code"], 3, "an empty text");
+    let (status, _) = ask(&mut simulator, 0, "key-a", "POST", "/v1beta/models/gemini-3.8-flash:asyncBatchEmbedContent", &batch);
+    assert_eq!(status, 404, "a model that embeds nothing");
+}
