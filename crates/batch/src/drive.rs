@@ -207,8 +207,8 @@ impl Drive<'_> {
             }
             Some(Fed::Ask(asked, request, Some(item))) => {
                 self.admit();
-                let rider = Rider { asked, request, text: item.text, tokens: item.tokens };
-                let full = self.gather.put(item.common, rider, Instant::now());
+                let (kind, priority) = ((item.common, item.tokens), request.priority);
+                let full = self.gather.put(Rider { asked, request, text: item.text }, kind, priority, Instant::now());
                 return full.and_then(|pack| self.gather.send(pack));
             }
             Some(Fed::Broken(asked, error)) => {

@@ -25,14 +25,13 @@ pub(crate) struct Rider {
     /// What it asks when it goes alone.
     pub(crate) request: Request,
     pub(crate) text: String,
-    pub(crate) tokens: u64,
 }
 
 /// Rows that go together: never none.
 #[derive(Debug)]
-pub(crate) struct Pack {
+pub(crate) struct Pack<R = Rider> {
     pub(crate) common: Arc<Common>,
-    pub(crate) riders: Vec<Rider>,
+    pub(crate) riders: Vec<R>,
 }
 
 /// Which call the answer of a row came from.

@@ -319,7 +319,7 @@ fn without_blanks(json: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
     use std::sync::Arc;
@@ -330,7 +330,7 @@ mod tests {
 
     use super::*;
 
-    fn asked() -> Asked {
+    pub(crate) fn asked() -> Asked {
         Asked {
             id: "task_1".to_owned(),
             index: 3,
