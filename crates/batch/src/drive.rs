@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
-use tidegate_engine::{Error, ErrorClass, Request, Response};
+use tidegate_engine::{Error, ErrorClass, Response};
 use tidegate_gemini::prices::Date;
 use tidegate_gemini::response::Usage;
 use tokio::time::{Instant, sleep_until};
@@ -19,7 +19,8 @@ use crate::input::InputError;
 use crate::journal::Writer;
 use crate::options::Options;
 use crate::output::{Layout, OutputError};
-use crate::prepare::Prepared;
+use crate::pack::{Gather, Going, Landed, QUIET, QUIET_IN_FILES, Rider};
+use crate::prepare::{Prepared, Selection};
 use crate::record::{self, Asked, Done, Status, Style};
 use crate::run::{Ask, RunError};
 use crate::summary::{Counts, ProgressSink, Summary, Update};
@@ -33,8 +34,6 @@ pub(crate) struct Ended {
 
 /// With no hurry: longer than any single answer takes.
 const NO_HURRY: Duration = Duration::from_secs(3600);
-
-type Answer = (Box<Asked>, Result<Response, Error>);
 
 /// Asks every selected row and writes what comes of it.
 pub(crate) async fn drive<A: Ask>(
@@ -50,6 +49,7 @@ pub(crate) async fn drive<A: Ask>(
     let capacity = options.admit.max(1);
     let writer = Writer::start(home.store()?, options.durability, capacity + 1).map_err(broken)?;
     let nothing_to_ask = selection.is_empty();
+    let quiet = if matches!(selection, Selection::Live(_)) { QUIET } else { QUIET_IN_FILES };
     let rows = if nothing_to_ask { None } else { Some(feed::start(inputs, compiler, selection, options).map_err(broken)?) };
     let style = Style { full: options.full_response, attachments: home.files().map(Layout::attachments) };
     let mut drive = Drive {
@@ -58,6 +58,7 @@ pub(crate) async fn drive<A: Ask>(
         sink,
         writer,
         rows,
+        gather: Gather::new(options.pack, quiet),
         in_flight: 0,
         tally: Tally { counts, errors, tokens, spending, usage: Usage::default(), warnings, unserved: 0 },
         stop: None,
@@ -77,6 +78,8 @@ struct Drive<'a> {
     writer: Writer<Ticket>,
     /// `None` once nothing more is to be admitted.
     rows: Option<Feeding>,
+    /// Rows that wait for company.
+    gather: Gather,
     /// Rows admitted whose record is not safe yet.
     in_flight: u64,
     tally: Tally,
@@ -111,7 +114,7 @@ struct Tally {
 
 impl Drive<'_> {
     async fn run<A: Ask>(&mut self, ask: &A, deadline: Option<Instant>, control: &Control) {
-        let mut flying: FuturesUnordered<BoxFuture<'_, Answer>> = FuturesUnordered::new();
+        let mut flying: FuturesUnordered<BoxFuture<'_, Landed>> = FuturesUnordered::new();
         let mut stopping: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
         let mut stops = control.stops();
         if self.rows.is_some()
@@ -124,6 +127,7 @@ impl Drive<'_> {
             let was_stopped = self.stop.is_some();
             let unserved = self.tally.unserved;
             let end = self.stop.map_or(far, |(_, end)| end);
+            let due = self.gather.due(!self.has_room());
             tokio::select! {
                 biased;
                 () = control.cancelled() => break,
@@ -143,24 +147,28 @@ impl Drive<'_> {
                     Some(Err(error)) => { self.failure = Some(error); break }
                     None => break,
                 },
-                Some((asked, answer)) = flying.next(), if !flying.is_empty() => {
-                    self.answered(*asked, &answer);
+                Some(landed) = flying.next(), if !flying.is_empty() => {
+                    let mut landed = Some(landed);
                     // What has come meanwhile is dealt with at once: a turn of this loop costs more than an answer.
-                    while let Some(Some((asked, answer))) = flying.next().now_or_never() {
-                        self.answered(*asked, &answer);
+                    while let Some(one) = landed {
+                        let again = self.landed(one);
+                        flying.extend(again.into_iter().map(|going| going.ask(ask).boxed()));
+                        landed = flying.next().now_or_never().flatten();
                     }
                 }
                 fed = next(&mut self.rows), if self.has_room() && self.rows.is_some() => {
                     let mut fed = fed;
                     loop {
-                        if let Some((asked, request)) = self.fed(fed) {
-                            flying.push(Box::pin(async move { (asked, ask.ask(request).await) }));
+                        if let Some(going) = self.fed(fed) {
+                            flying.push(going.ask(ask).boxed());
                         }
                         let Some(next) = self.at_hand() else { break };
                         fed = Some(next);
                     }
                 }
+                () = sleep_until(due.unwrap_or(far)), if due.is_some() => {}
             }
+            flying.extend(self.departures().into_iter().map(|going| going.ask(ask).boxed()));
             self.writer.flush();
             if self.tally.unserved > unserved {
                 self.give_up(ask);
@@ -170,8 +178,8 @@ impl Drive<'_> {
             }
         }
         // Answers that have come but were not looked at yet are paid for, too.
-        while let Some(Some((asked, answer))) = flying.next().now_or_never() {
-            self.answered(*asked, &answer);
+        while let Some(Some(landed)) = flying.next().now_or_never() {
+            self.landed(landed);
         }
         if let (None, Some(reason)) = (self.stop, control.reason()) {
             self.stop(reason, Duration::ZERO);
@@ -190,16 +198,22 @@ impl Drive<'_> {
         }
     }
 
-    /// Takes in what the inputs gave; a row to ask comes back.
-    fn fed(&mut self, fed: Option<Fed>) -> Option<(Box<Asked>, Request)> {
+    /// Takes in what the inputs gave; what is to be asked now comes back.
+    fn fed(&mut self, fed: Option<Fed>) -> Option<Going> {
         match fed {
-            Some(Fed::Ask(asked, request)) => {
+            Some(Fed::Ask(asked, request, None)) => {
                 self.admit();
-                return Some((asked, request));
+                return Some(Going::Row(asked, request));
+            }
+            Some(Fed::Ask(asked, request, Some(item))) => {
+                self.admit();
+                let (kind, priority) = ((item.common, item.tokens), request.priority);
+                let full = self.gather.put(Rider { asked, request, text: item.text }, kind, priority, Instant::now());
+                return full.and_then(|pack| self.gather.send(pack));
             }
             Some(Fed::Broken(asked, error)) => {
                 self.admit();
-                self.answered(*asked, &Err(error));
+                self.answered(*asked, Err(error));
             }
             Some(Fed::Skipped(skipped)) => {
                 self.admit();
@@ -237,10 +251,51 @@ impl Drive<'_> {
         self.sink.update(Update::Admitted { in_flight: self.in_flight });
     }
 
-    fn answered(&mut self, mut asked: Asked, answer: &Result<Response, Error>) {
+    /// Rows that have waited long enough for company; all of them when nobody else comes, and none once the run stops.
+    fn departures(&mut self) -> Vec<Going> {
+        let packs = match (&self.stop, &self.rows) {
+            _ if self.gather.is_empty() => return Vec::new(),
+            (Some(_), _) => {
+                self.in_flight -= self.gather.take_all().iter().map(|pack| pack.riders.len() as u64).sum::<u64>();
+                return Vec::new();
+            }
+            (None, None) => self.gather.take_all(),
+            (None, Some(_)) => self.gather.take_due(!self.has_room(), Instant::now()),
+        };
+        packs.into_iter().flat_map(|pack| self.gather.send(pack)).collect()
+    }
+
+    /// Deals with what has come back; what is to be asked again comes back.
+    fn landed(&mut self, landed: Landed) -> Vec<Going> {
+        let (pack, result) = match landed {
+            Landed::Row(asked, answer) => {
+                self.answered(*asked, answer);
+                return Vec::new();
+            }
+            Landed::Pack(pack, result) => (pack, result),
+        };
+        let common = pack.common.clone();
+        self.gather.landed(common.model());
+        let settled = pack.settle(result);
+        self.spend(common.model(), &settled.spent);
+        for (asked, answer) in settled.answers {
+            self.answered(*asked, answer);
+        }
+        if self.stop.is_some() {
+            // They are left for another run, as if they had never been asked.
+            self.in_flight -= settled.again.iter().map(|pack| pack.riders.len() as u64).sum::<u64>();
+            return Vec::new();
+        }
+        settled.again.into_iter().flat_map(|pack| self.gather.send(pack)).collect()
+    }
+
+    fn answered(&mut self, mut asked: Asked, mut answer: Result<Response, Error>) {
         let line = asked.line.take();
-        self.spend(&asked.model, answer);
-        match record::ended(&asked, answer, &self.style, Timestamp::now()) {
+        let trace = answer.as_mut().map_or_else(|error| &mut error.trace, |response| &mut response.trace);
+        self.tally.counts.reused += u64::from(trace.reused.is_some());
+        self.spend(&asked.model, &trace.usage);
+        std::mem::take(&mut asked.earlier).into_trace(trace);
+        match record::ended(&asked, &answer, &self.style, Timestamp::now()) {
             Some(done) => {
                 self.turned_away = 0;
                 self.write(asked.id, done, line);
@@ -258,11 +313,9 @@ impl Drive<'_> {
     }
 
     /// Money is gone when the answer comes, whatever becomes of it.
-    fn spend(&mut self, model: &str, answer: &Result<Response, Error>) {
-        let trace = answer.as_ref().map_or_else(|error| &error.trace, |response| &response.trace);
-        self.tally.counts.reused += u64::from(trace.reused.is_some());
+    fn spend(&mut self, model: &str, usage: &Usage) {
         let today = Date::of_unix_seconds(Timestamp::now().as_second().unsigned_abs());
-        if let Some(warning) = self.tally.spending.add(model, &trace.usage, today) {
+        if let Some(warning) = self.tally.spending.add(model, usage, today) {
             self.tally.warn(self.sink, warning);
         }
         if self.stop.is_none() && self.tally.spending.is_used_up() {
@@ -277,6 +330,7 @@ impl Drive<'_> {
 
     /// Records that are on disk now: only here a row counts as done.
     fn safe(&mut self, tickets: Vec<Ticket>) {
+        let was_full = !self.has_room();
         for ticket in tickets {
             self.in_flight -= 1;
             if let Err(error) = self.tally.take(&ticket) {
@@ -285,6 +339,9 @@ impl Drive<'_> {
             }
             let Ticket { id, status, .. } = &ticket;
             self.sink.update(Update::Ended { id, status: *status, counts: &self.tally.counts });
+        }
+        if was_full && self.has_room() {
+            self.gather.has_room(Instant::now());
         }
         if self.stop.is_none()
             && let Some(reason) = self.tally.enough(self.options)

@@ -5,12 +5,14 @@ use std::thread;
 
 use jiff::Timestamp;
 use tidegate_engine::{Error, Request};
+use tidegate_gemini::pack::Item;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::compile::{BadRow, Compiled, Compiler};
 use crate::identity::{Fingerprint, Identities, Taken};
 use crate::input::{Input, InputError, Place, Row, Rows};
 use crate::options::{Options, Task};
+use crate::pack::Earlier;
 use crate::prepare::Selection;
 use crate::record::{self, Asked, Done};
 
@@ -21,7 +23,8 @@ const AHEAD: usize = 4;
 
 /// What comes out of the inputs.
 pub(crate) enum Fed {
-    Ask(Box<Asked>, Request),
+    /// A row to ask, and what makes it fit to share a call.
+    Ask(Box<Asked>, Request, Option<Item>),
     /// A row that names media which cannot be had: it ends here, others go on.
     Broken(Box<Asked>, Error),
     /// A bad line's record.
@@ -65,6 +68,7 @@ pub(crate) fn start(inputs: Vec<Input>, compiler: Compiler, selection: Selection
         left: options.limit.unwrap_or(u64::MAX),
         skip_invalid: options.skip_invalid,
         keep_lines: options.errors.is_some(),
+        packs: options.pack > 1 && options.task == Task::Answer && !options.full_response,
     };
     thread::Builder::new().name("input".to_owned()).spawn(move || feed.run(inputs, selection))?;
     Ok(Feeding { rows: receiver, at_hand: Vec::new().into_iter() })
@@ -78,6 +82,7 @@ struct Feed {
     left: u64,
     skip_invalid: bool,
     keep_lines: bool,
+    packs: bool,
 }
 
 impl Feed {
@@ -147,6 +152,7 @@ impl Feed {
     fn ask(&self, id: String, at: &Located, mut compiled: Compiled) -> Fed {
         let fingerprint = compiled.fingerprint().to_string();
         let media = compiled.placed();
+        let item = if self.packs { Item::of(&compiled.prompt, &compiled.request) } else { None };
         let Compiled { prompt, request, structured, .. } = compiled;
         let asked = Asked {
             index: at.index,
@@ -155,6 +161,8 @@ impl Feed {
             metadata: prompt.metadata,
             extra: prompt.extra,
             line: self.keep_lines.then(|| at.row.original()),
+            berth: None,
+            earlier: Earlier::default(),
             id,
         };
         let media = match media {
@@ -172,7 +180,7 @@ impl Feed {
         request.priority = prompt.priority;
         request.identity = Some(asked.fingerprint.as_str().into());
         request.structured = structured;
-        Fed::Ask(Box::new(asked), request)
+        Fed::Ask(Box::new(asked), request, item)
     }
 }
 

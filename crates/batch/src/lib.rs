@@ -22,6 +22,7 @@ pub mod manifest;
 mod npy;
 pub mod options;
 pub mod output;
+mod pack;
 mod prepare;
 pub mod record;
 mod refresh;

@@ -21,6 +21,8 @@ pub struct Options {
     pub defaults: Defaults,
     /// A minijinja template over a row's fields that makes the prompt, for example `Classify: {{ text }}`.
     pub template: Option<String>,
+    /// So many small prompts of one kind share a call: fewer calls for the same answers. 0 and 1 = each goes alone.
+    pub pack: usize,
     /// The most rows handed to the engine at a time. Memory grows with this, never with the input.
     pub admit: usize,
     /// Ask no more than this many rows in this run.
@@ -69,6 +71,7 @@ impl Default for Options {
             task: Task::Answer,
             defaults: Defaults::default(),
             template: None,
+            pack: 0,
             admit: 512,
             limit: None,
             retry_failed: false,

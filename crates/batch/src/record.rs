@@ -12,6 +12,7 @@ use tidegate_gemini::embedding;
 use tidegate_gemini::response::{self, Answer, AnswerStatus, Candidate, Extras, Usage};
 
 use crate::attachment::{Attachment, Named};
+use crate::pack::{Berth, Earlier};
 
 /// What became of a row. Only [`Status::Ok`] is a success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -42,6 +43,10 @@ pub(crate) struct Asked {
     pub(crate) extra: Map<String, Value>,
     /// The input line, kept when failed lines are to be written out.
     pub(crate) line: Option<String>,
+    /// The call its answer came from, when others shared it.
+    pub(crate) berth: Option<Berth>,
+    /// What shared calls have cost it that brought it no answer.
+    pub(crate) earlier: Earlier,
 }
 
 /// What goes into the records of a run.
@@ -98,6 +103,8 @@ struct Record<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<&'a Usage>,
     attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pack: Option<&'a Berth>,
     #[serde(skip_serializing_if = "Not::not")]
     cached: bool,
     #[serde(skip_serializing_if = "Not::not")]
@@ -211,6 +218,8 @@ pub(crate) fn skipped(id: &str, index: u64, fingerprint: &str, message: &str, no
         metadata: None,
         extra: Map::new(),
         line: None,
+        berth: None,
+        earlier: Earlier::default(),
     };
     let error = ErrorPart { class: "input", code: "malformed_line", http_status: None, message, retryable: false };
     line(&Record { error: Some(error), ..blank(&asked, Status::Skipped, None, now) }, &Usage::default())
@@ -258,6 +267,7 @@ fn blank<'a>(asked: &'a Asked, status: Status, trace: Option<&'a Trace>, now: Ti
         key: trace.map_or("", |trace| &trace.key),
         usage: asked_at_all.map(|trace| &trace.usage),
         attempts: trace.map_or(0, |trace| trace.attempts),
+        pack: asked.berth.as_ref(),
         cached: reused == Some(Reused::Cache),
         shared: reused == Some(Reused::InFlight),
         queued_ms: asked_at_all.map(|trace| ms(trace.queued)),
@@ -309,7 +319,7 @@ fn without_blanks(json: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
     use std::sync::Arc;
@@ -320,7 +330,7 @@ mod tests {
 
     use super::*;
 
-    fn asked() -> Asked {
+    pub(crate) fn asked() -> Asked {
         Asked {
             id: "task_1".to_owned(),
             index: 3,
@@ -329,6 +339,8 @@ mod tests {
             metadata: Some(RawValue::from_string("{\"a\":\n 1.50}".to_owned()).unwrap()),
             extra: serde_json::from_str(r#"{"shelf":"B","n":1.50}"#).unwrap(),
             line: None,
+            berth: None,
+            earlier: Earlier::default(),
         }
     }
 

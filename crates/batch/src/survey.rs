@@ -1,29 +1,34 @@
 //! What a run would ask, without asking: the rows of the inputs as a plan needs them.
 
 use serde::Deserialize;
+use tidegate_gemini::pack::Item;
 use tidegate_gemini::tokens::Estimate;
+use tokio::time::Instant;
 
 use crate::compile::Compiler;
 use crate::feed::Walk;
 use crate::identity::Identities;
 use crate::input::{self, Input};
-use crate::options::Options;
+use crate::options::{Options, Task};
+use crate::pack::{Gather, Pack, QUIET};
 use crate::run::RunError;
 
-/// A row that would be asked.
+/// A call that would be made: for one row, or for several with [`Options::pack`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prospect {
+    /// How many rows it is for.
+    pub rows: u64,
     /// Bare model id.
     pub model: String,
     /// Input tokens by kind of content, estimated before any calibration.
     pub estimate: Estimate,
-    /// The most output tokens it allows, where it says so.
+    /// The most output tokens each row allows, where it says so.
     pub max_output_tokens: Option<u64>,
     /// Higher goes first.
     pub priority: i32,
 }
 
-/// Reads the inputs once, as a run from the start would, and hands over every row that would be asked.
+/// Reads the inputs once, as a run from the start would, and hands over every call that would be made.
 /// Returns how many malformed rows [`Options::skip_invalid`] passed over.
 ///
 /// ```
@@ -44,6 +49,8 @@ pub fn survey(inputs: Vec<Input>, options: &Options, mut each: impl FnMut(Prospe
     input::check(&inputs)?;
     let (mut ids, mut skipped, mut left) = (Identities::default(), 0, options.limit.unwrap_or(u64::MAX));
     let mut walk = Walk::through(inputs);
+    let packs = options.pack > 1 && options.task == Task::Answer;
+    let (mut gather, now) = (Gather::new(options.pack, QUIET), Instant::now());
     while left > 0
         && let Some(located) = walk.next()
     {
@@ -60,18 +67,40 @@ pub fn survey(inputs: Vec<Input>, options: &Options, mut each: impl FnMut(Prospe
                     // It ends without a call.
                     Err(_) => continue,
                 };
-                each(Prospect {
+                let item = if packs { Item::of(&compiled.prompt, &compiled.request) } else { None };
+                let alone = Prospect {
+                    rows: 1,
                     max_output_tokens: max_output(&compiled.request.body.without_media()),
                     model: compiled.request.model,
                     estimate: [compiled.request.estimate, media].into_iter().sum(),
                     priority: compiled.prompt.priority,
-                });
+                };
+                match item {
+                    Some(Item { common, text, tokens }) => {
+                        let priority = alone.priority;
+                        gather
+                            .put((text, alone), (common, tokens), priority, now)
+                            .and_then(shared)
+                            .into_iter()
+                            .for_each(&mut each);
+                    }
+                    None => each(alone),
+                }
             }
             Err(_) if options.skip_invalid => skipped += 1,
             Err(bad) => return Err(walk.malformed(&bad).into()),
         }
     }
+    gather.take_all().into_iter().filter_map(shared).for_each(each);
     Ok(skipped)
+}
+
+/// The call of rows that would share one: what the first of them would be alone, with the tokens of all.
+fn shared(pack: Pack<(String, Prospect)>) -> Option<Prospect> {
+    let texts: Vec<&str> = pack.riders.iter().map(|(text, _)| text.as_str()).collect();
+    let (rows, estimate) = (texts.len() as u64, (texts.len() > 1).then(|| pack.common.request(&texts).estimate));
+    let (_, first) = pack.riders.into_iter().next()?;
+    Some(Prospect { rows, estimate: estimate.unwrap_or(first.estimate), ..first })
 }
 
 /// The bound on the answer that stands in the body of a request.
@@ -113,6 +142,14 @@ mod tests {
         assert_eq!((rows[0].model.as_str(), rows[0].max_output_tokens, rows[0].priority), ("gemini-x", None, 0));
         assert_eq!((rows[1].model.as_str(), rows[1].max_output_tokens, rows[1].priority), ("gemini-y", Some(9), 3));
         assert!(rows.iter().all(|row| row.estimate.total() > 0));
+    }
+
+    #[test]
+    fn rows_that_would_share_a_call_are_one() {
+        let text = "\"a\"\n\"b\"\n{\"prompt\":\"c\",\"model\":\"gemini-y\"}\n\"d\"\n\"e\"\n";
+        let (rows, _) = look(text, Options { pack: 3, ..Options::default() }).unwrap();
+        assert_eq!(rows.iter().map(|call| call.rows).collect::<Vec<_>>(), [3, 1, 1]);
+        assert!(rows[0].estimate.total() > 3 * rows[1].estimate.total(), "the task and the schema are paid, too");
     }
 
     #[test]

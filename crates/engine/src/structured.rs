@@ -79,7 +79,7 @@ impl Structured {
     }
 
     /// The JSON of a text, where it is what was wished for.
-    pub(crate) fn read(&self, text: &str) -> Option<Json> {
+    pub fn read(&self, text: &str) -> Option<Json> {
         self.json(text).ok()
     }
 

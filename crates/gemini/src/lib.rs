@@ -19,6 +19,7 @@ mod json_text;
 pub mod media;
 pub mod models;
 pub mod openai;
+pub mod pack;
 pub mod prices;
 pub mod prompt;
 mod redact;

@@ -163,6 +163,12 @@ pub fn forwarded(model: &str, body: bytes::Bytes) -> Result<Request, RequestErro
     Ok(Request { model, body: Skeleton::whole(body), media: Vec::new(), estimate, json: None, resolution: None, is_bare: false })
 }
 
+/// A body of ours that is whole as it is, with its estimate.
+pub(crate) fn whole(model: &str, body: String) -> Request {
+    let estimate = estimate::tokens(&body, model);
+    Request::of_text(model.to_owned(), body.into_bytes(), estimate)
+}
+
 impl Request {
     /// A body that is whole as it is.
     pub(crate) fn of_text(model: String, body: Vec<u8>, estimate: Estimate) -> Request {

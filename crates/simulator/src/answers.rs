@@ -57,9 +57,10 @@ const SOUND_TOKENS: u64 = 25;
 impl Answers {
     /// Answers a prompt as often as it wishes; `maxOutputTokens` bounds thoughts and text together.
     pub(crate) fn compose(&self, prompt: &Prompt, seed: u64) -> Vec<Answer> {
+        let fate = seed;
         let seed = seed ^ (prompt.identity >> 64) as u64 ^ prompt.identity as u64;
         let spread = |index: u64| seed.wrapping_add(index.wrapping_mul(0xA076_1D64_78BD_642F));
-        (0..prompt.config.candidates).map(|index| self.candidate(prompt, &mut Chance::new(spread(index)))).collect()
+        (0..prompt.config.candidates).map(|index| self.candidate(prompt, fate, &mut Chance::new(spread(index)))).collect()
     }
 
     /// An answer of exactly this text.
@@ -67,13 +68,17 @@ impl Answers {
         Answer { text: text.to_owned(), text_tokens: of_text(text), finish: finish.to_owned(), ..Answer::default() }
     }
 
-    fn candidate(&self, prompt: &Prompt, chance: &mut Chance) -> Answer {
+    fn candidate(&self, prompt: &Prompt, seed: u64, chance: &mut Chance) -> Answer {
         let config = &prompt.config;
         let most = config.max_output.unwrap_or(u64::MAX);
         let wished = if config.thoughts { self.thinking_tokens.max(LEAST_THOUGHTS) } else { self.thinking_tokens };
         let thoughts = wished.min(most);
         let parts = other_parts(prompt, chance);
-        let mut text = if parts.is_empty() { self.text(prompt, chance) } else { String::new() };
+        let mut text = match (parts.is_empty(), prompt.entries.is_empty()) {
+            (true, true) => self.text(prompt, chance),
+            (true, false) => self.numbered(prompt, seed),
+            (false, _) => String::new(),
+        };
         if let Some(end) = config.stops.iter().filter_map(|stop| text.find(stop)).min() {
             text.truncate(end);
         }
@@ -97,6 +102,16 @@ impl Answers {
             text,
             parts,
         }
+    }
+
+    /// A list of what each of several prompts would be told alone.
+    fn numbered(&self, prompt: &Prompt, seed: u64) -> String {
+        let answers = prompt.entries.iter().map(|(index, alone)| {
+            let text = self.compose(alone, seed).swap_remove(0).text;
+            let json = if alone.config.json { serde_json::from_str(&text).ok() } else { None };
+            json!({"index": index, "answer": json.unwrap_or(Value::from(text))})
+        });
+        Value::Array(answers.collect()).to_string()
     }
 
     fn text(&self, prompt: &Prompt, chance: &mut Chance) -> String {
@@ -262,6 +277,19 @@ mod tests {
     fn json_without_a_schema_is_a_small_object() {
         let answer = compose(&Answers::default(), &prompt(&json!({"response_mime_type": "application/json"})), 1);
         assert!(serde_json::from_str::<Value>(&answer.text).unwrap()["summary"].is_string());
+    }
+
+    #[test]
+    fn numbered_prompts_are_told_what_each_would_be_told_alone() {
+        let sheet = json!({"prompts": [{"index": 1, "text": "hello"}, {"index": 2, "text": "goodbye"}]}).to_string();
+        let each = json!({"type": "object", "properties": {"index": {"type": "integer"}, "answer": {"type": "string"}}});
+        let config = json!({"responseMimeType": "application/json", "responseJsonSchema": {"type": "array", "items": each}});
+        let turn = json!({"role": "user", "parts": [{"text": "Answer all."}, {"text": sheet}]});
+        let answer = compose(&Answers::default(), &read(&json!({"contents": [turn], "generationConfig": config})), 7);
+        let alone = read(&json!({"contents": [{"role": "user", "parts": [{"text": "hello"}]}]}));
+        let found: Value = serde_json::from_str(&answer.text).unwrap();
+        assert_eq!(found[0], json!({"index": 1, "answer": compose(&Answers::default(), &alone, 7).text}));
+        assert_eq!((&found[1]["index"], found.as_array().unwrap().len()), (&json!(2), 2));
     }
 
     #[test]

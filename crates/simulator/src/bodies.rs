@@ -88,6 +88,9 @@ pub(crate) fn of_fault(kind: FaultKind, model: &str) -> Option<ErrorBody> {
         | FaultKind::JsonSingleQuotes
         | FaultKind::JsonTruncated
         | FaultKind::JsonWrongType
+        | FaultKind::ItemsMissing
+        | FaultKind::ItemsDoubled
+        | FaultKind::ItemsMisnumbered
         | FaultKind::UploadCut
         | FaultKind::UploadUnavailable
         | FaultKind::UploadNoStatus => return None,

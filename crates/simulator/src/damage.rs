@@ -21,6 +21,9 @@ pub(crate) fn spoil(answer: &mut Answer, kind: FaultKind, schema: Option<&Value>
             text[..text.floor_char_boundary(text.len() * 2 / 3)].to_owned()
         }
         FaultKind::JsonWrongType => wrong(text, schema).unwrap_or_else(|| "\"I cannot say.\"".to_owned()),
+        FaultKind::ItemsMissing | FaultKind::ItemsDoubled | FaultKind::ItemsMisnumbered => {
+            renumbered(text, kind).unwrap_or_else(|| text.to_owned())
+        }
         _ => return false,
     };
     answer.text_tokens = of_text(&answer.text);
@@ -34,7 +37,28 @@ pub(crate) fn is_repairable(kind: FaultKind) -> bool {
 
 /// Whether a fault spoils JSON only and leaves other answers alone.
 pub(crate) fn is_of_json(kind: FaultKind) -> bool {
-    is_repairable(kind) || matches!(kind, FaultKind::BrokenJson | FaultKind::JsonTruncated | FaultKind::JsonWrongType)
+    let spoilt = matches!(kind, FaultKind::BrokenJson | FaultKind::JsonTruncated | FaultKind::JsonWrongType);
+    spoilt || is_repairable(kind) || is_of_numbers(kind)
+}
+
+/// Whether a fault mixes up numbered answers and leaves any other alone.
+pub(crate) fn is_of_numbers(kind: FaultKind) -> bool {
+    matches!(kind, FaultKind::ItemsMissing | FaultKind::ItemsDoubled | FaultKind::ItemsMisnumbered)
+}
+
+/// A list of numbered answers with a fault in its numbers.
+fn renumbered(text: &str, kind: FaultKind) -> Option<String> {
+    let mut answers: Vec<Value> = serde_json::from_str(text).ok()?;
+    match kind {
+        FaultKind::ItemsMissing => answers.retain(|answer| answer["index"].as_u64().is_none_or(|index| index % 3 != 0)),
+        FaultKind::ItemsDoubled => {
+            if let [first, second, ..] = answers.as_mut_slice() {
+                second["index"] = first["index"].clone();
+            }
+        }
+        _ => answers.iter_mut().enumerate().for_each(|(at, answer)| answer["index"] = at.into()),
+    }
+    Some(Value::Array(answers).to_string())
 }
 
 fn with_trailing_comma(text: &str) -> String {
@@ -91,6 +115,15 @@ mod tests {
         assert_eq!(text(FaultKind::JsonSingleQuotes), "{'n':1}");
         assert_eq!(text(FaultKind::JsonWrongType), r#"{"n":{"value":"about so much"}}"#);
         assert_eq!(text(FaultKind::BrokenJson), r#"{"n":1"#);
+    }
+
+    #[test]
+    fn numbers_are_lost_doubled_or_counted_from_nought() {
+        let text = r#"[{"index":1},{"index":2},{"index":3}]"#;
+        let spoilt = |kind| spoilt(text, kind).0;
+        assert_eq!(spoilt(FaultKind::ItemsMissing), r#"[{"index":1},{"index":2}]"#);
+        assert_eq!(spoilt(FaultKind::ItemsDoubled), r#"[{"index":1},{"index":1},{"index":3}]"#);
+        assert_eq!(spoilt(FaultKind::ItemsMisnumbered), r#"[{"index":0},{"index":1},{"index":2}]"#);
     }
 
     #[test]

@@ -100,6 +100,12 @@ pub enum FaultKind {
     JsonTruncated,
     /// Success, JSON that its schema does not accept; a prompt that asks again is spared.
     JsonWrongType,
+    /// Success, but of several numbered prompts every third has no answer.
+    ItemsMissing,
+    /// Success, but of several numbered prompts the second answer bears the number of the first.
+    ItemsDoubled,
+    /// Success, but the answers to numbered prompts are counted from nought.
+    ItemsMisnumbered,
     /// The connection breaks within a chunk of an upload; half of it was kept.
     UploadCut,
     /// 503 for a chunk of an upload, which was not kept.
@@ -197,7 +203,10 @@ impl FaultKind {
             | Self::JsonTrailingComma
             | Self::JsonSingleQuotes
             | Self::JsonTruncated
-            | Self::JsonWrongType => Phase::Charged,
+            | Self::JsonWrongType
+            | Self::ItemsMissing
+            | Self::ItemsDoubled
+            | Self::ItemsMisnumbered => Phase::Charged,
             Self::UploadCut | Self::UploadUnavailable | Self::UploadNoStatus => Phase::Upload,
         }
     }
@@ -237,6 +246,9 @@ impl FaultKind {
             Self::JsonSingleQuotes => "json_single_quotes",
             Self::JsonTruncated => "json_truncated",
             Self::JsonWrongType => "json_wrong_type",
+            Self::ItemsMissing => "items_missing",
+            Self::ItemsDoubled => "items_doubled",
+            Self::ItemsMisnumbered => "items_misnumbered",
             Self::UploadCut => "upload_cut",
             Self::UploadUnavailable => "upload_unavailable",
             Self::UploadNoStatus => "upload_no_status",

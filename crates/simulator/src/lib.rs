@@ -45,6 +45,7 @@ mod scenario_error;
 mod schema;
 mod script;
 pub mod server;
+mod sheet;
 mod simulator;
 mod stream;
 mod success;

@@ -9,6 +9,7 @@ use crate::config::{Config, list};
 use crate::files::Shelf;
 use crate::identity::{camel, field, of_request};
 use crate::parts::Reader;
+use crate::sheet;
 use crate::tokens::Tokens;
 
 /// A generateContent request as far as the simulator cares.
@@ -28,6 +29,8 @@ pub(crate) struct Prompt {
     /// Tokens of the prompt that come from the cache it names.
     pub(crate) cached: u64,
     pub(crate) identity: u128,
+    /// The numbered prompts it holds, each as if it were asked alone.
+    pub(crate) entries: Vec<(Value, Prompt)>,
 }
 
 /// Why a body is no request.
@@ -98,6 +101,8 @@ impl Prompt {
                 text.push('\n');
             }
         }
+        let alone = |entry: sheet::Entry| Ok((entry.index, Self::of(&entry.alone, model, shelf)?));
+        let entries = sheet::entries(body).into_iter().map(alone).collect::<Result<_, Unreadable>>()?;
         let has = |name| field(body, name).is_some_and(|value| !list(Some(value)).is_empty() || value.is_object());
         Ok(Self {
             text,
@@ -107,6 +112,7 @@ impl Prompt {
             cache: field(body, "cachedContent").and_then(Value::as_str).map(str::to_owned),
             repeats_the_cache: ["systemInstruction", "tools", "toolConfig"].into_iter().any(has),
             cached: 0,
+            entries,
             identity: of_request(model, body, &|uri| shelf.content(uri)),
             config,
         })

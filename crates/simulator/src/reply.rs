@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::answers::Answers;
 use crate::bodies;
-use crate::damage::{is_of_json, is_repairable, spoil};
+use crate::damage::{is_of_json, is_of_numbers, is_repairable, spoil};
 use crate::exchange::SimAnswer;
 use crate::faults::FaultKind;
 use crate::generate::Asking;
@@ -60,6 +60,9 @@ impl Simulator {
     /// Whether this fault does something to this prompt; a wrong type is set right when it is asked for again.
     fn spoils(&mut self, kind: FaultKind, prompt: &Prompt) -> bool {
         if is_of_json(kind) && !prompt.config.json {
+            return false;
+        }
+        if is_of_numbers(kind) && prompt.entries.is_empty() {
             return false;
         }
         if kind != FaultKind::JsonWrongType {

@@ -22,6 +22,8 @@ pub enum Say {
     Text(String),
     /// A failure of this class; the flag says whether asking again may help.
     Fail(ErrorClass, bool),
+    /// An answer that stopped at the output limit.
+    Cut(String),
     /// An answer of this status.
     Half(AnswerStatus),
     /// Nothing, until the run stops.
@@ -98,6 +100,10 @@ async fn spoken(say: Say) -> Result<Response, Error> {
         Say::Half(status) => {
             let text = (status == AnswerStatus::Truncated).then(|| "half".to_owned());
             (ErrorClass::Task, false, Some(Box::new(answer(status, text))))
+        }
+        Say::Cut(text) => {
+            let answer = answer(AnswerStatus::Truncated, Some(text));
+            (ErrorClass::Task, false, Some(Box::new(answer)))
         }
         Say::Hang => (ErrorClass::Cancelled, true, None),
     };

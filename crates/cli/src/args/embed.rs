@@ -13,7 +13,7 @@ pub const EMBEDDING_MODEL: &str = "gemini-embedding-001";
 #[command(mut_args = |arg| match arg.get_id().as_str() {
     "output" => arg.help("Where vectors go: .jsonl, .json, .csv or .npy, also with .gz or .zst; `-` for standard output"),
     "prompt" => arg.help("Template over the fields of a row that makes the text, for example '{{ title }}: {{ body }}'"),
-    "system" | "temperature" | "max_output_tokens" | "count_tokens" => arg.hide(true),
+    "system" | "temperature" | "max_output_tokens" | "count_tokens" | "pack" => arg.hide(true),
     _ => arg,
 })]
 pub struct EmbedArgs {
@@ -36,6 +36,7 @@ impl EmbedArgs {
             ("--system", self.run.system.is_some()),
             ("--temperature", self.run.temperature.is_some()),
             ("--max-output-tokens", self.run.max_output_tokens.is_some()),
+            ("--pack", self.run.pack.is_some()),
             ("--count-tokens", self.run.count_tokens.is_some()),
         ];
         given.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)

@@ -42,6 +42,10 @@ pub struct PlanArgs {
     #[arg(long, value_name = "N", help_heading = "Prompts")]
     pub max_output_tokens: Option<u32>,
 
+    /// Put up to N small prompts of one kind into one call, as `run --pack N` does
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=100), help_heading = "Prompts")]
+    pub pack: Option<u32>,
+
     /// Tokens of an answer, thinking included, where the prompt does not allow fewer
     #[arg(long, value_name = "N", default_value_t = 500, help_heading = "What is assumed")]
     pub output_tokens: u64,

@@ -49,6 +49,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE", help_heading = "Prompts")]
     pub json_schema: Option<PathBuf>,
 
+    /// Put up to N small prompts of one kind into one call, and take its answer apart
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), conflicts_with = "full_response", help_heading = "Prompts")]
+    pub pack: Option<u32>,
+
     /// Limits and pacing.
     #[command(flatten)]
     pub pacing: PacingArgs,

@@ -66,6 +66,7 @@ fn options(wanted: &PlanArgs, settings: &Settings) -> Result<Options, Failure> {
             ..Defaults::default()
         },
         template: wanted.prompt.clone(),
+        pack: wanted.pack.map_or(1, |most| most as usize),
         limit: wanted.limit,
         skip_invalid: wanted.skip_invalid,
         media: Some(Arc::new(resolver)),

@@ -60,7 +60,7 @@ pub async fn run_task(wanted: RunArgs, task: Task, context: Context) -> Result<E
     let engine = prepare::engine(&settings, context.global.sim.is_some(), &wanted, watch.clone(), &records)?;
     let options = Options {
         task,
-        admit: engine.max_concurrency() * 2 + 256,
+        admit: (engine.max_concurrency() * 2 + 256) * options.pack.max(1),
         media: Some(engine.resolver()),
         in_use: prepare::in_use(&wanted, &context),
         endpoint: Some(if context.global.sim.is_some() { "simulated" } else { "api" }.to_string()),

@@ -43,7 +43,7 @@ pub struct Load {
     pub models: Vec<ModelLoad>,
     /// Quota families, in the order of their first prompts.
     pub families: Vec<String>,
-    /// Every prompt, in the order of the inputs.
+    /// Every call, in the order of the inputs.
     pub parts: Vec<Part>,
     /// Malformed rows passed over.
     pub skipped: u64,
@@ -92,12 +92,17 @@ impl Load {
 
     /// Prompts in all.
     pub fn prompts(&self) -> u64 {
+        self.models.iter().map(|model| model.prompts).sum()
+    }
+
+    /// Calls in all: as many as prompts, unless some share one.
+    pub fn calls(&self) -> u64 {
         self.parts.len() as u64
     }
 
-    /// Prompts of one family.
-    pub fn prompts_of(&self, number: usize) -> u64 {
-        self.models.iter().filter(|model| usize::from(model.family) == number).map(|model| model.prompts).sum()
+    /// Calls to one family.
+    pub fn calls_of(&self, number: usize) -> u64 {
+        self.parts.iter().filter(|part| usize::from(part.model) == number).count() as u64
     }
 
     /// Input tokens in all.
@@ -134,12 +139,13 @@ impl Reader {
     fn add(&mut self, row: &Prospect, calibration: &Calibration) {
         let place = self.place(&row.model);
         let model = &mut self.load.models[place];
-        let output = row.max_output_tokens.map_or(self.assumed.output_tokens, |most| most.min(self.assumed.output_tokens));
+        let output =
+            row.max_output_tokens.map_or(self.assumed.output_tokens, |most| most.min(self.assumed.output_tokens)) * row.rows;
         let input = calibration.apply(&self.load.families[usize::from(model.family)], row.estimate);
         let usage = Usage { input_tokens: input, output_tokens: output, total_tokens: input + output, ..Usage::default() };
         let cost = self.prices.cost(&row.model, &usage, self.today);
         model.cost = model.cost.zip(cost).map(|(sum, one)| Usd::of_nanos(sum.nanos().saturating_add(one.nanos())));
-        model.prompts += 1;
+        model.prompts += row.rows;
         model.estimate += row.estimate;
         model.output_tokens += output;
         let tokens = u32::try_from(input).unwrap_or(u32::MAX);
@@ -197,7 +203,7 @@ mod tests {
         );
         let names: Vec<_> = load.models.iter().map(|model| (model.prompts, model.output_tokens, model.family)).collect();
         assert_eq!(names, [(1, 500, 0), (1, 500, 1), (1, 7, 1)]);
-        assert_eq!((load.prompts(), load.prompts_of(1), load.output_tokens()), (3, 2, 1_007));
+        assert_eq!((load.prompts(), load.calls_of(1), load.output_tokens()), (3, 2, 1_007));
         assert_eq!(load.input_tokens(), load.parts.iter().map(|part| u64::from(part.tokens)).sum::<u64>());
     }
 

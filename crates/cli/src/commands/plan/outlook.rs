@@ -101,7 +101,7 @@ fn changes(forecast: &Forecast) -> Vec<Change> {
 fn days(load: &Load, projects: &[Project]) -> Option<u64> {
     let needed = |(number, name): (usize, &String)| {
         let daily = projects.iter().map(|project| limits_of(project, name).rpd).sum::<Option<u64>>()?;
-        (daily > 0).then(|| load.prompts_of(number).div_ceil(daily))
+        (daily > 0).then(|| load.calls_of(number).div_ceil(daily))
     };
     load.families.iter().enumerate().map(needed).collect::<Option<Vec<_>>>()?.into_iter().max()
 }

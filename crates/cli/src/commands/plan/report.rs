@@ -30,6 +30,9 @@ impl Report<'_> {
         if self.load.models.len() > 1 {
             lines.extend(self.load.models.iter().map(|model| line("", &of_model(model))));
         }
+        if self.load.calls() < self.load.prompts() {
+            lines.push(line("calls", &grouped(self.load.calls())));
+        }
         lines.push(line("input tokens", &format!("{} ({})", grouped(self.load.input_tokens()), self.trust())));
         let answers = format!("assumed: {} an answer, or what its prompt allows", grouped(self.assumed.output_tokens));
         lines.push(line("output tokens", &format!("{} ({answers})", grouped(self.load.output_tokens()))));
@@ -59,6 +62,7 @@ impl Report<'_> {
             self.outlook.shorter.iter().map(|(change, took)| json!({"change": change.words(), "duration_s": seconds(*took)}));
         json!({
             "prompts": self.load.prompts(),
+            "calls": self.load.calls(),
             "skipped": self.load.skipped,
             "too_large": forecast.too_large,
             "unserved": forecast.unserved,

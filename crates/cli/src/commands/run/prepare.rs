@@ -42,6 +42,7 @@ pub fn options(wanted: &RunArgs, settings: &Settings) -> Result<Options, Failure
             json_schema: wanted.json_schema.as_deref().map(json_schema).transpose()?,
         },
         template: wanted.prompt.clone(),
+        pack: wanted.pack.map_or(1, |most| most as usize),
         limit: wanted.limit,
         retry_failed: wanted.retry_failed,
         max_json_tokens: settings.max_json_tokens,
