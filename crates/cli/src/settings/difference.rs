@@ -6,32 +6,10 @@ use tidegate_gateway::Client;
 use super::{Origin, Settings};
 
 /// Settings that a running gateway takes over.
-const AT_ONCE: [&str; 14] = [
-    "model",
-    "profile",
-    "rpm",
-    "tpm",
-    "rpd",
-    "keys.exhausted_wait",
-    "retry.attempt_timeout",
-    "retry.max_json_tokens",
-    "retry.retry_on",
-    "serve.cors",
-    "serve.grace",
-    "serve.max_body",
-    "serve.max_queue",
-    "serve.max_wait",
-];
+const AT_ONCE: [&str; 10] =
+    ["model", "profile", "rpm", "tpm", "rpd", "serve.cors", "serve.grace", "serve.max_body", "serve.max_queue", "serve.max_wait"];
 /// Groups of such settings.
-const GROUPS: [&str; 2] = ["pacing.", "keys."];
-/// The settings of retries that a running gateway takes over.
-const RETRIES: [&str; 5] = [
-    "retry.max_task_attempts",
-    "retry.max_transient_attempts",
-    "retry.max_attempts",
-    "retry.initial_backoff",
-    "retry.max_backoff",
-];
+const GROUPS: [&str; 3] = ["pacing.", "keys.", "retry."];
 
 /// What is otherwise, a line each.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -57,7 +35,7 @@ impl Difference {
 
     fn add(&mut self, before: &Origin, after: &Origin) {
         let Origin { name, value, .. } = after;
-        if AT_ONCE.contains(name) || RETRIES.contains(name) || GROUPS.iter().any(|group| name.starts_with(group)) {
+        if AT_ONCE.contains(name) || GROUPS.iter().any(|group| name.starts_with(group)) {
             self.at_once.push(format!("{name} = {value}, was {}", before.value));
         } else {
             self.later.push((name, format!("{name} = {value} needs a restart; until then {} holds", before.value)));
@@ -111,6 +89,8 @@ mod tests {
         assert_eq!(told.at_once, ["pacing.max_concurrency = 7, was 0", "serve.max_wait = 9s, was 5m"]);
         let later = "serve.listen = 127.0.0.1:1 needs a restart; until then 127.0.0.1:8787 holds";
         assert_eq!(told.later, [("serve.listen", later.to_string())]);
+        let told = between("", "[retry]\nattempt_timeout = \"9s\"\nretry_on = [500]\n[serve]\nmax_bodies_in_flight = \"1GiB\"");
+        assert_eq!((told.at_once.len(), told.later.len()), (2, 1), "{told:?}");
         assert_eq!(between("model = \"a\"", "model = \"a\""), Difference::default());
     }
 

@@ -2,7 +2,7 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 pub use tidegate_engine::Profile;
-use tidegate_engine::scheduler::{Pacing, QuotaRules, Retry, Settings};
+use tidegate_engine::scheduler::{KeyRules, Pacing, QuotaRules, Retry, Settings};
 
 use super::layers::{KeysLayer, Layer, PacingLayer, QuotaLayer, RetryLayer};
 use super::values::{AutoSpan, Written};
@@ -13,7 +13,7 @@ pub fn layer(profile: Profile) -> Layer {
     Layer {
         pacing: pacing(&usual.pacing, &told.pacing),
         retry: retry(&usual.retry, &told.retry),
-        keys: keys(&usual, &told),
+        keys: keys(&usual.keys, &told.keys),
         quota: quota(&usual.quota, &told.quota),
         ..Layer::default()
     }
@@ -62,8 +62,7 @@ fn retry(usual: &Retry, told: &Retry) -> RetryLayer {
     }
 }
 
-fn keys(usual: &Settings, told: &Settings) -> KeysLayer {
-    let (usual, told) = (&usual.keys, &told.keys);
+fn keys(usual: &KeyRules, told: &KeyRules) -> KeysLayer {
     KeysLayer {
         exhausted_wait: other(usual.exhausted_wait, told.exhausted_wait).map(AutoSpan),
         fully_exhausted_wait: other(usual.fully_exhausted_wait, told.fully_exhausted_wait).map(AutoSpan),
