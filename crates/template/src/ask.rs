@@ -23,6 +23,8 @@ pub(crate) struct Question<'a> {
     pub purpose: &'a str,
     /// The fields; their numbers in the question are their places here, from 1.
     pub fields: Vec<&'a Field>,
+    /// For each field why its earlier answer did not do.
+    pub complaints: Vec<Option<&'a str>>,
     /// The chunks that are shown; their numbers are their places here, from 1.
     pub chunks: Vec<&'a Chunk>,
     /// Files that are shown; their numbers follow those of the chunks.
@@ -59,7 +61,9 @@ impl Question<'_> {
         }
         text.push_str("\n# Fields\n\n");
         for (number, field) in (1..).zip(&self.fields) {
-            let _ = writeln!(text, "{number}. {}", line(field));
+            let complaint = self.complaints.get(number - 1).copied().flatten();
+            let complaint = complaint.map_or_else(String::new, |words| format!(" (answered before, not usable: {words})"));
+            let _ = writeln!(text, "{number}. {}{complaint}", line(field));
         }
         text.push_str(
             "\nAnswer with one JSON object that has a member for each number of a field: {\"1\": {\"quote\": words of a source \

@@ -50,6 +50,11 @@ impl Throttle {
         self.changed.notify_waiters();
     }
 
+    /// So many calls may be under way.
+    pub fn most(&self) -> usize {
+        self.state.lock().most
+    }
+
     /// Nobody starts for so long; a longer pause that is on already stands.
     pub fn pause(&self, span: Duration) {
         let mut state = self.state.lock();

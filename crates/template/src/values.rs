@@ -32,6 +32,9 @@ const MONTHS: [(&str, i8); 22] = [
     ("déc", 12),
 ];
 
+/// What may stand before a number.
+const UNITS: [&str; 10] = ["eur", "euro", "usd", "us", "chf", "gbp", "fr", "ca", "circa", "rs"];
+
 static NUMBER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"[-−–]?\s?\d[\d.,'’\u{a0} ]*").ok());
 static ISO: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\b(\d{4})-(\d{1,2})-(\d{1,2})(?:\D|$)").ok());
 static DOTTED: LazyLock<Option<Regex>> =
@@ -41,9 +44,15 @@ static DAY_MONTH: LazyLock<Option<Regex>> =
 static MONTH_DAY: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"\b(\p{L}{3,9})\.?\s+(\d{1,2})(?:st|nd|rd|th)?,?\s+(\d{4})\b").ok());
 
-/// The first number of a text: `1.234,56 EUR`, `$1,234.56`, `12 Monate`.
+/// The one number of a text, with its currency or unit: `1.234,56 EUR`, `$1,234.56`, `12 Monate`. A text of several numbers,
+/// or that has other words before it, is not a number.
 pub fn number(text: &str) -> Option<Number> {
     let found = NUMBER.as_ref()?.find(text)?;
+    let before = text[..found.start()].trim().trim_end_matches('.').to_lowercase();
+    let is_alone = !text[found.end()..].contains(|letter: char| letter.is_ascii_digit());
+    if !is_alone || (before.contains(char::is_alphanumeric) && !UNITS.contains(&before.as_str())) {
+        return None;
+    }
     let digits = plain_number(found.as_str())?;
     serde_json::from_str(&digits).ok()
 }
@@ -156,12 +165,15 @@ mod tests {
             ("1'234'567", "1234567"),
             ("1.234.567,00", "1234567.00"),
             ("-5", "-5"),
-            ("about 007 agents.", "7"),
+            ("007 agents.", "7"),
+            ("EUR 12,50", "12.50"),
             ("2 000 Euro", "2000"),
         ] {
             assert_eq!(number(text).map(|number| number.to_string()).as_deref(), Some(value), "{text}");
         }
-        assert_eq!(number("none"), None);
+        for text in ["none", "value-1", "3 to 4", "about 5"] {
+            assert_eq!(number(text), None, "{text}");
+        }
     }
 
     #[test]
