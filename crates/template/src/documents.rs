@@ -10,7 +10,7 @@ mod json;
 mod pdf;
 mod text;
 
-pub(crate) use docx::{Archive, archive};
+pub(crate) use docx::{Archive, archive, resolved};
 pub(crate) use text::decode;
 
 /// A file as it is searched and quoted.

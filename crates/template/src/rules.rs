@@ -319,4 +319,10 @@ mod tests {
         let pattern = Some(Regex::new(r"MV-(\d{4})").unwrap());
         assert_eq!(find(Field { pattern, ..Field::new("kaution", FieldType::Integer) }), Some(json!(2024)));
     }
+
+    #[test]
+    fn every_expression_is_one() {
+        assert!([&IDENTIFIER, &AMOUNT].iter().all(|form| form.is_some()));
+        assert!(FORMS.iter().all(|form| form.form.is_some()));
+    }
 }

@@ -203,4 +203,9 @@ mod tests {
         let found: Vec<&str> = days("from 1 May 2024 to 31.12.2025").into_iter().map(|(words, _)| words).collect();
         assert_eq!(found, ["1 May 2024", "31.12.2025"]);
     }
+
+    #[test]
+    fn every_expression_is_one() {
+        assert!([&NUMBER, &ISO, &DOTTED, &DAY_MONTH, &MONTH_DAY].iter().all(|form| form.is_some()));
+    }
 }
