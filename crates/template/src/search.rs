@@ -1,0 +1,184 @@
+//! Search: keywords and vectors fused, duplicates left out, ranked for relevance and variety.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::bm25::Bm25;
+use crate::chunk::Chunk;
+use crate::duplicates::Runs;
+use crate::vectors::Vectors;
+
+/// So many hits of each list are fused.
+const DEPTH: usize = 30;
+/// How slowly a rank loses its worth in the fusion (the usual constant of reciprocal ranks).
+const RANK: f32 = 60.0;
+/// Of a hit's worth so much is its relevance, the rest is being unlike those before it.
+const RELEVANCE: f32 = 0.8;
+
+/// One wording of what is looked for.
+#[derive(Debug, Clone, Default)]
+pub struct Question {
+    /// Its words.
+    pub text: String,
+    /// Its vector, where there is one.
+    pub vector: Option<Vec<f32>>,
+}
+
+impl Question {
+    /// A question of words alone.
+    pub fn words(text: impl Into<String>) -> Question {
+        Question { text: text.into(), vector: None }
+    }
+}
+
+/// The chunks of some documents, ready to be searched.
+#[derive(Debug, Default)]
+pub struct Index {
+    /// The chunks, in the order of the documents.
+    pub chunks: Vec<Chunk>,
+    bm25: Bm25,
+    vectors: Option<Vectors>,
+    runs: Vec<Runs>,
+    /// Chunks that are word for word like an earlier one.
+    repeated: HashSet<u32>,
+}
+
+impl Index {
+    /// Reads chunks for keyword search.
+    pub fn new(chunks: Vec<Chunk>) -> Index {
+        let bm25 = Bm25::new(chunks.iter().map(|chunk| (&*chunk.heading, chunk.text.as_str())));
+        let runs = chunks.iter().map(|chunk| Runs::new(&chunk.text)).collect();
+        let mut seen = HashSet::new();
+        let plain = |chunk: &Chunk| chunk.text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let repeated = (0..).zip(&chunks).filter(|(_, chunk)| !seen.insert(plain(chunk))).map(|(number, _)| number).collect();
+        Index { chunks, bm25, vectors: None, runs, repeated }
+    }
+
+    /// Adds a vector for each chunk, in their order. False when they do not fit, and then keywords alone are searched.
+    pub fn add_vectors(&mut self, vectors: &[Vec<f32>]) -> bool {
+        self.vectors = Some(vectors).filter(|all| all.len() == self.chunks.len()).and_then(Vectors::new);
+        self.vectors.is_some()
+    }
+
+    /// Whether meanings are searched, too.
+    pub fn has_vectors(&self) -> bool {
+        self.vectors.is_some()
+    }
+
+    /// Numbers of the best chunks for all wordings of a question together, best first, at most `most`.
+    pub fn find(&self, questions: &[Question], most: usize) -> Vec<u32> {
+        let mut lists = Vec::new();
+        for question in questions {
+            lists.push(self.bm25.search(&question.text, DEPTH));
+            if let (Some(vectors), Some(vector)) = (&self.vectors, &question.vector) {
+                lists.push(vectors.search(vector, DEPTH));
+            }
+        }
+        let lists = lists.into_iter().map(|list| list.into_iter().map(|(number, _)| number).collect());
+        self.varied(fused(lists), most)
+    }
+
+    /// Takes the best, then always the one that is both relevant and unlike those taken; what says the same is left out.
+    fn varied(&self, mut found: Vec<(u32, f32)>, most: usize) -> Vec<u32> {
+        found.retain(|(number, _)| !self.repeated.contains(number));
+        let best = found.first().map_or(1.0, |(_, score)| *score);
+        let mut taken: Vec<u32> = Vec::new();
+        while taken.len() < most && !found.is_empty() {
+            let worth = |(number, score): &(u32, f32)| {
+                let runs = &self.runs[*number as usize];
+                let likeness = taken.iter().map(|one| runs.likeness(&self.runs[*one as usize])).fold(0.0, f32::max);
+                RELEVANCE * score / best - (1.0 - RELEVANCE) * likeness
+            };
+            // Of equals the first, which is the more relevant.
+            let (mut next, mut highest) = (0, f32::MIN);
+            for (at, candidate) in found.iter().enumerate() {
+                let worth = worth(candidate);
+                if worth > highest {
+                    (next, highest) = (at, worth);
+                }
+            }
+            let (number, _) = found.remove(next);
+            if !taken.iter().any(|one| self.runs[number as usize].is_same(&self.runs[*one as usize])) {
+                taken.push(number);
+            }
+        }
+        taken
+    }
+}
+
+/// Lists of numbers as one, by reciprocal ranks: scores of different searches cannot be compared, ranks can.
+fn fused(lists: impl IntoIterator<Item = Vec<u32>>) -> Vec<(u32, f32)> {
+    let mut scores: HashMap<u32, f32> = HashMap::new();
+    for list in lists {
+        for (rank, number) in list.into_iter().enumerate() {
+            *scores.entry(number).or_default() += 1.0 / (RANK + rank as f32 + 1.0);
+        }
+    }
+    let mut all: Vec<(u32, f32)> = scores.into_iter().collect();
+    all.sort_unstable_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
+    all
+}
+
+/// The chunks one call is shown: of every field's list the first, then the second, and so on, each chunk once, as far as
+/// the budget of tokens goes. In the order of the documents, for that is how they are understood.
+pub fn shared_context(index: &Index, wanted: &[&[u32]], budget: u64) -> Vec<u32> {
+    let deepest = wanted.iter().map(|list| list.len()).max().unwrap_or(0);
+    let (mut taken, mut tokens) = (Vec::new(), 0);
+    for rank in 0..deepest {
+        for list in wanted {
+            let Some(number) = list.get(rank) else { continue };
+            let cost = index.chunks[*number as usize].tokens();
+            let is_first = taken.is_empty();
+            if !taken.contains(number) && (is_first || tokens + cost <= budget) {
+                taken.push(*number);
+                tokens += cost;
+            }
+        }
+    }
+    taken.sort_unstable();
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::chunk::{ChunkSize, chunks};
+    use crate::documents::Document;
+
+    fn index(texts: &[&str]) -> Index {
+        let documents: Vec<Document> = texts.iter().map(|text| Document::from_bytes("a.txt", text.as_bytes()).unwrap()).collect();
+        Index::new(chunks(&documents, ChunkSize::default()))
+    }
+
+    #[test]
+    fn what_both_searches_find_is_before_what_one_finds() {
+        let mut index = index(&["rent and deposit of the flat", "the monthly amount to be paid", "rent rent rent", "other"]);
+        assert!(index.add_vectors(&[vec![0.9, 0.4], vec![1.0, 0.1], vec![-1.0, 0.0], vec![0.0, -1.0]]));
+        let question = Question { text: "rent".into(), vector: Some(vec![1.0, 0.2]) };
+        assert_eq!(index.find(&[question], 1), [0]);
+        assert_eq!(index.find(&[Question::words("rent")], 1), [2]);
+    }
+
+    #[test]
+    fn equal_and_nearly_equal_chunks_are_given_once() {
+        let long: String = (0..50).map(|number| format!("rent{number} ")).collect();
+        let near = long.replace("rent25", "house");
+        let index = index(&[&long, &long, &near, "rent1 stands here, too"]);
+        assert_eq!(index.find(&[Question::words("rent1")], 4).len(), 2);
+    }
+
+    #[test]
+    fn every_field_gets_its_best_chunk_before_any_gets_its_second() {
+        let index = index(&["a a", "b b", "c c", "d d"]);
+        let cost = index.chunks[0].tokens();
+        assert_eq!(shared_context(&index, &[&[3, 0, 1], &[2, 3]], 2 * cost), [2, 3]);
+        assert_eq!(shared_context(&index, &[&[3, 0, 1], &[2, 3]], 100 * cost), [0, 1, 2, 3]);
+        assert_eq!(shared_context(&index, &[&[3], &[2]], 1), [3]);
+    }
+
+    #[test]
+    fn vectors_that_do_not_fit_are_not_searched() {
+        let mut index = index(&["a", "b"]);
+        assert!(!index.add_vectors(&[vec![1.0]]) && !index.has_vectors());
+    }
+}
