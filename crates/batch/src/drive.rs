@@ -60,6 +60,7 @@ pub(crate) async fn drive<A: Ask>(
         rows,
         gather: Gather::new(options.pack, quiet),
         in_flight: 0,
+        writing: 0,
         tally: Tally { counts, errors, tokens, spending, usage: Usage::default(), warnings, unserved: 0 },
         stop: None,
         turned_away: 0,
@@ -82,6 +83,8 @@ struct Drive<'a> {
     gather: Gather,
     /// Rows admitted whose record is not safe yet.
     in_flight: u64,
+    /// Those of them whose record is being synced: there will be room for others soon.
+    writing: u64,
     tally: Tally,
     stop: Option<(StopReason, Instant)>,
     /// Rows no key could serve since one was served last.
@@ -127,7 +130,7 @@ impl Drive<'_> {
             let was_stopped = self.stop.is_some();
             let unserved = self.tally.unserved;
             let end = self.stop.map_or(far, |(_, end)| end);
-            let due = self.gather.due(!self.has_room());
+            let due = self.gather.due(self.is_full());
             tokio::select! {
                 biased;
                 () = control.cancelled() => break,
@@ -242,6 +245,11 @@ impl Drive<'_> {
         self.in_flight < self.options.admit.max(1) as u64
     }
 
+    /// Whether nobody else can come before a call has ended.
+    fn is_full(&self) -> bool {
+        !self.has_room() && self.writing == 0
+    }
+
     fn admit(&mut self) {
         self.in_flight += 1;
         if self.tally.counts.total.is_none() {
@@ -260,7 +268,7 @@ impl Drive<'_> {
                 return Vec::new();
             }
             (None, None) => self.gather.take_all(),
-            (None, Some(_)) => self.gather.take_due(!self.has_room(), Instant::now()),
+            (None, Some(_)) => self.gather.take_due(self.is_full(), Instant::now()),
         };
         packs.into_iter().flat_map(|pack| self.gather.send(pack)).collect()
     }
@@ -325,6 +333,7 @@ impl Drive<'_> {
 
     fn write(&mut self, id: String, done: Done, line: Option<String>) {
         let ticket = Ticket { id, status: done.status, usage: done.usage, retryable: done.retryable, line };
+        self.writing += 1;
         self.writer.append(done.files, done.line, ticket);
     }
 
@@ -333,6 +342,7 @@ impl Drive<'_> {
         let was_full = !self.has_room();
         for ticket in tickets {
             self.in_flight -= 1;
+            self.writing -= 1;
             if let Err(error) = self.tally.take(&ticket) {
                 self.tally.errors = None;
                 self.tally.warn(self.sink, error.to_string());

@@ -77,7 +77,7 @@ fn one_prompt_that_is_always_blocked_costs_only_itself() {
         "[[faults]]\nkind = \"safety\"\ncontains = \"say 13\\\"\"\n[[faults]]\nkind = \"safety\"\ncontains = \"say 13\\n\"\n",
     );
     dir.prompts(64);
-    let ended = run(&dir, "out.jsonl", &["--pack", "16"]).expect(1);
+    let ended = run(&dir, "out.jsonl", &["--pack", "16", "--max-task-attempts", "1"]).expect(1);
     let records = dir.records("out.jsonl");
     let blocked: Vec<&Value> = records.iter().filter(|record| record["status"] != "ok").map(|record| &record["id"]).collect();
     assert_eq!((records.len(), blocked), (64, vec![&json!("p13")]));
