@@ -420,6 +420,7 @@ impl Driver {
                     let projects = projects.iter().map(|&project| self.project(project)).collect();
                     self.emit(state, now, EventKind::Unparked { projects });
                 }
+                Action::Reserve { .. } | Action::Settle { .. } | Action::Release { .. } => {}
                 Action::Forgotten { model } => {
                     state.sizes.forget(&model);
                     if let Some(memory) = &mut state.memory {

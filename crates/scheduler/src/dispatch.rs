@@ -174,7 +174,9 @@ impl Scheduler {
         for id in self.lanes[number].starved() {
             let quota = &mut self.quotas[id as usize];
             quota.bucket.advance(now, day, &self.rules);
-            if quota.bucket.ledger().is_some() || quota.bucket.room_for_tokens(now, weight, &self.rules).0 < quota.standing.listed_at() {
+            if quota.bucket.ledger().is_some()
+                || quota.bucket.room_for_tokens(now, weight, &self.rules).0 < quota.standing.listed_at()
+            {
                 self.relist(id, now);
             }
         }

@@ -93,6 +93,6 @@ pub struct Sharing {
 
 impl Default for Sharing {
     fn default() -> Sharing {
-        Sharing { horizon: Duration::from_secs(2), alone: 0.0 }
+        Sharing { horizon: Duration::from_secs(3), alone: 0.0 }
     }
 }

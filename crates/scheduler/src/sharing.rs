@@ -206,7 +206,9 @@ impl Scheduler {
             let resume = shared.too_large.take().map_or(Timestamp::NEVER, |_| shared.resume_at.max(now));
             let again = resume <= now;
             shared.ask_at = resume;
-            return if again { self.ask(lane, id, now, actions) };
+            return if again {
+                self.ask(lane, id, now, actions)
+            };
         }
         let until_room = shared.refused.map_or(Duration::ZERO, |refused| refused.until - now);
         let horizon = match (low, starving) {
@@ -282,9 +284,7 @@ impl Scheduler {
         let buckets = self.projects.iter().filter_map(|project| project.buckets.get(model.0 as usize));
         let others = buckets.filter(|&&bucket| bucket != id);
         let shared = others.filter_map(|&bucket| self.quotas[bucket as usize].bucket.shared.as_deref());
-        shared.fold((0, 0), |(count, largest), shared| {
-            (count + shared.promised(), shared.promises().fold(largest, u64::max))
-        })
+        shared.fold((0, 0), |(count, largest), shared| (count + shared.promised(), shared.promises().fold(largest, u64::max)))
     }
 
     // === giving back ===

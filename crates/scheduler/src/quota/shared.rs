@@ -336,7 +336,7 @@ impl Shared {
     /// How long before the first refused instant, or before the last permit, the next question is put: by `chance` a
     /// different part of the horizon each time, so that no process always comes after the same other.
     pub(crate) fn lead(horizon: Duration, chance: f64) -> Duration {
-        horizon.mul_f64(0.125 + 0.375 * chance.clamp(0.0, 1.0))
+        horizon.mul_f64(0.04 + 0.26 * chance.clamp(0.0, 1.0))
     }
 
     /// Plans the next question after an answer that brought `granted` permits of those asked for.
