@@ -78,6 +78,11 @@ impl Learned {
         self.raise_at = now + window.saturating_mul(self.windows);
     }
 
+    /// Whether a refusal has told it.
+    pub(crate) fn is_active(&self) -> bool {
+        self.active
+    }
+
     /// Another process tells the limit in force: the one from now on. Where it is news, the way up begins again here.
     pub(crate) fn heard(&mut self, now: Timestamp, told: u64, window: Duration) -> u64 {
         if !self.active {
@@ -121,6 +126,11 @@ pub(crate) struct LearnedDay {
 }
 
 impl LearnedDay {
+    /// Whether a refusal has told it.
+    pub(crate) fn is_active(&self) -> bool {
+        self.active
+    }
+
     pub(crate) fn new(configured: Option<u64>) -> LearnedDay {
         LearnedDay { ceiling: configured, active: false, days: 1, try_at: Timestamp::ZERO }
     }

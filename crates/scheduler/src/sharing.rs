@@ -52,6 +52,8 @@ pub struct Knowledge {
     pub model: Arc<str>,
     /// Limits in force, learned ones included.
     pub limits: Limits,
+    /// Those of them that refusals told.
+    pub learned: Limits,
     /// How the server counts.
     pub counting: Counting,
     /// What this process sent in the last minute: start of a slot, requests, tokens; the oldest first.
@@ -80,6 +82,7 @@ impl Scheduler {
             project: quota.project,
             model: self.lanes[quota.model.0 as usize].name.clone(),
             limits: quota.bucket.limits,
+            learned: quota.bucket.learned_limits(),
             counting: quota.bucket.counting(&self.rules),
             sent: quota.bucket.sent(),
             today,
@@ -176,6 +179,11 @@ impl Scheduler {
     /// Whether the ledger cannot be reached.
     pub fn is_alone(&self) -> bool {
         self.shares.as_ref().is_some_and(|shares| shares.alone)
+    }
+
+    /// Whether something is sent while the ledger cannot be reached.
+    pub fn goes_on_alone(&self) -> bool {
+        self.shares.as_ref().is_some_and(|shares| shares.rules.alone > 0.0)
     }
 
     fn look_at_all(&mut self, now: Timestamp) {

@@ -292,6 +292,13 @@ impl Bucket {
         (self.window.requests() + others.0, self.window.tokens() + others.1)
     }
 
+    /// Limits that refusals told.
+    pub(crate) fn learned_limits(&self) -> Limits {
+        let told = |kind: usize, limit: Option<u64>| limit.filter(|_| self.learned[kind].is_active());
+        let rpd = self.limits.rpd.filter(|_| self.learned_day.is_active());
+        Limits { rpm: told(super::REQUESTS, self.limits.rpm), tpm: told(super::TOKENS, self.limits.tpm), rpd }
+    }
+
     /// What this process sent in the last minute, for a ledger that lost it: start of each slot, requests, tokens.
     pub(crate) fn sent(&self) -> Vec<(Timestamp, u64, u64)> {
         self.window.contents(self.shape)
