@@ -4,6 +4,8 @@
 //! nothing of prompts, keys or models: a bucket is two names, a cost is two numbers.
 
 pub mod connection;
+pub mod ledger;
 pub mod names;
 
 pub use connection::{Address, Connection, OpenError};
+pub use ledger::{Bucket, Class, Cost, Dimension, Grant, Hold, Learned, Limits, Permit, Refusal, Reserve, Return};
