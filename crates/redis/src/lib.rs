@@ -8,4 +8,6 @@ pub mod ledger;
 pub mod names;
 
 pub use connection::{Address, Connection, OpenError};
-pub use ledger::{Bucket, Class, Cost, Dimension, Grant, Hold, Learned, Limits, Permit, Refusal, Reserve, Return};
+pub use ledger::{
+    Bucket, Class, Cost, Dimension, Grant, Hold, Learned, Ledger, LedgerError, Limits, Permit, Refusal, Reserve, Return,
+};

@@ -1,7 +1,7 @@
 -- Stops a bucket for everybody: the server said no to one of us.
 --
 -- ARGV[2] packed: for how long, the learned limits of requests and tokens (0: none), for how long those hold
-local for_ms, rpm, tpm, learned_ms = struct.unpack('dddd', ARGV[2])
+local for_ms, rpm, tpm, learned_ms = struct.unpack('<dddd', ARGV[2])
 if epoch_seen ~= 0 and epoch_seen ~= epoch then
   save()
   return {LOST, raw, epoch, prev, since}

@@ -2,7 +2,7 @@
 --
 -- ARGV[2] packed: 1 when the clock jumped, requests of today as last seen, the end of that day
 -- ARGV[3] packed, 4 numbers each: slot, requests, tokens, risk
-local jumped, seen, seen_end = struct.unpack('ddd', ARGV[2])
+local jumped, seen, seen_end = struct.unpack('<ddd', ARGV[2])
 if jumped == 1 and epoch_seen == epoch then
   local held = math.max(hold - last, 0)
   last, now, tau = raw, raw, raw
@@ -16,7 +16,7 @@ if jumped == 1 and epoch_seen == epoch then
 end
 advance(math.max(now, tau))
 for at = 1, #ARGV[3], 32 do
-  local i, r, t, k = struct.unpack('dddd', ARGV[3], at)
+  local i, r, t, k = struct.unpack('<dddd', ARGV[3], at)
   change(i, r, t, k)
 end
 if dend == 0 and seen_end > 0 then

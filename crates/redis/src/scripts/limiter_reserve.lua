@@ -5,7 +5,7 @@
 -- KEYS[7] facts of the project; KEYS[8] flight: calls under way by process, where the project limits them
 -- ARGV[2] packed: limits of requests, tokens, requests a day; burst (share of a limit that may go at once), horizon, share of
 --         every limit this class may fill, horizon of the class (0: it never reserves ahead), deviations kept as margin,
---         limit of calls under way (0: none), how long a silent process counts, calls this process has ended, turn of low classes
+--         limit of calls under way (0: none), how long a silent process counts, calls this process has under way, turn of low classes
 -- ARGV[3] packed, 8 bytes each: tokens and spread of one wanted permit
 -- ARGV[4] packed, 4 numbers each: slot, change of requests, of tokens, of risk
 -- ARGV[5] the process, when it shall be heard of; empty otherwise
@@ -14,7 +14,7 @@ if epoch_seen ~= 0 and epoch_seen ~= epoch then
   save()
   return {LOST, raw, epoch, prev, since}
 end
-local R, T, D, burst, H, share, Hc, Z, most, patience, ended, turn = struct.unpack('dddddddddddd', ARGV[2])
+local R, T, D, burst, H, share, Hc, Z, most, patience, mine, turn = struct.unpack('<dddddddddddd', ARGV[2])
 if luntil > now then
   if lrpm > 0 then R = math.min(R, lrpm) end
   if ltpm > 0 then T = math.min(T, ltpm) end
@@ -57,7 +57,7 @@ end
 advance(max(now, tau))
 local rate_r, rate_t = R / span, T / span
 for at = 1, #ARGV[4], 32 do
-  local i, dr, dt, dk = struct.unpack('dddd', ARGV[4], at)
+  local i, dr, dt, dk = struct.unpack('<dddd', ARGV[4], at)
   local r, t = change(i, dr, dt, dk)
   if r < 0 then count_day(i, r) end
   if burst < 1 then tat_r, tat_t = tat_r + r / rate_r, tat_t + t / rate_t end
@@ -72,18 +72,15 @@ if ARGV[5] ~= '' then
 end
 
 local wanted = #ARGV[3] / 8
-local free, mine = wanted, 0
+local free = wanted
 if most > 0 then
-  free = most
+  free = most - mine
   local all = redis.call('HGETALL', KEYS[8])
   for at = 1, #all, 2 do
     local calls, heard = string.match(all[at + 1], '^(%d+) (%d+)$')
-    if all[at] == ARGV[6] then
-      mine = max(calls - ended, 0)
-      free = free - mine
-    elseif tonumber(heard) + patience < now then
+    if tonumber(heard) + patience < now then
       redis.call('HDEL', KEYS[8], all[at])
-    else
+    elseif all[at] ~= ARGV[6] then
       free = free - calls
     end
   end
@@ -155,7 +152,7 @@ local function earliest(w, v, requests, tokens, daily)
 end
 
 local requests, tokens, daily = max(1, floor(R * share)), floor(T * share), floor(D * share)
-local out = {OK, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+local out = {OK, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 local dimension, hint, granted = NONE, 0, 0
 for i = 1, wanted do
   local w, spread = struct.unpack('<I4I4', ARGV[3], i * 8 - 7)
@@ -194,7 +191,7 @@ for i = 1, wanted do
   tau, free, granted = x, free - 1, granted + 1
   if burst < 1 then tat_r, tat_t = max(tat_r, x) + 1 / rate_r, max(tat_t, x) + w / rate_t end
   if turned then low = max(low, now) + turn / rate_r end
-  out[16 + granted] = x - now
+  out[17 + granted] = x - now
 end
 flush()
 if most > 0 then
@@ -207,6 +204,6 @@ redis.call('SET', KEYS[4], string.format('%d', nt), 'PX', span + H)
 redis.call('SET', KEYS[5], string.format('%d', today), 'PXAT', max(dend, raw + 1))
 save()
 out[2], out[3], out[4], out[5], out[6], out[7], out[8], out[9] = raw, now, epoch, seq, max(hold - now, 0), live, nr, nt
-out[10], out[11], out[12], out[13], out[14], out[15], out[16] =
-  today, disputed, facts, luntil > now and lrpm or 0, luntil > now and ltpm or 0, dimension, ceil(hint)
+out[10], out[11], out[12], out[13], out[14], out[15], out[16], out[17] =
+  today, disputed, facts, luntil > now and lrpm or 0, luntil > now and ltpm or 0, dimension, ceil(hint), dend
 return out

@@ -7,7 +7,7 @@
 --               later it may be, the epoch and the sequence number the caller saw last, S, N, span (minute + guard), both
 --               coming ends of the quota day, guard, learning time. All times in milliseconds.
 local raw, expected, slack, epoch_seen, seq_seen, S, N, span, day_end, next_end, guard, learning =
-  struct.unpack('dddddddddddd', ARGV[1])
+  struct.unpack('<dddddddddddd', ARGV[1])
 if raw == 0 then
   local t = redis.call('TIME')
   raw = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -28,7 +28,7 @@ local hold = 0                            -- nothing goes before
 local lrpm, ltpm, luntil = 0, 0, 0        -- learned limits (0: none), until when they hold
 local live, facts = 1, 0                  -- processes at work here; version of the project's facts
 local expiry, renewed = 0, false          -- when both keys end; true when that has changed
-local FORMAT = string.rep('d', 30)
+local FORMAT = '<' .. string.rep('d', 30)
 
 local function save()
   -- One absolute expiry for both keys: sums without their ring would be wrong for ever.
