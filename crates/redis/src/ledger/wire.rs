@@ -75,8 +75,8 @@ pub(crate) fn common(known: Known, shape: Shape, limits: &Limits) -> Vec<u8> {
 
 /// The limits of a request for permits.
 pub(crate) fn limits(limits: &Limits, shape: Shape, class: Class, under_way: u32) -> Vec<u8> {
-    // As good as none, and small enough that products of two stay exact.
-    let limit = |limit: Option<u64>, most: f64| limit.map_or(most, |limit| (limit as f64).min(most));
+    // None is more than anything reaches and less than what numbers of a script hold exactly.
+    let limit = |limit: Option<u64>, most: f64| limit.map_or(1e15, |limit| (limit as f64).min(most));
     numbers(&[
         limit(limits.rpm, 4e9),
         limit(limits.tpm, 4e9),

@@ -95,7 +95,10 @@ local pending, pr, pt, pk = -1, 0, 0, 0
 local function flush()
   if pending >= 0 then
     local r, t, k = read(pending)
-    write(pending, r + pr, t + pt, k + pk)
+    -- Without a limit of tokens more may come than a slot can count.
+    local beyond = max(t + pt - 4294967295, 0)
+    nt = nt - beyond
+    write(pending, r + pr, t + pt - beyond, k + pk)
   end
   pending, pr, pt, pk = -1, 0, 0, 0
 end
@@ -138,7 +141,8 @@ local function earliest(w, v, requests, tokens, daily)
   if burst < 1 then
     local br, bt = max(1, R * burst), max(1, T * burst)
     local y = max(tat_r - (br - 1) / rate_r, tat_t - (bt - min(w, bt)) / rate_t)
-    if y > x then x, why = ceil(y), PACED end
+    -- Sums of fractions are off by less than a hundredth of a millisecond.
+    if y > x + 0.01 then x, why = ceil(y - 0.01), PACED end
   end
   local h, r, t, k, short
   repeat
