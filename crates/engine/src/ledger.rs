@@ -1,10 +1,11 @@
 //! The ledger that several engines share: one place decides who may send when, so that together they keep every limit.
 //!
 //! An engine with a ledger starts nothing without a permit of it. [`LocalLedger`] keeps it in this process, for several
-//! engines side by side and for tests.
+//! engines side by side and for tests; [`RedisLedger`] keeps it in Redis, for any number of machines.
 
 mod local;
 mod pump;
+mod redis;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tidegate_scheduler::{Ask, Dimension, Knowledge, Limits};
 
 pub use local::LocalLedger;
 pub(crate) use pump::{Order, Pumps};
+pub use redis::RedisLedger;
 
 /// Whose quota: the project's name and the model family.
 pub use tidegate_scheduler::Place;
@@ -112,8 +114,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// Whether it answers at all.
     fn ping(&self) -> BoxFuture<'_, Result<(), LedgerError>>;
 
-    /// What this engine sent while nobody could be asked.
-    fn remind(&self, place: Place, known: Knowledge) -> BoxFuture<'_, Result<(), LedgerError>>;
+    /// What this engine sent while nobody could be asked: how long ago, requests, tokens; the oldest first.
+    fn remind(&self, place: Place, known: Knowledge, sent: Vec<(Duration, u64, u64)>) -> BoxFuture<'_, Result<(), LedgerError>>;
 
     /// All that is known of a project's keys.
     fn facts(&self, project: Arc<str>) -> BoxFuture<'_, Result<Vec<Fact>, LedgerError>>;

@@ -196,6 +196,11 @@ impl Connection {
         self.within(patience, command.query_async(&mut link)).await
     }
 
+    /// Whether anybody answers.
+    pub async fn ping(&self, patience: Duration) -> Result<(), CallError> {
+        self.call::<Value>(&redis::cmd("PING"), patience).await.map(drop)
+    }
+
     /// Waits for an answer, at most `patience`, and says what its error means.
     pub async fn within<T>(&self, patience: Duration, answer: impl Future<Output = RedisResult<T>>) -> Result<T, CallError> {
         match tokio::time::timeout(patience, answer).await {

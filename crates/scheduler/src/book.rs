@@ -142,12 +142,12 @@ impl Book {
     }
 
     /// Takes in what a process sent that this book did not know of: start of a slot, requests, tokens; the oldest first.
-    pub fn learn(&mut self, now: Timestamp, place: &Place, known: &Knowledge) {
+    pub fn learn(&mut self, now: Timestamp, place: &Place, known: &Knowledge, sent: &[(Timestamp, u64, u64)]) {
         let day = self.calendar.day(now);
         let rules = self.rules.clone();
         let account = self.accounts.entry(place.clone()).or_insert_with(|| Account::new(known.limits, &rules));
         account.bucket.advance(now, day, &rules);
-        account.bucket.add_sent(&known.sent, known.today);
+        account.bucket.add_sent(sent);
     }
 
     /// Permits older than any answer takes.

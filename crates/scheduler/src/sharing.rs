@@ -43,7 +43,7 @@ impl Shares {
     }
 }
 
-/// What a process knows of a quota: what the ledger is asked with, and what an empty one is told.
+/// What a process knows of a quota and the ledger is asked with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Knowledge {
     /// Number of the project.
@@ -56,10 +56,8 @@ pub struct Knowledge {
     pub learned: Limits,
     /// How the server counts.
     pub counting: Counting,
-    /// What this process sent in the last minute: start of a slot, requests, tokens; the oldest first.
-    pub sent: Vec<(Timestamp, u64, u64)>,
-    /// Requests of the quota day, as far as this process knows.
-    pub today: u64,
+    /// Length of the server's minute.
+    pub minute: Duration,
     /// When the quota day ends, and the one after it.
     pub day_ends: [Timestamp; 2],
 }
@@ -77,17 +75,32 @@ impl Scheduler {
         let next = self.calendar.clone().day(day.end);
         let quota = self.quotas.get_mut(quota.0 as usize)?;
         quota.bucket.advance(now, day, &self.rules);
-        let (_, _, today) = quota.bucket.used();
         Some(Knowledge {
             project: quota.project,
             model: self.lanes[quota.model.0 as usize].name.clone(),
             limits: quota.bucket.limits,
             learned: quota.bucket.learned_limits(),
             counting: quota.bucket.counting(&self.rules),
-            sent: quota.bucket.sent(),
-            today,
+            minute: self.rules.minute,
             day_ends: [day.end, next.end],
         })
+    }
+
+    /// What this process sent in the last minute, for a ledger that has lost it: start of a slot, requests, tokens; the oldest
+    /// first.
+    pub fn sent(&mut self, now: Timestamp, quota: QuotaId) -> Vec<(Timestamp, u64, u64)> {
+        let day = self.calendar.day(now);
+        let Some(quota) = self.quotas.get_mut(quota.0 as usize) else { return Vec::new() };
+        quota.bucket.advance(now, day, &self.rules);
+        quota.bucket.sent()
+    }
+
+    /// What this process sent in the last minute while no ledger could be asked, in the same form; told once.
+    pub fn sent_alone(&mut self, now: Timestamp, quota: QuotaId) -> Vec<(Timestamp, u64, u64)> {
+        let span = self.rules.shape.span();
+        let shared = self.quotas.get_mut(quota.0 as usize).and_then(|quota| quota.bucket.shared.as_deref_mut());
+        let sent = shared.map(|shared| std::mem::take(&mut shared.unpermitted)).unwrap_or_default();
+        sent.into_iter().filter(|(at, ..)| *at + span > now).collect()
     }
 
     /// The quota of a project for a model family, if it was ever asked for.

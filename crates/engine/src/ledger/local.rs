@@ -149,8 +149,13 @@ impl Ledger for LocalLedger {
         std::future::ready(self.with(|_, _| ())).boxed()
     }
 
-    fn remind(&self, place: Place, known: Knowledge) -> BoxFuture<'_, Result<(), LedgerError>> {
-        std::future::ready(self.with(|now, content| content.book.learn(now, &place, &known))).boxed()
+    fn remind(&self, place: Place, known: Knowledge, sent: Vec<(Duration, u64, u64)>) -> BoxFuture<'_, Result<(), LedgerError>> {
+        let told = self.with(|now, content| {
+            let at = |(ago, requests, tokens)| (now.before(ago), requests, tokens);
+            let sent: Vec<_> = sent.into_iter().map(at).collect();
+            content.book.learn(now, &place, &known, &sent);
+        });
+        std::future::ready(told).boxed()
     }
 
     fn facts(&self, project: Arc<str>) -> BoxFuture<'_, Result<Vec<Fact>, LedgerError>> {

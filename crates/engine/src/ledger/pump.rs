@@ -142,7 +142,13 @@ impl Pumps {
         let quotas: Vec<QuotaId> = self.quotas.lock().keys().copied().collect();
         for quota in quotas {
             let Some((place, known)) = knowledge(driver, quota) else { continue };
-            if let Err(fault) = self.ledger.remind(place, known).await {
+            let now = driver.clock.now();
+            let sent = driver.state.lock().scheduler.sent_alone(now, quota);
+            let sent: Vec<_> = sent.into_iter().map(|(at, requests, tokens)| (now - at, requests, tokens)).collect();
+            if sent.is_empty() {
+                continue;
+            }
+            if let Err(fault) = self.ledger.remind(place, known, sent).await {
                 tracing::warn!("the shared limiter is not told what was sent without it: {fault}");
             }
         }

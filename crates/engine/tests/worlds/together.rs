@@ -299,7 +299,8 @@ impl<F: FnMut(&mut SmallRng) -> u64> Together<F> {
                 let process = &mut self.processes[node];
                 let Some(quota) = process.scheduler.quota(project as u32, MODEL) else { continue };
                 let known = process.scheduler.knowledge(self.now, quota).unwrap();
-                self.book.learn(self.now, &place(project), &known);
+                let sent = process.scheduler.sent(self.now, quota);
+                self.book.learn(self.now, &place(project), &known, &sent);
             }
         }
     }
@@ -321,7 +322,8 @@ impl<F: FnMut(&mut SmallRng) -> u64> Together<F> {
                     let process = &mut self.processes[node];
                     let quota = process.scheduler.quota(project as u32, MODEL).unwrap();
                     let known = process.scheduler.knowledge(self.now, quota).unwrap();
-                    self.book.learn(self.now, &place(project), &known);
+                    let sent = process.scheduler.sent_alone(self.now, quota);
+                    self.book.learn(self.now, &place(project), &known, &sent);
                 }
             }
             self.decide(node, if cut { Event::Unreachable } else { Event::Reached });

@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub live: u32,
     /// What ended and was not told to the ledger yet.
     pub returns: Returns,
+    /// What was sent without a permit: when, requests, tokens.
+    pub unpermitted: Vec<(Timestamp, u64, u64)>,
     /// Nobody can be asked: permits at hand are used up.
     pub alone: bool,
 }
@@ -77,6 +79,7 @@ impl Shared {
             passed_since: None,
             live: 1,
             returns: Returns::default(),
+            unpermitted: Vec::new(),
             alone,
         }
     }
@@ -129,6 +132,17 @@ impl Shared {
         let due = self.permits.iter().enumerate().take_while(|(_, permit)| permit.at <= now);
         let fitting = due.filter(|(_, permit)| permit.latest >= now && permit.tokens >= amount);
         fitting.min_by_key(|(_, permit)| permit.tokens).map(|(place, _)| place)
+    }
+
+    /// Notes what went without a permit.
+    fn send_alone(&mut self, now: Timestamp, tokens: u64) {
+        match self.unpermitted.last_mut() {
+            Some((at, requests, sum)) if *at + SAME > now => (*requests, *sum) = (*requests + 1, *sum + tokens),
+            _ => self.unpermitted.push((now, 1, tokens)),
+        }
+        if self.unpermitted.len() > MOST_NOTED {
+            self.unpermitted.drain(..MOST_NOTED / 2);
+        }
     }
 
     /// When a question is due, given what is at hand.
@@ -197,7 +211,10 @@ impl Bucket {
     pub(super) fn spend_permit(&mut self, now: Timestamp, amount: u64) -> u64 {
         let drift = self.window.counts_total;
         let Some(shared) = &mut self.shared else { return 0 };
-        let Some(permit) = shared.find(now, amount, drift).and_then(|place| shared.permits.remove(place)) else { return 0 };
+        let Some(permit) = shared.find(now, amount, drift).and_then(|place| shared.permits.remove(place)) else {
+            shared.send_alone(now, amount);
+            return 0;
+        };
         if shared.permits.is_empty() {
             shared.most = (shared.most * 2).min(MOST_ASKED);
         }
@@ -319,11 +336,11 @@ impl Bucket {
     }
 
     /// Takes in what somebody sent that was not counted here.
-    pub(crate) fn add_sent(&mut self, sent: &[(Timestamp, u64, u64)], today: u64) {
+    pub(crate) fn add_sent(&mut self, sent: &[(Timestamp, u64, u64)]) {
         for &(start, requests, tokens) in sent {
             self.window.remember(start, requests, tokens, self.shape);
+            self.day.set_today(self.day.today() + requests);
         }
-        self.day.set_today(self.day.today().max(today));
     }
 }
 
@@ -363,6 +380,9 @@ impl Shared {
     }
 }
 
+/// What goes without a permit is noted in steps of so much, of which the last ones are kept.
+const SAME: Duration = Duration::from_millis(100);
+const MOST_NOTED: usize = 4_000;
 /// Least time between two questions of which the first was refused something.
 const LEAST_PAUSE: Duration = Duration::from_millis(10);
 
