@@ -51,8 +51,9 @@ async fn main() {
 }
 
 async fn ping(server: &Server, connection: &Connection, callers: usize, length: Duration) {
-    let calls = measured(callers, length, |_| {
-        let connection = connection.clone();
+    let link = connection.clone();
+    let calls = measured(callers, length, move |_| {
+        let connection = link.clone();
         async move {
             connection.call::<String>(&redis::cmd("PING"), Duration::from_secs(5)).await.unwrap();
             0
@@ -74,7 +75,7 @@ async fn reserve(server: &Server, connection: &Connection, row: Row, length: Dur
     server.cli(&["config", "resetstat"]);
     let next = Arc::new(AtomicU64::new(0));
     let held = Arc::new(std::sync::Mutex::new(Vec::<Vec<Return>>::new()));
-    let (calls, permits) = measured(row.callers, length, |_| {
+    let (calls, permits) = measured(row.callers, length, move |_| {
         let (ledger, limits, buckets, next, held) = (ledger.clone(), limits.clone(), buckets.clone(), next.clone(), held.clone());
         async move {
             let bucket = &buckets[next.fetch_add(1, Ordering::Relaxed) as usize % buckets.len()];
