@@ -38,9 +38,10 @@ elseif coming ~= dend then
   if coming > dend and coming - dend < length / 2 then dend, renewed = coming, true end
 end
 -- Within a guard of midnight a request counts on both days; by whole slots, so that it can be taken back.
-local yesterday_ends, both_begin, both_end = ceil((day_start + guard) / S), floor((dend - guard) / S), ceil((dend + guard) / S)
+local today_begins, yesterday_ends = floor((day_start - guard) / S), ceil((day_start + guard) / S)
+local both_begin, both_end = floor((dend - guard) / S), ceil((dend + guard) / S)
 local function count_day(i, n)
-  if i < both_end then today = max(today + n, 0) end
+  if i >= today_begins and i < both_end then today = max(today + n, 0) end
   if i < yesterday_ends then before = max(before + n, 0) end
   if i >= both_begin then after = max(after + n, 0) end
 end
