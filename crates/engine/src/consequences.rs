@@ -31,6 +31,7 @@ pub(crate) fn consequences(actions: &[Action]) -> Consequences {
             | Action::Forgotten { .. }
             | Action::Reserve { .. }
             | Action::Settle { .. }
+            | Action::KeepRoom { .. }
             | Action::Release { .. } => {}
         }
     }

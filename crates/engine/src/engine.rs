@@ -19,6 +19,7 @@ use crate::counting;
 use crate::driver::{Driver, Parts};
 use crate::event::{Event, Observer};
 use crate::fetch::{Bounds, Fetcher};
+use crate::hooks::Hooks;
 use crate::kinship::Kin;
 use crate::ledger::{Ledger, Pumps};
 use crate::media::{Desk, MediaSettings, Resolver};
@@ -101,6 +102,7 @@ pub struct Builder {
     reuse: ReuseSettings,
     ledger: Option<Arc<dyn Ledger>>,
     alone: f64,
+    hooks: Hooks,
 }
 
 impl Builder {
@@ -183,6 +185,21 @@ impl Builder {
         self
     }
 
+    /// Calls `hook` before each prompt is handed in: it may change the request, and turn it away with an error, which is then
+    /// the prompt's end. Several are asked in the order in which they were added.
+    pub fn before(mut self, hook: impl Fn(&mut Request) -> Result<(), Error> + Send + Sync + 'static) -> Builder {
+        self.hooks.before.push(Arc::new(hook));
+        self
+    }
+
+    /// Calls `hook` with the label and the end of each prompt of [`Engine::submit`], also of one that was turned away before;
+    /// not of one whose caller went away. It runs on the caller's task and must not block. Several are told in the opposite
+    /// order.
+    pub fn after(mut self, hook: impl Fn(Option<&str>, &Result<Response, Error>) + Send + Sync + 'static) -> Builder {
+        self.hooks.after.push(Arc::new(hook));
+        self
+    }
+
     /// Shares every quota with the other engines of this ledger: nothing is sent without its permit.
     pub fn ledger(mut self, ledger: impl Ledger) -> Builder {
         self.ledger = Some(Arc::new(ledger));
@@ -257,7 +274,8 @@ impl Builder {
         });
         let _ = teller.set(Arc::downgrade(&driver));
         let timer = tokio::spawn(driver.clone().keep_time());
-        Ok(Engine { inner: Arc::new(Inner { driver, reuse, home, timer: Mutex::new(Some(timer)) }) })
+        let (hooks, timer) = (self.hooks, Mutex::new(Some(timer)));
+        Ok(Engine { inner: Arc::new(Inner { driver, reuse, hooks, home, timer }) })
     }
 }
 
@@ -337,6 +355,7 @@ pub struct Engine {
 struct Inner {
     driver: Arc<Driver>,
     reuse: Reuse,
+    hooks: Hooks,
     /// Where the local store lies, and whose API it is about.
     home: Option<(PathBuf, String)>,
     timer: Mutex<Option<JoinHandle<()>>>,
@@ -368,6 +387,23 @@ impl Engine {
     /// [`Error`] says whose fault it was and whether asking again may help. [`ErrorClass::NoKey`] and
     /// [`ErrorClass::Cancelled`] leave the prompt as it was: nothing was decided about it.
     pub async fn submit(&self, request: Request) -> Result<Response, Error> {
+        if self.inner.hooks.is_empty() { self.answer(request).await } else { Box::pin(self.hooked(request)).await }
+    }
+
+    /// With everybody called who wants to be.
+    async fn hooked(&self, mut request: Request) -> Result<Response, Error> {
+        let hooks = &self.inner.hooks;
+        let turned_away = hooks.ask(&mut request);
+        let label = request.label.clone();
+        let result = match turned_away {
+            Ok(()) => self.answer(request).await,
+            Err(error) => Err(error),
+        };
+        hooks.tell(label.as_deref(), &result);
+        result
+    }
+
+    async fn answer(&self, request: Request) -> Result<Response, Error> {
         if !self.inner.reuse.may_answer(&request) {
             return self.ask(request).await;
         }
@@ -413,7 +449,8 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::submit`], when not even a first piece came.
-    pub async fn stream(&self, request: Request) -> Result<AnswerStream, Error> {
+    pub async fn stream(&self, mut request: Request) -> Result<AnswerStream, Error> {
+        self.inner.hooks.ask(&mut request)?;
         let (request, counted) = self.counted(request).await?;
         stream::begin(|listener| self.inner.driver.submit(request, counted, Some(listener))).await
     }

@@ -17,6 +17,7 @@ mod ending;
 mod engine;
 mod event;
 mod fetch;
+mod hooks;
 mod in_flight;
 mod key_check;
 mod kinship;

@@ -233,6 +233,7 @@ impl Play<'_> {
                 | Action::Forgotten { .. }
                 | Action::Reserve { .. }
                 | Action::Settle { .. }
+                | Action::KeepRoom { .. }
                 | Action::Release { .. } => {}
             }
         }

@@ -176,6 +176,14 @@ pub enum Action {
         /// Tokens.
         used: u64,
     },
+    /// A large prompt has been passed for long enough, and the ledger does not promise that far ahead: nobody is to be promised
+    /// anything that starts before then.
+    KeepRoom {
+        /// The quota.
+        quota: QuotaId,
+        /// When there will be room.
+        until: Timestamp,
+    },
     /// These permits were not used: the ledger may give them to others.
     Release {
         /// The quota.

@@ -136,19 +136,16 @@ impl Scheduler {
         let filling = shared.too_large.is_some();
         shared.plan(now, granted, grant.refused, lead);
         let for_tokens = grant.refused.is_some_and(|refused| refused.dimension == Some(Dimension::Tpm));
-        match asked.tokens.get(granted) {
-            Some(&tokens) if for_tokens => {
-                shared.too_large = Some(tokens);
-                shared.ask_at = now;
-                if !filling && granted == 0 {
-                    shared.passed_since.get_or_insert(now);
-                }
-            }
-            _ if !filling => shared.passed_since = None,
-            _ => {}
+        let refused_first = for_tokens && granted == 0;
+        if asked.starving && refused_first {
+            shared.returns.room = grant.refused.map(|refused| refused.until);
         }
-        if !filling && granted > 0 {
-            shared.passed_since = None;
+        if !filling {
+            shared.passed_since = refused_first.then(|| shared.passed_since.unwrap_or(now));
+        }
+        if let Some(&tokens) = asked.tokens.get(granted).filter(|_| for_tokens) {
+            // What is smaller may fill the hole meanwhile.
+            (shared.too_large, shared.ask_at) = (Some(tokens), now);
         }
         quota.bucket.told_use(now, grant.used, grant.today);
         self.relist(id, now);
@@ -243,7 +240,7 @@ impl Scheduler {
         let Some(shares) = &mut self.shares else { return };
         shares.last += 1;
         let number = shares.last;
-        shared.asked = Some(Asked { number, tokens: costs.iter().map(|cost| cost.tokens).collect(), low });
+        shared.asked = Some(Asked { number, tokens: costs.iter().map(|cost| cost.tokens).collect(), low, starving });
         actions.push(Action::Reserve { quota: QuotaId(id), ask: Ask { number, costs, low, horizon } });
     }
 
@@ -255,7 +252,7 @@ impl Scheduler {
 
     /// Whether smaller prompts have passed the head for so long that room is to be kept for it.
     fn is_starving(&self, id: u32, now: Timestamp) -> bool {
-        let shared = self.quotas[id as usize].bucket.shared.as_deref();
+        let shared = self.quotas[id as usize].bucket.shared.as_deref().filter(|shared| shared.too_large.is_none());
         shared.and_then(|shared| shared.passed_since).is_some_and(|since| now >= since + self.rules.bypass())
     }
 
@@ -269,7 +266,7 @@ impl Scheduler {
         shared.promises().for_each(|tokens| *own.entry(tokens).or_default() += 1);
         let (mut elsewhere, largest) = self.promised_elsewhere(quota.model, id);
         let reach = shared.promised() + elsewhere + most + LOOK_AHEAD;
-        let smaller = shared.too_large.filter(|_| !starving).map(|refused| refused / 2);
+        let smaller = shared.too_large.map(|refused| refused / 2);
         let queue = &self.lanes[lane].queue;
         let low = queue.first_key_value().is_some_and(|(place, _)| place.priority.0 < 0);
         let breaker = &self.lanes[lane].breaker;
@@ -348,6 +345,7 @@ impl Scheduler {
             let Some(shared) = &mut quotas[id as usize].bucket.shared else { continue };
             let (quota, returns) = (QuotaId(id), std::mem::take(&mut shared.returns));
             actions.extend(returns.settled.into_iter().map(|(permit, used)| Action::Settle { quota, permit, used }));
+            actions.extend(returns.room.map(|until| Action::KeepRoom { quota, until }));
             if !returns.released.is_empty() {
                 actions.push(Action::Release { quota, permits: returns.released });
             }

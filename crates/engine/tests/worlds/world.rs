@@ -277,6 +277,7 @@ impl<F: FnMut(&mut SmallRng) -> u64> World<F> {
                 | Action::Forgotten { .. }
                 | Action::Reserve { .. }
                 | Action::Settle { .. }
+                | Action::KeepRoom { .. }
                 | Action::Release { .. } => {}
             }
         }

@@ -54,6 +54,8 @@ pub(crate) struct Asked {
     pub number: u64,
     /// For prompts that may wait.
     pub low: bool,
+    /// For a large prompt that smaller ones have passed for long enough.
+    pub starving: bool,
     /// Tokens of each prompt.
     pub tokens: Vec<u64>,
 }
@@ -63,6 +65,8 @@ pub(crate) struct Asked {
 pub(crate) struct Returns {
     pub settled: Vec<(u64, u64)>,
     pub released: Vec<u64>,
+    /// Until then nobody is to be promised anything.
+    pub room: Option<Timestamp>,
 }
 
 impl Shared {
