@@ -98,7 +98,7 @@ impl Book {
                         account.low.charge(at, Weight::new(cost.tokens, 0, 0), rules.shape);
                     }
                     self.permits.insert(self.last, Issued { place: place.clone(), permit });
-                    let latest = at + known.counting.guard;
+                    let latest = at + known.counting.guard / 2;
                     grant.permits.push(Permit { id: self.last, at, latest, tokens: cost.tokens });
                 }
                 Err(refusal) => {
@@ -237,7 +237,9 @@ impl Account {
                 Reason::Pacing => Some(Dimension::Rpm),
                 _ => None,
             };
-            Refusal { dimension, until: why.until }
+            // The first requests after midnight count for the day before, too.
+            let after = if dimension == Some(Dimension::Rpd) { rules.guard } else { Duration::ZERO };
+            Refusal { dimension, until: why.until + after }
         });
         [tokens, other].into_iter().flatten().max_by_key(|refusal| refusal.until)
     }

@@ -39,7 +39,7 @@ pub struct Permit {
     pub id: u64,
     /// It starts then, never earlier.
     pub at: Timestamp,
-    /// After that it is too late: it is given back.
+    /// After that it is too late: it is given back. Half of the guard, so that as much is left for the way to the server.
     pub latest: Timestamp,
     /// The tokens it stands for.
     pub tokens: u64,

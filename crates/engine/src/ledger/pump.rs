@@ -321,7 +321,7 @@ impl Pump {
 fn granted(now: Timestamp, number: u64, answer: &Answer, guard: Duration) -> Grant {
     let permit = |leave: &super::Leave| {
         let at = now + leave.wait;
-        Permit { id: leave.id, at, latest: (at + guard).before(leave.late), tokens: leave.tokens }
+        Permit { id: leave.id, at, latest: (at + guard / 2).before(leave.late), tokens: leave.tokens }
     };
     Grant {
         number,
