@@ -13,7 +13,7 @@ use crate::names;
 /// One bucket's account.
 #[derive(Debug)]
 pub(crate) struct Account {
-    /// State, ring, three readable counters, live processes, facts, flight: as the scripts count them.
+    /// State, three readable counters, live processes, facts, flight: as the scripts count them.
     pub keys: Vec<String>,
     /// Held while the state is told what it lost, so that it is told once.
     pub telling: tokio::sync::Mutex<()>,
@@ -47,7 +47,6 @@ impl Account {
         let part = |part| names::quota(&bucket.project, &bucket.family, part);
         let keys = vec![
             part("state"),
-            part("ring"),
             part("rpm"),
             part("tpm"),
             part("rpd"),

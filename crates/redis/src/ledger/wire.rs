@@ -74,7 +74,7 @@ pub(crate) fn common(known: Known, shape: Shape, limits: &Limits) -> Vec<u8> {
 }
 
 /// The limits of a request for permits.
-pub(crate) fn limits(limits: &Limits, shape: Shape, class: Class, under_way: u32) -> Vec<u8> {
+pub(crate) fn limits(limits: &Limits, shape: Shape, class: Class, under_way: u32, heard: bool) -> Vec<u8> {
     // None is more than anything reaches and less than what numbers of a script hold exactly.
     let limit = |limit: Option<u64>, most: f64| limit.map_or(1e15, |limit| (limit as f64).min(most));
     numbers(&[
@@ -90,6 +90,7 @@ pub(crate) fn limits(limits: &Limits, shape: Shape, class: Class, under_way: u32
         SILENCE,
         f64::from(under_way),
         TURN,
+        f64::from(u8::from(heard)),
     ])
 }
 
