@@ -5,7 +5,7 @@
 -- ARGV[3] packed, 4 numbers each: slot, requests, tokens, risk
 local jumped, seen, seen_end = unpack_at('<ddd', ARGV[2])
 if jumped == 1 and epoch_seen == epoch then
-  hold = raw + max(hold - last, learning)
+  hold, listening = raw + max(hold - last, 0), raw + learning
   last, now, tau, head = raw, raw, raw, floor((raw - span) / S)
   top, nr, nt, nk, tat_r, tat_t, low = head - 1, 0, 0, 0, 0, 0, 0
   call('SETRANGE', K, BASE, string.rep('\0', SLOT * N))

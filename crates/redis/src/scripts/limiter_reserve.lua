@@ -92,11 +92,13 @@ if not lost then
     local v = spread * spread
     local risk = nk + v
     if left < 0 then
-      local special = burst < 1 or hold > x or x - now > Hc or Hc == 0 and low <= now or slot < yesterday_ends or slot >= both_begin
+      local special = burst < 1 or hold > x or listening > now or x - now > Hc or Hc == 0 and low <= now
+        or slot < yesterday_ends or slot >= both_begin
       left = special and 0 or min(requests - nr, daily - today, cap - granted, free - granted)
     end
     if left < 1 or nt + w + (risk > 0 and Z * sqrt(risk) or 0) > tokens then
       if w > T or R < 1 or D < 1 then dimension, hint = NEVER, -1 break end
+      if listening > now then dimension, hint = HELD, listening - now break end
       if granted >= cap then dimension, hint = SHARED, max(tau - now, 0) break end
       if granted >= free then dimension, hint = FLIGHT, S break end
       local turned = Hc == 0 and low <= now    -- a low class whose turn has come is served like the others
@@ -214,7 +216,7 @@ if not lost then
     call('SET', KEYS[4], today, 'KEEPTTL')
   end
   reply[2], reply[3], reply[4], reply[5], reply[6], reply[7], reply[8], reply[9], reply[10], reply[11], reply[12] =
-    raw, now, epoch, seq, max(hold - now, 0), live, nr, nt, today, disputed, facts
+    raw, now, epoch, seq, max(max(hold, listening) - now, 0), live, nr, nt, today, disputed, facts
   reply[13], reply[14], reply[15], reply[16], reply[17] =
     luntil > now and lrpm or 0, luntil > now and ltpm or 0, dimension, ceil(hint), dend
 end
