@@ -12,6 +12,7 @@ mod wire;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ use crate::script::Script;
 use account::Account;
 use clock::Verdict;
 use trace::Change;
-use wire::{Answer, Shape};
+use wire::{Answer, Asking, Shape};
 
 /// The limiter, as one process sees it; any number of tasks may use it at once.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub struct Ledger {
     connection: Connection,
     process: String,
     patience: Duration,
+    calls: AtomicU64,
     begun: Instant,
     accounts: Mutex<HashMap<Bucket, Arc<Account>>>,
     pretended: Mutex<Option<(f64, f64)>>,
@@ -109,10 +111,12 @@ const CHANGES: usize = 512;
 impl Ledger {
     /// A limiter that waits at most two seconds for an answer.
     pub fn new(connection: Connection) -> Ledger {
-        let process = format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish());
+        let chance = RandomState::new().build_hasher().finish();
         Ledger {
             connection,
-            process,
+            process: format!("{}-{chance:016x}", std::process::id()),
+            // Few enough to be told from each other as a float.
+            calls: AtomicU64::new(chance >> 12),
             patience: Duration::from_secs(2),
             begun: Instant::now(),
             accounts: Mutex::default(),
@@ -211,7 +215,7 @@ impl Ledger {
         if let Some(account) = accounts.get(bucket) {
             return account.clone();
         }
-        accounts.entry(bucket.clone()).or_insert_with(|| Arc::new(Account::new(bucket))).clone()
+        accounts.entry(bucket.clone()).or_insert_with(|| Arc::new(Account::new(bucket, &self.process))).clone()
     }
 
     /// Our time in milliseconds; never the wall clock.
@@ -241,8 +245,9 @@ impl Ledger {
         let heard = !wanted.costs.is_empty() && book.beats(sent);
         let class = wanted.class.unwrap_or(Class::FULL);
         let mut terms = wire::common(known, shape, limits);
-        terms.extend(wire::limits(limits, shape, class, book.under_way, heard));
-        let arguments = [terms, wire::costs(&wanted.costs), wire::changes(&owed), self.process.as_bytes().to_vec()];
+        let number = self.calls.fetch_add(1, Ordering::Relaxed) as f64;
+        terms.extend(wire::limits(limits, shape, class, Asking { under_way: book.under_way, heard, number }));
+        let arguments = [terms, wire::costs(&wanted.costs), wire::changes(&owed), account.process.clone()];
         (arguments, owed, heard, sent)
     }
 

@@ -298,6 +298,10 @@ async fn the_calls_of_a_dead_process_are_free_again() {
     let limits = Limits { concurrency: Some(2), ..limits(100) };
     let held = ask_at(&a, &limits, 0, 2).await;
     assert_eq!(refused(&ask_at(&b, &limits, 1_000, 1).await), Some(Dimension::Concurrency));
+    let other = Bucket { family: "g".into(), ..bucket() };
+    let wanted = || Reserve { costs: vec![Cost::default()], ..Reserve::default() };
+    let grant = a.reserve(&other, &limits, wanted()).await.unwrap();
+    assert_eq!(refused(&grant), Some(Dimension::Concurrency), "whatever the family, by the same process too");
     drop((a, held));
     assert_eq!(ask_at(&b, &limits, 30_001, 1).await.permits.len(), 1);
 }

@@ -7,13 +7,14 @@
 -- ARGV[1] goes on: limits of requests, tokens, requests a day; burst (share of a limit that may go at once), horizon, share of
 --         every limit this class may fill, horizon of the class (0: it never reserves ahead), deviations kept as margin,
 --         limit of calls under way (0: none), how long a silent process counts, calls this process has under way, turn of low
---         classes, 1 when the process shall be heard of
+--         classes, 1 when the process shall be heard of, a number no other call has
 -- ARGV[2] packed, 8 bytes each: tokens and spread of one wanted permit
 -- ARGV[3] packed, 4 numbers each: slot, change of requests, of tokens, of risk
--- ARGV[4] the process
+-- ARGV[4] the process and the family: a process is counted once for each
 local reply = {LOST, raw, epoch, prev, since}
 if not lost then
-  local R, T, D, burst, H, share, Hc, Z, most, patience, mine, turn, heard = unpack_at('<ddddddddddddd', ARGV[1], 97)
+  local R, T, D, burst, H, share, Hc, Z, most, patience, mine, turn, heard, call_number =
+    unpack_at('<dddddddddddddd', ARGV[1], 97)
   if luntil > now then
     if lrpm > 0 then R = min(R, lrpm) end
     if ltpm > 0 then T = min(T, ltpm) end
@@ -42,7 +43,8 @@ if not lost then
   local today_begins, yesterday_ends = floor((day_start - guard) / S), math.ceil((day_start + guard) / S)
   local both_begin, both_end = floor((dend - guard) / S), math.ceil((dend + guard) / S)
 
-  for at = 1, #ARGV[3], 32 do
+  -- The connection to a cluster may send a call again that was done: what it gives back is taken once.
+  for at = 1, call_number ~= told and #ARGV[3] or 0, 32 do
     local i, dr, dt, dk = unpack_at('<dddd', ARGV[3], at)
     local r, t = change(i, dr, dt, dk)
     if r < 0 then
@@ -52,6 +54,8 @@ if not lost then
     end
     if burst < 1 then tat_r, tat_t = tat_r + r / rate_r, tat_t + t / rate_t end
   end
+
+  if #ARGV[3] > 0 then told = call_number end
 
   if heard == 1 then
     call('ZADD', KEYS[5], now, ARGV[4])
