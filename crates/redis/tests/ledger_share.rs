@@ -87,7 +87,6 @@ async fn eight_processes_use_three_limits_fully_and_fairly_with_few_calls() {
         let calls = project.iter().map(|pump| pump.calls).sum::<u64>() as f64 / sent.len() as f64;
         let counts: Vec<f64> = project.iter().map(|pump| pump.sent.len() as f64).collect();
         let jain = counts.iter().sum::<f64>().powi(2) / (8.0 * counts.iter().map(|count| count * count).sum::<f64>());
-        println!("used {used:.4}, Jain {jain:.4}, calls a grant {calls:.3}");
         assert!(used >= 0.99 && jain >= 0.99 && calls <= 0.1, "used {used}, Jain {jain}, calls {calls}");
     }
 }
