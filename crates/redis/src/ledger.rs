@@ -6,24 +6,24 @@
 
 mod account;
 mod clock;
-mod script;
 mod terms;
 mod trace;
 mod wire;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use terms::{Bucket, Class, Cost, Dimension, Grant, Hold, Learned, Limits, Permit, Refusal, Reserve, Return};
 
 use crate::connection::{CallError, Connection};
+use crate::script::Script;
 use account::Account;
 use clock::Verdict;
-use script::Script;
 use trace::Change;
-use wire::{Answer, Shape};
+use wire::{Answer, Asking, Shape};
 
 /// The limiter, as one process sees it; any number of tasks may use it at once.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub struct Ledger {
     connection: Connection,
     process: String,
     patience: Duration,
+    calls: AtomicU64,
     begun: Instant,
     accounts: Mutex<HashMap<Bucket, Arc<Account>>>,
     pretended: Mutex<Option<(f64, f64)>>,
@@ -84,6 +85,24 @@ pub enum LedgerError {
     },
 }
 
+/// A script of the limiter: its own part between what all of them begin and end with.
+macro_rules! limiter {
+    ($name:ident, $($part:literal)+) => {
+        static $name: Script = {
+            const BODY: &str = concat!(
+                include_str!("scripts/limiter_state.lua"),
+                $(include_str!(concat!("scripts/limiter_", $part, ".lua")),)+
+                include_str!("scripts/limiter_save.lua"),
+            );
+            Script::new(BODY)
+        };
+    };
+}
+
+limiter!(RESERVE, "change" "reserve");
+limiter!(HOLD, "hold");
+limiter!(RESEED, "change" "reseed");
+
 /// Attempts of one call: a lost state, a jumped clock and a slow way may each cost one.
 const ATTEMPTS: u32 = 5;
 /// Changes of slots that one call tells; the rest go with the next.
@@ -92,10 +111,12 @@ const CHANGES: usize = 512;
 impl Ledger {
     /// A limiter that waits at most two seconds for an answer.
     pub fn new(connection: Connection) -> Ledger {
-        let process = format!("{}-{:016x}", std::process::id(), RandomState::new().build_hasher().finish());
+        let chance = RandomState::new().build_hasher().finish();
         Ledger {
             connection,
-            process,
+            process: format!("{}-{chance:016x}", std::process::id()),
+            // Few enough to be told from each other as a float.
+            calls: AtomicU64::new(chance >> 12),
             patience: Duration::from_secs(2),
             begun: Instant::now(),
             accounts: Mutex::default(),
@@ -120,9 +141,10 @@ impl Ledger {
         wanted.costs.truncate(Reserve::MOST);
         account.book().take_back(std::mem::take(&mut wanted.returns));
         for _ in 0..ATTEMPTS {
-            let (arguments, owed, sent) = self.prepare(&account, limits, shape, &wanted);
-            let arguments: [&[u8]; 6] = std::array::from_fn(|at| arguments[at].as_slice());
-            let told = match self.run(&script::RESERVE, &account, &arguments).await {
+            let (arguments, owed, heard, sent) = self.prepare(&account, limits, shape, &wanted);
+            let keys = if heard || limits.concurrency.is_some() { &account.keys[..] } else { &account.keys[..4] };
+            let arguments: [&[u8]; 4] = std::array::from_fn(|at| arguments[at].as_slice());
+            let told = match self.run(&RESERVE, keys, &arguments).await {
                 Ok(told) => told,
                 Err(error) => {
                     account.book().owe_after(&error, owed);
@@ -170,7 +192,7 @@ impl Ledger {
         for _ in 0..ATTEMPTS {
             let (sent, known) = self.known(&account);
             let arguments = [wire::common(known, shape, limits), wire::numbers(&words)];
-            let told = self.run(&script::HOLD, &account, &[&arguments[0], &arguments[1]]).await?;
+            let told = self.run(&HOLD, &account.keys[..1], &[&arguments[0], &arguments[1]]).await?;
             match wire::answer(&told) {
                 Some(Answer::Done(&[_, _, _, held])) => return Ok(Duration::from_millis(u64::try_from(held).unwrap_or(0))),
                 Some(Answer::Done(_)) | None => return Err(self.form()),
@@ -193,7 +215,7 @@ impl Ledger {
         if let Some(account) = accounts.get(bucket) {
             return account.clone();
         }
-        accounts.entry(bucket.clone()).or_insert_with(|| Arc::new(Account::new(bucket))).clone()
+        accounts.entry(bucket.clone()).or_insert_with(|| Arc::new(Account::new(bucket, &self.process))).clone()
     }
 
     /// Our time in milliseconds; never the wall clock.
@@ -210,24 +232,27 @@ impl Ledger {
         (sent, account.book().known(self.pretended().map(|(redis, _)| redis), sent))
     }
 
-    fn prepare(&self, account: &Account, limits: &Limits, shape: Shape, wanted: &Reserve) -> ([Vec<u8>; 6], Vec<Change>, f64) {
+    fn prepare(
+        &self,
+        account: &Account,
+        limits: &Limits,
+        shape: Shape,
+        wanted: &Reserve,
+    ) -> ([Vec<u8>; 4], Vec<Change>, bool, f64) {
         let (sent, known) = self.known(account);
         let mut book = account.book();
         let owed = book.pay(CHANGES);
-        let sign = if !wanted.costs.is_empty() && book.beats(sent) { self.process.as_str() } else { "" };
-        let arguments = [
-            wire::common(known, shape, limits),
-            wire::limits(limits, shape, wanted.class.unwrap_or(Class::FULL), book.under_way),
-            wire::costs(&wanted.costs),
-            wire::changes(&owed),
-            sign.as_bytes().to_vec(),
-            self.process.as_bytes().to_vec(),
-        ];
-        (arguments, owed, sent)
+        let heard = !wanted.costs.is_empty() && book.beats(sent);
+        let class = wanted.class.unwrap_or(Class::FULL);
+        let mut terms = wire::common(known, shape, limits);
+        let number = self.calls.fetch_add(1, Ordering::Relaxed) as f64;
+        terms.extend(wire::limits(limits, shape, class, Asking { under_way: book.under_way, heard, number }));
+        let arguments = [terms, wire::costs(&wanted.costs), wire::changes(&owed), account.process.clone()];
+        (arguments, owed, heard, sent)
     }
 
-    async fn run(&self, script: &Script, account: &Account, arguments: &[&[u8]]) -> Result<Vec<i64>, CallError> {
-        script.run(&self.connection, &account.keys, arguments, self.patience).await
+    async fn run(&self, script: &Script, keys: &[String], arguments: &[&[u8]]) -> Result<Vec<i64>, CallError> {
+        script.run(&self.connection, keys, arguments, self.patience).await
     }
 
     /// Deals with an answer that is no grant, so that the next attempt may be one.
@@ -277,7 +302,7 @@ impl Ledger {
         let day = [f64::from(u8::from(lost.jumped)), testimony.today as f64, testimony.day_end as f64];
         let arguments = [wire::common(known, shape, limits), wire::numbers(&day), wire::changes(&testimony.entries)];
         let arguments: [&[u8]; 3] = std::array::from_fn(|at| arguments[at].as_slice());
-        let told = self.run(&script::RESEED, account, &arguments).await?;
+        let told = self.run(&RESEED, &account.keys[..1], &arguments).await?;
         match wire::answer(&told) {
             Some(Answer::Done(&[_, epoch, seq])) => {
                 account.book().told(&testimony, epoch, seq);

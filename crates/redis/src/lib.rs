@@ -4,10 +4,13 @@
 //! nothing of prompts, keys or models: a bucket is two names, a cost is two numbers.
 
 pub mod connection;
+pub mod facts;
 pub mod ledger;
 pub mod names;
+mod script;
 
 pub use connection::{Address, Connection, OpenError};
+pub use facts::{Fact, Facts, Known};
 pub use ledger::{
     Bucket, Class, Cost, Dimension, Grant, Hold, Learned, Ledger, LedgerError, Limits, Permit, Refusal, Reserve, Return,
 };

@@ -13,8 +13,10 @@ use crate::names;
 /// One bucket's account.
 #[derive(Debug)]
 pub(crate) struct Account {
-    /// State, ring, three readable counters, live processes, facts, flight: as the scripts count them.
+    /// State, three readable counters, live processes, facts, flight: as the scripts count them.
     pub keys: Vec<String>,
+    /// The process, as it is known to others in this bucket.
+    pub process: Vec<u8>,
     /// Held while the state is told what it lost, so that it is told once.
     pub telling: tokio::sync::Mutex<()>,
     book: Mutex<Book>,
@@ -43,11 +45,10 @@ const BEAT: f64 = 1_000.0;
 
 impl Account {
     /// The account of a bucket nothing is known of yet.
-    pub(crate) fn new(bucket: &Bucket) -> Account {
+    pub(crate) fn new(bucket: &Bucket, process: &str) -> Account {
         let part = |part| names::quota(&bucket.project, &bucket.family, part);
         let keys = vec![
             part("state"),
-            part("ring"),
             part("rpm"),
             part("tpm"),
             part("rpd"),
@@ -55,7 +56,8 @@ impl Account {
             names::project(&bucket.project, "facts"),
             names::project(&bucket.project, "flight"),
         ];
-        Account { keys, telling: tokio::sync::Mutex::default(), book: Mutex::default() }
+        let process = format!("{process}/{}", bucket.family).into_bytes();
+        Account { keys, process, telling: tokio::sync::Mutex::default(), book: Mutex::default() }
     }
 
     /// The book, for a moment.

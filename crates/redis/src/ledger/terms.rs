@@ -21,7 +21,8 @@ pub struct Limits {
     pub tpm: Option<u64>,
     /// Requests in a quota day.
     pub rpd: Option<u64>,
-    /// Calls under way in the whole project, whatever the family.
+    /// Calls under way in the whole project, whatever the family: permits handed out and not given back. A process that says
+    /// nothing for 30 s is taken for dead and its calls for ended; [`peek`](crate::Ledger::peek) is a sign of life.
     pub concurrency: Option<u32>,
     /// The length of a minute: 60 s, except in scaled worlds.
     pub minute: Duration,

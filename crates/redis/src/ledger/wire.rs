@@ -73,8 +73,19 @@ pub(crate) fn common(known: Known, shape: Shape, limits: &Limits) -> Vec<u8> {
     ])
 }
 
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asking {
+    /// Permits it has in hand.
+    pub under_way: u32,
+    /// This call is a sign of life.
+    pub heard: bool,
+    /// A number no other call has.
+    pub number: f64,
+}
+
 /// The limits of a request for permits.
-pub(crate) fn limits(limits: &Limits, shape: Shape, class: Class, under_way: u32) -> Vec<u8> {
+pub(crate) fn limits(limits: &Limits, shape: Shape, class: Class, asking: Asking) -> Vec<u8> {
     // None is more than anything reaches and less than what numbers of a script hold exactly.
     let limit = |limit: Option<u64>, most: f64| limit.map_or(1e15, |limit| (limit as f64).min(most));
     numbers(&[
@@ -88,8 +99,10 @@ pub(crate) fn limits(limits: &Limits, shape: Shape, class: Class, under_way: u32
         MARGIN,
         limits.concurrency.map_or(0.0, f64::from),
         SILENCE,
-        f64::from(under_way),
+        f64::from(asking.under_way),
         TURN,
+        f64::from(u8::from(asking.heard)),
+        asking.number,
     ])
 }
 

@@ -1,214 +1,226 @@
+
 -- Takes back what is settled, then promises what fits: all limits are looked at first and taken in one step.
 --
--- KEYS[3..5] readable counters: requests and tokens of the minute, requests of the day
--- KEYS[6] live: the processes at work here, by when they were last heard of
--- KEYS[7] facts of the project; KEYS[8] flight: calls under way by process, where the project limits them
--- ARGV[2] packed: limits of requests, tokens, requests a day; burst (share of a limit that may go at once), horizon, share of
+-- KEYS[2..4] readable counters: requests and tokens of the minute, requests of the day
+-- KEYS[5] live: the processes at work here, by when they were last heard of
+-- KEYS[6] facts of the project; KEYS[7] flight: calls under way by process, where the project limits them
+-- ARGV[1] goes on: limits of requests, tokens, requests a day; burst (share of a limit that may go at once), horizon, share of
 --         every limit this class may fill, horizon of the class (0: it never reserves ahead), deviations kept as margin,
---         limit of calls under way (0: none), how long a silent process counts, calls this process has under way, turn of low classes
--- ARGV[3] packed, 8 bytes each: tokens and spread of one wanted permit
--- ARGV[4] packed, 4 numbers each: slot, change of requests, of tokens, of risk
--- ARGV[5] the process, when it shall be heard of; empty otherwise
--- ARGV[6] the process
-if epoch_seen ~= 0 and epoch_seen ~= epoch then
-  save()
-  return {LOST, raw, epoch, prev, since}
-end
-local R, T, D, burst, H, share, Hc, Z, most, patience, mine, turn = struct.unpack('<dddddddddddd', ARGV[2])
-if luntil > now then
-  if lrpm > 0 then R = math.min(R, lrpm) end
-  if ltpm > 0 then T = math.min(T, ltpm) end
-end
-local floor, ceil, max, min, sqrt = math.floor, math.ceil, math.max, math.min, math.sqrt
-
--- The day. Both its ends come from the caller's table of time zones; where two differ, the later one rules.
-local length = next_end - day_end
-local coming = day_end > now and day_end or next_end
-if coming <= now then coming = now + length end
-local disputed = 0
-if dend == 0 then
-  dend, day_start, renewed = coming, coming - length, true
-elseif now >= dend then
-  local adjacent = coming - dend <= 1.5 * length
-  before, today = adjacent and today or 0, adjacent and after or 0
-  day_start = adjacent and dend or coming - length
-  after, base, dend, renewed = 0, 0, coming, true
-elseif coming ~= dend then
-  disputed = 1
-  if coming > dend and coming - dend < length / 2 then dend, renewed = coming, true end
-end
--- Within a guard of midnight a request counts on both days; by whole slots, so that it can be taken back.
-local today_begins, yesterday_ends = floor((day_start - guard) / S), ceil((day_start + guard) / S)
-local both_begin, both_end = floor((dend - guard) / S), ceil((dend + guard) / S)
-local function count_day(i, n)
-  if i >= today_begins and i < both_end then today = max(today + n, 0) end
-  if i < yesterday_ends then before = max(before + n, 0) end
-  if i >= both_begin then after = max(after + n, 0) end
-end
-local function day_room(x, limit)
-  local i = floor(x / S)
-  if i < both_end then
-    if today >= limit then x, i = both_end * S, both_end
-    elseif i < yesterday_ends and before >= limit then x, i = yesterday_ends * S, yesterday_ends end
+--         limit of calls under way (0: none), how long a silent process counts, calls this process has under way, turn of low
+--         classes, 1 when the process shall be heard of, a number no other call has
+-- ARGV[2] packed, 8 bytes each: tokens and spread of one wanted permit
+-- ARGV[3] packed, 4 numbers each: slot, change of requests, of tokens, of risk
+-- ARGV[4] the process and the family: a process is counted once for each
+local reply = {LOST, raw, epoch, prev, since}
+if not lost then
+  local R, T, D, burst, H, share, Hc, Z, most, patience, mine, turn, heard, call_number =
+    unpack_at('<dddddddddddddd', ARGV[1], 97)
+  if luntil > now then
+    if lrpm > 0 then R = min(R, lrpm) end
+    if ltpm > 0 then T = min(T, ltpm) end
   end
-  if i >= both_begin and after >= limit then x = ceil((max(next_end, dend + length / 2) + guard) / S) * S end
-  return x
-end
+  local rate_r, rate_t = R / span, T / span
 
-advance(max(now, tau))
-local rate_r, rate_t = R / span, T / span
-for at = 1, #ARGV[4], 32 do
-  local i, dr, dt, dk = struct.unpack('<dddd', ARGV[4], at)
-  local r, t = change(i, dr, dt, dk)
-  if r < 0 then count_day(i, r) end
-  if burst < 1 then tat_r, tat_t = tat_r + r / rate_r, tat_t + t / rate_t end
-end
-
-if ARGV[5] ~= '' then
-  redis.call('ZADD', KEYS[6], now, ARGV[5])
-  redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', now - 5000)
-  redis.call('PEXPIRE', KEYS[6], 60000)
-  live = redis.call('ZCARD', KEYS[6])
-  facts = tonumber(redis.call('HGET', KEYS[7], 'version') or 0)
-end
-
-local wanted = #ARGV[3] / 8
-local free = wanted
-if most > 0 then
-  free = most - mine
-  local all = redis.call('HGETALL', KEYS[8])
-  for at = 1, #all, 2 do
-    local calls, heard = string.match(all[at + 1], '^(%d+) (%d+)$')
-    if tonumber(heard) + patience < now then
-      redis.call('HDEL', KEYS[8], all[at])
-    elseif all[at] ~= ARGV[6] then
-      free = free - calls
+  -- The day. Both its ends come from the caller's table of time zones; where two differ, the later one rules.
+  local disputed = 0
+  if day_end ~= dend or now >= dend then
+    local length = next_end - day_end
+    local coming = day_end > now and day_end or next_end
+    if coming <= now then coming = now + length end
+    if dend == 0 then
+      dend, day_start, renewed = coming, coming - length, true
+    elseif now >= dend then
+      local adjacent = coming - dend <= 1.5 * length
+      before, today = adjacent and today or 0, adjacent and after or 0
+      day_start = adjacent and dend or coming - length
+      after, base, dend, renewed = 0, 0, coming, true
+    elseif coming ~= dend then
+      disputed = 1
+      if coming > dend and coming - dend < length / 2 then dend, renewed = coming, true end
     end
   end
-end
+  -- Within a guard of midnight a request counts on both days; by whole slots, so that it can be taken back.
+  local today_begins, yesterday_ends = floor((day_start - guard) / S), math.ceil((day_start + guard) / S)
+  local both_begin, both_end = floor((dend - guard) / S), math.ceil((dend + guard) / S)
 
-local NONE, HELD, PACED, REQUESTS, TOKENS, DAY, SHARED, FLIGHT, TURN, NEVER = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
-local cap = wanted
-if live > 1 then cap = max(1, floor(H * rate_r / live)) end
-
--- What is promised but not yet written: it gathers while it falls into one slot.
-local pending, pr, pt, pk = -1, 0, 0, 0
-local function flush()
-  if pending >= 0 then
-    local r, t, k = read(pending)
-    -- Without a limit of tokens more may come than a slot can count.
-    local beyond = max(t + pt - 4294967295, 0)
-    nt = nt - beyond
-    write(pending, r + pr, t + pt - beyond, k + pk)
+  -- The connection to a cluster may send a call again that was done: what it gives back is taken once.
+  for at = 1, call_number ~= told and #ARGV[3] or 0, 32 do
+    local i, dr, dt, dk = unpack_at('<dddd', ARGV[3], at)
+    local r, t = change(i, dr, dt, dk)
+    if r < 0 then
+      if i >= today_begins and i < both_end then today = max(today + r, 0) end
+      if i < yesterday_ends then before = max(before + r, 0) end
+      if i >= both_begin then after = max(after + r, 0) end
+    end
+    if burst < 1 then tat_r, tat_t = tat_r + r / rate_r, tat_t + t / rate_t end
   end
-  pending, pr, pt, pk = -1, 0, 0, 0
-end
 
-local function fits(r, t, k, w, v, requests, tokens)
-  if r + 1 > requests then return REQUESTS end
-  local margin = k + v > 0 and Z * sqrt(k + v) or 0
-  -- An empty window takes whatever is not above the limit itself.
-  if t + w + margin > tokens and t > 0 then return TOKENS end
-  return NONE
-end
+  if #ARGV[3] > 0 then told = call_number end
 
--- The earliest instant from x on with room in the window, and the window as it will be then. Changes nothing.
-local function window(x, w, v, requests, tokens)
-  local h, r, t, k, why = head, nr, nt, nk, NONE
-  local need = floor((x - span) / S)
-  while true do
-    local short = fits(r, t, k, w, v, requests, tokens)
-    if short == NONE and h >= need then return x, h, r, t, k, why end
-    if h > top then
-      r, t, k = 0, 0, 0
-      if need > h then h = need end
-    else
-      if pending >= 0 and h >= pending then flush() end
-      local a, b, c = read(h)
-      r, t, k, h = r - a, t - b, k - c, h + 1
-      if short ~= NONE then
-        why = short
-        x = max(x, h * S + span)
-        need = floor((x - span) / S)
+  if heard == 1 then
+    call('ZADD', KEYS[5], now, ARGV[4])
+    call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now - 5000)
+    call('PEXPIRE', KEYS[5], 60000)
+    live = call('ZCARD', KEYS[5])
+    facts = tonumber(call('HGET', KEYS[6], 'version') or 0)
+  end
+  local wanted = #ARGV[2] / 8
+  local free = wanted
+  if most > 0 then
+    free = most - mine
+    local all = call('HGETALL', KEYS[7])
+    for at = 1, #all, 2 do
+      local calls, then_ = string.match(all[at + 1], '^(%d+) (%d+)$')
+      if tonumber(then_) + patience < now then
+        call('HDEL', KEYS[7], all[at])
+      elseif all[at] ~= ARGV[4] then
+        free = free - calls
       end
     end
   end
-end
+  local cap = live > 1 and max(1, floor(H * rate_r / live)) or wanted
 
--- The earliest instant for a permit under these limits, why not before, and the window then.
-local function earliest(w, v, requests, tokens, daily)
-  local x, why = max(now, tau), tau > now and TURN or NONE
-  if hold > x then x, why = hold, HELD end
-  if burst < 1 then
-    local br, bt = max(1, R * burst), max(1, T * burst)
-    local y = max(tat_r - (br - 1) / rate_r, tat_t - (bt - min(w, bt)) / rate_t)
-    -- Sums of fractions are off by less than a hundredth of a millisecond.
-    if y > x + 0.01 then x, why = ceil(y - 0.01), PACED end
-  end
-  local h, r, t, k, short
-  repeat
-    local y = day_room(x, daily)
-    if y > x then x, why = y, DAY end
-    y, h, r, t, k, short = window(x, w, v, requests, tokens)
-    local moved = y > x
-    if moved then x, why = y, short end
-  until not moved or day_room(x, daily) == x
-  return x, why, h, r, t, k
-end
-
-local requests, tokens, daily = max(1, floor(R * share)), floor(T * share), floor(D * share)
-local out = {OK, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-local dimension, hint, granted = NONE, 0, 0
-for i = 1, wanted do
-  local w, spread = struct.unpack('<I4I4', ARGV[3], i * 8 - 7)
-  local v = spread * spread
-  if w > T or R < 1 or D < 1 then dimension, hint = NEVER, -1 break end
-  if granted >= cap then dimension, hint = SHARED, max(tau - now, 0) break end
-  if free < 1 then dimension, hint = FLIGHT, S break end
-  local turned = Hc == 0 and low <= now      -- a low class whose turn has come is served like the others
-  local x, why, h, r, t, k
-  if turned then
-    x, why, h, r, t, k = earliest(w, v, R, T, D)
-  else
-    x, why, h, r, t, k = earliest(w, v, requests, tokens, daily)
-  end
-  if x - now > (turned and H or Hc) then
-    dimension, hint = why, x - now
-    if Hc == 0 then
-      if not turned then x = earliest(w, v, R, T, D) end
-      hint = min(hint, max(low - now, x - now - H, 1))
+  local costs, sqrt, ceil = ARGV[2], math.sqrt, math.ceil
+  local NONE, HELD, PACED, REQUESTS, TOKENS, DAY, SHARED, FLIGHT, TURN, NEVER = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
+  local requests, tokens, daily = max(1, floor(R * share)), floor(T * share), floor(D * share)
+  local dimension, hint, granted = NONE, 0, 0
+  -- What is promised gathers while it falls into one slot, and is written when that changes.
+  local x = tau > now and tau or now
+  local slot, pr, pt, pk = floor(x / S), 0, 0, 0
+  -- How many may go at x as far as requests and days tell; 0 where it is not that plain, -1 when it is not known yet.
+  local left = -1
+  local flush, earliest
+  reply = {OK, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+  for i = 1, wanted do
+    local w, spread = unpack_at('<I4I4', costs, i * 8 - 7)
+    local v = spread * spread
+    local risk = nk + v
+    if left < 0 then
+      local special = burst < 1 or hold > x or listening > now or x - now > Hc or Hc == 0 and low <= now
+        or slot < yesterday_ends or slot >= both_begin
+      left = special and 0 or min(requests - nr, daily - today, cap - granted, free - granted)
     end
-    break
+    if left < 1 or nt + w + (risk > 0 and Z * sqrt(risk) or 0) > tokens then
+      if w > T or R < 1 or D < 1 then dimension, hint = NEVER, -1 break end
+      if listening > now then dimension, hint = HELD, listening - now break end
+      if granted >= cap then dimension, hint = SHARED, max(tau - now, 0) break end
+      if granted >= free then dimension, hint = FLIGHT, S break end
+      local turned = Hc == 0 and low <= now    -- a low class whose turn has come is served like the others
+      if not earliest then
+        flush = function()
+          if pr > 0 then
+            local r, t, k = read(slot)
+            -- Without a limit of tokens more may come than a slot can count.
+            local beyond = max(t + pt - 4294967295, 0)
+            nt = nt - beyond
+            call('SETRANGE', K, BASE + (slot % N) * SLOT, pack('<I4I4d', r + pr, t + pt - beyond, k + pk))
+          end
+          pr, pt, pk, count, cs = 0, 0, 0, 0, -1
+        end
+        -- The earliest instant for a permit under these limits, why not before, and the window then. Changes nothing.
+        earliest = function(w, v, requests, tokens, daily)
+          if pr > 0 and slot > top then top = slot end
+          local x, why = max(now, tau), tau > now and TURN or NONE
+          if hold > x then x, why = hold, HELD end
+          if burst < 1 then
+            local br, bt = max(1, R * burst), max(1, T * burst)
+            local y = max(tat_r - (br - 1) / rate_r, tat_t - (bt - min(w, bt)) / rate_t)
+            -- Sums of fractions are off by less than a hundredth of a millisecond.
+            if y > x + 0.01 then x, why = ceil(y - 0.01), PACED end
+          end
+          local h, r, t, k = head, nr, nt, nk
+          while true do
+            local s = floor(x / S)
+            if s < both_end then
+              if today >= daily then x, s, why = both_end * S, both_end, DAY
+              elseif s < yesterday_ends and before >= daily then x, why = yesterday_ends * S, DAY end
+            end
+            if s >= both_begin and after >= daily then
+              x, why = ceil((max(next_end, dend + (next_end - day_end) / 2) + guard) / S) * S, DAY
+            end
+            local need, from = floor((x - span) / S), x
+            while true do
+              local short = NONE
+              if r + 1 > requests then
+                short = REQUESTS
+              elseif t > 0 and t + w + (k + v > 0 and Z * sqrt(k + v) or 0) > tokens then
+                short = TOKENS                 -- an empty window takes whatever is not above the limit itself
+              end
+              if short == NONE and h >= need then break end
+              if h > top then
+                r, t, k, h = 0, 0, 0, max(h, need)
+              else
+                if h >= slot then flush() end
+                local a, b, c = read(h)
+                r, t, k, h = r - a, t - b, k - c, h + 1
+                if short ~= NONE and h * S + span > x then
+                  x, why = h * S + span, short
+                  need = floor((x - span) / S)
+                end
+              end
+            end
+            if x == from then return x, why, h, r, t, k end
+          end
+        end
+      end
+      local y, why, h, r, t, k
+      if turned then
+        y, why, h, r, t, k = earliest(w, v, R, T, D)
+      else
+        y, why, h, r, t, k = earliest(w, v, requests, tokens, daily)
+      end
+      if y - now > (turned and H or Hc) then
+        dimension, hint = why, y - now
+        if Hc == 0 then
+          if not turned then y = earliest(w, v, R, T, D) end
+          hint = min(hint, max(low - now, y - now - H, 1))
+        end
+        break
+      end
+      if h > head or floor(y / S) ~= slot then flush() end
+      if h > head then wipe(h) end
+      x, nr, nt, nk, slot = y, r + 1, t + w, k + v, floor(y / S)
+      if slot < both_end then today = today + 1 end
+      if slot < yesterday_ends then before = before + 1 end
+      if slot >= both_begin then after = after + 1 end
+      if turned then low = max(low, now) + turn / rate_r end
+      if burst < 1 then tat_r, tat_t = max(tat_r, x) + 1 / rate_r, max(tat_t, x) + w / rate_t end
+      granted = granted + 1
+      tau, left = x, -1
+    else
+      nr, nt, nk, today, left, granted = nr + 1, nt + w, risk, today + 1, left - 1, granted + 1
+    end
+    pr, pt, pk = pr + 1, pt + w, pk + v
+    reply[17 + granted] = x - now
   end
-  if h > head then
-    flush()
-    wipe(h)
+  if granted > 0 then
+    tau, top = x, max(top, slot)
+    local at = BASE + (slot % N) * SLOT
+    if slot ~= cs then
+      cs, cr, ct, ck = slot, unpack_at('<I4I4d', call('GETRANGE', K, at, at + SLOT - 1))
+    end
+    local beyond = max(ct + pt - 4294967295, 0)
+    nt, cr, ct, ck = nt - beyond, cr + pr, ct + pt - beyond, ck + pk
+    call('SETRANGE', K, at, pack('<I4I4d', cr, ct, ck))
   end
-  local slot = floor(x / S)
-  if slot ~= pending then
-    flush()
-    pending = slot
+  if most > 0 then
+    call('HSET', KEYS[7], ARGV[4], string.format('%d %d', mine + granted, now))
+    call('PEXPIRE', KEYS[7], patience + 60000)
   end
-  pr, pt, pk = pr + 1, pt + w, pk + v
-  nr, nt, nk = r + 1, t + w, k + v
-  if slot > top then top = slot end
-  count_day(slot, 1)
-  tau, free, granted = x, free - 1, granted + 1
-  if burst < 1 then tat_r, tat_t = max(tat_r, x) + 1 / rate_r, max(tat_t, x) + w / rate_t end
-  if turned then low = max(low, now) + turn / rate_r end
-  out[17 + granted] = x - now
+  seq = seq + 1
+  -- The counters keep their expiry for a second, which is cheaper than to set it with every call.
+  if renewed or now >= fresh then
+    fresh = now + 1000
+    call('SET', KEYS[2], nr, 'PX', span + H + 1000)
+    call('SET', KEYS[3], nt, 'PX', span + H + 1000)
+    call('SET', KEYS[4], today, 'PXAT', max(dend, raw + 1))
+  else
+    call('SET', KEYS[2], nr, 'KEEPTTL')
+    call('SET', KEYS[3], nt, 'KEEPTTL')
+    call('SET', KEYS[4], today, 'KEEPTTL')
+  end
+  reply[2], reply[3], reply[4], reply[5], reply[6], reply[7], reply[8], reply[9], reply[10], reply[11], reply[12] =
+    raw, now, epoch, seq, max(max(hold, listening) - now, 0), live, nr, nt, today, disputed, facts
+  reply[13], reply[14], reply[15], reply[16], reply[17] =
+    luntil > now and lrpm or 0, luntil > now and ltpm or 0, dimension, ceil(hint), dend
 end
-flush()
-if most > 0 then
-  redis.call('HSET', KEYS[8], ARGV[6], string.format('%d %d', mine + granted, now))
-  redis.call('PEXPIRE', KEYS[8], patience + 60000)
-end
-seq = seq + 1
-redis.call('SET', KEYS[3], string.format('%d', nr), 'PX', span + H)
-redis.call('SET', KEYS[4], string.format('%d', nt), 'PX', span + H)
-redis.call('SET', KEYS[5], string.format('%d', today), 'PXAT', max(dend, raw + 1))
-save()
-out[2], out[3], out[4], out[5], out[6], out[7], out[8], out[9] = raw, now, epoch, seq, max(hold - now, 0), live, nr, nt
-out[10], out[11], out[12], out[13], out[14], out[15], out[16], out[17] =
-  today, disputed, facts, luntil > now and lrpm or 0, luntil > now and ltpm or 0, dimension, ceil(hint), dend
-return out

@@ -1,119 +1,84 @@
--- What every script of the limiter begins with: the arguments all share, the clock, the state of a bucket, its ring of slots.
+-- What every script of the limiter begins with: the arguments all share, the clock, the state of a bucket.
 --
--- KEYS[1] state: one packed string of numbers (see `save`)
--- KEYS[2] ring:  N slots of 16 bytes: requests u32, tokens u32, risk (sum of squared spreads of what is not settled) f64.
---                Slot i lies at i mod N and holds what was promised for [i*S, (i+1)*S) milliseconds.
--- ARGV[1]       packed: clock (0: Redis' own; tests give another), the clock as the caller expects it (0: no idea), how much
---               later it may be, the epoch and the sequence number the caller saw last, S, N, span (minute + guard), both
---               coming ends of the quota day, guard, learning time. All times in milliseconds.
+-- KEYS[1]  one packed string: 36 numbers (see the end of every script), then N slots of 16 bytes: requests u32, tokens u32,
+--          risk (sum of squared spreads of what is not settled) f64. Slot i lies at i mod N and holds what was promised for
+--          [i*S, (i+1)*S). Numbers and slots share one key, so that neither is ever there without the other.
+-- ARGV[1]  packed: clock (0: Redis' own; tests give another), the clock as the caller expects it (0: no idea), how much later
+--          it may be, the epoch and the sequence number the caller saw last, S, N, span (minute + guard), both coming ends of
+--          the quota day, guard, learning time; more where a script says so. All times in milliseconds.
+--
+-- Functions are few, and made where they are needed: each costs as much as a command, for the many numbers it would share.
+local call, floor, max, min, pack, unpack_at = redis.call, math.floor, math.max, math.min, struct.pack, struct.unpack
 local raw, expected, slack, epoch_seen, seq_seen, S, N, span, day_end, next_end, guard, learning =
-  struct.unpack('<dddddddddddd', ARGV[1])
+  unpack_at('<dddddddddddd', ARGV[1])
 if raw == 0 then
-  local t = redis.call('TIME')
-  raw = t[1] * 1000 + math.floor(t[2] / 1000)
+  local t = call('TIME')
+  raw = t[1] * 1000 + floor(t[2] / 1000)
 end
-local OK, LOST, CLOCK, GEOMETRY = 0, 1, 2, 3
+local OK, LOST, CLOCK, SHAPE = 0, 1, 2, 3
 if expected > 0 and (raw < expected - 250 or raw > expected + 250 + slack) then return {CLOCK, raw} end
 
-local K_STATE, K_RING, SLOT = KEYS[1], KEYS[2], 16
-local S0, N0, span0 = S, N, span          -- shape of the ring; the longest span any caller named
-local last, tau = raw, raw                -- the clock, made monotone; the latest instant promised
-local head, top = 0, 0                    -- first slot in the window, last slot written
-local nr, nt, nk = 0, 0, 0                -- sums over the ring: requests, tokens, risk
-local tat_r, tat_t, low = 0, 0, 0         -- pacers of requests and tokens; when the low classes have their next turn
-local before, today, after = 0, 0, 0      -- requests of yesterday, today, tomorrow
-local day_start, dend, base = 0, 0, 0     -- the day; how much of today was told by callers after a loss
-local epoch, prev, since, seq = 0, 0, 0, 0 -- this life of the state, the one before, what survived of it; calls counted
-local hold = 0                            -- nothing goes before
-local lrpm, ltpm, luntil = 0, 0, 0        -- learned limits (0: none), until when they hold
-local live, facts = 1, 0                  -- processes at work here; version of the project's facts
-local expiry, renewed = 0, false          -- when both keys end; true when that has changed
-local FORMAT = '<' .. string.rep('d', 30)
-
-local function save()
-  -- One absolute expiry for both keys: sums without their ring would be wrong for ever.
-  if renewed then
-    expiry = math.floor(dend > 0 and dend or raw) + 93600000
-    redis.call('PEXPIREAT', K_RING, expiry)
-  end
-  redis.call('SET', K_STATE, struct.pack(FORMAT, S0, N0, span0, last, tau, head, top, nr, nt, nk, tat_r, tat_t, low, before,
-    today, after, day_start, dend, base, epoch, prev, since, seq, hold, lrpm, ltpm, luntil, live, facts, expiry), 'PXAT', expiry)
-end
-
--- A new life: whoever knew the old one has to tell what it saw before anything is granted.
-local function begin(survived)
-  prev, since, base = epoch, survived, today
-  local t = redis.call('TIME')
-  epoch = math.max(epoch + 1, t[1] * 1000000 + t[2])
-  seq = math.max(seq, seq_seen)
-  hold = math.max(hold, last + learning)
-end
-
-local packed = redis.call('GET', K_STATE)
-if packed then
-  S0, N0, span0, last, tau, head, top, nr, nt, nk, tat_r, tat_t, low, before, today, after, day_start, dend, base, epoch, prev,
-    since, seq, hold, lrpm, ltpm, luntil, live, facts, expiry = struct.unpack(FORMAT, packed)
-  if S0 ~= S or N0 ~= N then return {GEOMETRY, S0, N0} end
-  span0 = math.max(span0, span)
+local K, BASE, SLOT, FORMAT = KEYS[1], 288, 16, '<dddddddddddddddddddddddddddddddddddd'
+local S0, N0, span0, last, tau, head, top, nr, nt, nk, tat_r, tat_t, low, before, today, after, day_start, dend, base, epoch,
+  prev, since, seq, hold, lrpm, ltpm, luntil, live, facts, fresh, cs, cr, ct, ck,
+  listening, told
+-- (`cs`, `cr`, `ct`, `ck`: the slot written last, kept here beside the ring; `fresh`: when the counters' expiry was set.)
+local survived                             -- set when a life of the state ends: the last call the next one knows of
+local renewed = false                      -- the day, and with it the expiry, has changed
+local packed = call('GETRANGE', K, 0, BASE - 1)
+if #packed == BASE then
+  S0, N0, span0, last, tau, head, top, nr, nt, nk, tat_r, tat_t, low, before, today, after, day_start, dend, base, epoch,
+    prev, since, seq, hold, lrpm, ltpm, luntil, live, facts, fresh, cs, cr, ct, ck,
+    listening, told = unpack_at(FORMAT, packed)
+  if S0 ~= S or N0 ~= N then return {SHAPE, S0, N0} end
+  if span0 > span then span = span0 end
+  -- The state is older than what the caller saw: writes were lost (a crash, a replica that lagged).
+  if epoch_seen == epoch and seq_seen > seq then survived = seq end
 else
+  call('SET', K, string.rep('\0', BASE + SLOT * N))
+  last, tau, head = raw, raw, floor((raw - span) / S)
+  top, nr, nt, nk, tat_r, tat_t, low, before, today, after, day_start, dend = head - 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+  epoch, seq, hold, lrpm, ltpm, luntil, live, facts, fresh, cs, cr, ct, ck, listening, told =
+    0, 0, 0, 0, 0, 0, 1, 0, 0, -1, 0, 0, 0, 0, 0
   renewed = true
-  redis.call('SET', K_RING, string.rep('\0', SLOT * N))
-  head = math.floor((raw - span) / S)
-  top = head - 1
-  begin(0)
+  survived = 0
 end
-span = span0
--- The state is older than what the caller saw: writes were lost (a crash, a replica that lagged).
-if epoch_seen == epoch and seq_seen > seq then begin(seq) epoch_seen = prev end
-local now = math.max(raw, last)
+local now = raw > last and raw or last
 last = now
+if survived then
+  -- A new life: whoever knew the old one has to tell what it saw. Nothing is promised, not even ahead, until there was
+  -- time for that.
+  local t = call('TIME')
+  prev, since, base = epoch, survived, today
+  epoch, seq, listening = max(epoch + 1, t[1] * 1000000 + t[2]), max(seq, seq_seen), now + learning
+end
+local lost = epoch_seen ~= 0 and epoch_seen ~= epoch
 
 local chunk, first, count = '', 0, 0
 local function read(i)
   if i < first or i >= first + count then
     local p = i % N
-    first, count = i, math.min(N - p, 32)
-    chunk = redis.call('GETRANGE', K_RING, p * SLOT, (p + count) * SLOT - 1)
+    first, count = i, min(N - p, 32)
+    chunk = call('GETRANGE', K, BASE + p * SLOT, BASE + (p + count) * SLOT - 1)
   end
-  return struct.unpack('<I4I4d', chunk, (i - first) * SLOT + 1)
+  return unpack_at('<I4I4d', chunk, (i - first) * SLOT + 1)
 end
 
-local function write(i, r, t, k)
-  redis.call('SETRANGE', K_RING, (i % N) * SLOT, struct.pack('<I4I4d', r, t, k))
-  count = 0
-  if i > top then top = i end
-end
-
--- Empties the slots before `h`; their sums are already taken off.
+-- Empties the slots from `head` to before `h`; their sums are already taken off.
 local function wipe(h)
-  local i = head
-  if h - i > N then i = h - N end
+  local i = max(head, h - N)
   while i < h do
     local p = i % N
-    local c = math.min(N - p, h - i)
-    redis.call('SETRANGE', K_RING, p * SLOT, string.rep('\0', SLOT * c))
+    local c = min(N - p, h - i)
+    call('SETRANGE', K, BASE + p * SLOT, string.rep('\0', SLOT * c))
     i = i + c
   end
-  count = 0
-  head = h
+  count, head = 0, h
 end
 
--- Adds to a slot, or takes off no more than is there; returns the change. A slot that has left changes nothing.
-local function change(i, dr, dt, dk)
-  if i < head or i >= head + N then return 0, 0 end
-  local r, t, k = read(i)
-  local r2 = math.min(math.max(r + dr, 0), 4294967295)
-  local t2 = math.min(math.max(t + dt, 0), 4294967295)
-  local k2 = math.max(k + dk, 0)
-  nr, nt, nk = nr + r2 - r, nt + t2 - t, nk + k2 - k
-  write(i, r2, t2, k2)
-  return r2 - r, t2 - t
-end
-
--- Lets go what has left the window by the instant x, which no later grant precedes.
-local function advance(x)
-  local need = math.floor((x - span) / S)
-  if need <= head then return end
+-- Lets go what has left the window by now, or by the latest promise: no later grant precedes that.
+local need = floor(((tau > now and tau or now) - span) / S)
+if need > head then
   local h, dirty = head, false
   while h < need and h <= top do
     local r, t, k = read(h)

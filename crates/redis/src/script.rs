@@ -1,43 +1,36 @@
 //! The scripts as Redis knows them: by their digest, and whole when it has forgotten them.
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, ServerErrorKind};
 
 use crate::connection::{CallError, Connection};
 
-/// One script, with what all scripts of the limiter begin with.
+/// One script.
 pub(crate) struct Script {
     body: &'static str,
-    digest: LazyLock<String>,
+    digest: OnceLock<String>,
 }
-
-macro_rules! limiter {
-    ($name:ident, $file:literal) => {
-        pub(crate) static $name: Script = {
-            const BODY: &str = concat!(include_str!("../scripts/limiter_state.lua"), include_str!($file));
-            Script { body: BODY, digest: LazyLock::new(|| redis::Script::new(BODY).get_hash().to_owned()) }
-        };
-    };
-}
-
-limiter!(RESERVE, "../scripts/limiter_reserve.lua");
-limiter!(HOLD, "../scripts/limiter_hold.lua");
-limiter!(RESEED, "../scripts/limiter_reseed.lua");
 
 impl Script {
+    /// A script of this text.
+    pub(crate) const fn new(body: &'static str) -> Script {
+        Script { body, digest: OnceLock::new() }
+    }
+
     /// Runs it once; a Redis that does not know it is sent its text.
-    pub(crate) async fn run(
+    pub(crate) async fn run<T: FromRedisValue>(
         &self,
         connection: &Connection,
         keys: &[String],
         arguments: &[&[u8]],
         patience: Duration,
-    ) -> Result<Vec<i64>, CallError> {
+    ) -> Result<T, CallError> {
         let answer = async {
             let mut link = connection.clone();
-            let known: RedisResult<Vec<i64>> = command("EVALSHA", &self.digest, keys, arguments).query_async(&mut link).await;
+            let digest = self.digest.get_or_init(|| redis::Script::new(self.body).get_hash().to_owned());
+            let known: RedisResult<T> = command("EVALSHA", digest, keys, arguments).query_async(&mut link).await;
             match known {
                 Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                     command("EVAL", self.body, keys, arguments).query_async(&mut link).await
