@@ -167,10 +167,8 @@ fn two_gateways_share_the_quota_and_go_on_with_their_part_without_redis() {
         .collect();
     let ask = |count: usize| {
         std::thread::scope(|scope| {
-            let asked: Vec<_> = gateways
-                .iter()
-                .flat_map(|(_, _, url)| (0..count).map(move |nth| scope.spawn(move || chat(url, nth))))
-                .collect();
+            let asked: Vec<_> =
+                gateways.iter().flat_map(|(_, _, url)| (0..count).map(move |nth| scope.spawn(move || chat(url, nth)))).collect();
             asked.into_iter().filter(|_| true).map(|asked| asked.join().unwrap()).collect::<Vec<u16>>()
         })
     };

@@ -442,7 +442,10 @@ impl Driver {
                     self.emit(state, now, EventKind::KeyDead { project, key: card.name.clone(), reason });
                 }
                 Action::Parked { projects, reason, until } => {
-                    let projects = projects.iter().map(|&project| self.project(project)).collect();
+                    let projects: Vec<_> = projects.iter().map(|&project| self.project(project)).collect();
+                    if let Some(pumps) = &self.pumps {
+                        pumps.parked(self, &projects, &reason, until);
+                    }
                     self.emit(state, now, EventKind::Parked { projects, reason, until });
                 }
                 Action::Unparked { projects } => {

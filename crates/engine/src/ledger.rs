@@ -101,6 +101,13 @@ pub enum Fact {
         /// The API's word for it.
         reason: String,
     },
+    /// The project's bill is not paid, or its spending cap is reached: it serves nothing for so long.
+    Parked {
+        /// The API's word for it.
+        reason: String,
+        /// From now on.
+        length: Duration,
+    },
 }
 
 /// Where permits come from.

@@ -29,7 +29,11 @@ async fn hooks_are_called_around_each_prompt_and_the_first_comes_last_at_the_end
         .before(move |request| {
             two();
             assert_eq!(request.priority, 7, "what the one before changed");
-            if request.label.as_deref() == Some("bad") { Err(Error::input("turned_away", "not this one".to_owned(), false)) } else { Ok(()) }
+            if request.label.as_deref() == Some("bad") {
+                Err(Error::input("turned_away", "not this one".to_owned(), false))
+            } else {
+                Ok(())
+            }
         })
         .after(move |label, result| {
             end_of_one();

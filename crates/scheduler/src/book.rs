@@ -22,6 +22,8 @@ pub type Place = (Arc<str>, Arc<str>);
 const LEFT_BY_LOW: f64 = 0.1;
 /// Part of a limit that is kept for them all the same, so that they never starve.
 const KEPT_FOR_LOW: f64 = 0.05;
+/// This part of a minute is no reservation, only the distance that sends keep.
+const LOW_AHEAD: u32 = 300;
 /// For so many minutes a permit may be settled.
 const SETTLED_WITHIN: u32 = 15;
 
@@ -76,13 +78,15 @@ impl Book {
         let day = self.calendar.day(now);
         let rules = self.rules.clone();
         let account = self.accounts.entry(place.clone()).or_insert_with(|| Account::new(known.limits, &rules));
-        account.bucket.advance(now, day, &rules);
+        account.bucket.turn_to(now, day, &rules);
         account.bucket.count_as(known.limits, &known.counting, &rules);
         account.low.advance(now, rules.shape);
         account.seen.retain(|_, at| *at + rules.minute > now);
         account.seen.insert(who, now);
         let live = u32::try_from(account.seen.len()).unwrap_or(u32::MAX);
         let part = account.part(now, ask.low, &rules);
+        // Whose turn it is gets it, though others are promised something before.
+        let horizon = if ask.low && part.is_some() { rules.minute / LOW_AHEAD } else { ask.horizon };
         let most = account.fair_share(ask.horizon, live, &rules);
         let mut grant = Grant { number: ask.number, live, ..Grant::default() };
         let mut tokens = 0_u64;
@@ -91,7 +95,7 @@ impl Book {
             if !grant.permits.is_empty() && (grant.permits.len() as u64 >= most.0 || tokens > most.1) {
                 break;
             }
-            match account.place(now, *cost, ask.horizon, part, &mut self.calendar, &rules) {
+            match account.place(now, *cost, horizon, part, &mut self.calendar, &rules) {
                 Ok((at, permit)) => {
                     self.last += 1;
                     if ask.low {
@@ -138,7 +142,6 @@ impl Book {
         let rules = self.rules.clone();
         let account = self.accounts.entry(place.clone()).or_insert_with(|| Account::new(limits, &rules));
         account.bucket.pause(until.max(now));
-        account.tau = account.tau.max(until.min(now + rules.minute));
     }
 
     /// Takes in what a process sent that this book did not know of: start of a slot, requests, tokens; the oldest first.
@@ -146,7 +149,7 @@ impl Book {
         let day = self.calendar.day(now);
         let rules = self.rules.clone();
         let account = self.accounts.entry(place.clone()).or_insert_with(|| Account::new(known.limits, &rules));
-        account.bucket.advance(now, day, &rules);
+        account.bucket.turn_to(now, day, &rules);
         account.bucket.add_sent(sent);
     }
 
@@ -208,8 +211,11 @@ impl Account {
         let weight = Weight::new(cost.tokens, cost.spread, 0);
         let mut at = now.max(self.tau);
         loop {
+            if at > now + horizon {
+                return Err(Refusal { dimension: None, until: at });
+            }
             let day = calendar.day(at);
-            self.bucket.advance(at, day, rules);
+            self.bucket.turn_to(at, day, rules);
             match self.blocked(at, weight, part, day, rules) {
                 None => {
                     self.tau = at;

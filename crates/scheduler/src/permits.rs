@@ -28,7 +28,7 @@ pub struct Ask {
     pub costs: Vec<Cost>,
     /// They may wait: part of every limit is kept from them for others, and nothing is reserved ahead for them.
     pub low: bool,
-    /// How far ahead a permit may lie.
+    /// How far ahead a permit may lie, for others.
     pub horizon: Duration,
 }
 

@@ -91,6 +91,8 @@ pub struct Scheduler {
     pub(crate) rng: SmallRng,
 }
 
+/// How long a caller waits at least where permits come from a ledger.
+const ASKING: Duration = Duration::from_millis(250);
 /// Calls under way when nothing else is set.
 const MOST_CALLS: usize = 4096;
 
@@ -258,6 +260,8 @@ impl Scheduler {
         let (deadline, spares_running) = match deadline {
             None => (Timestamp::NEVER, false),
             Some(Deadline::Answer(at)) => (at, false),
+            // A question to the ledger takes its time, also for a caller who does not wait.
+            Some(Deadline::Start(at)) if self.shares.is_some() => (at.max(now + ASKING), true),
             Some(Deadline::Start(at)) => (at, true),
         };
         let Lane { turns, queue, .. } = &mut self.lanes[model.0 as usize];

@@ -132,8 +132,9 @@ impl Scheduler {
             shares.holders.insert(id);
         }
         shared.live = grant.live.max(1);
-        let lead = if asked.low { Duration::ZERO } else { Shared::lead(horizon, chance) };
+        shared.most_live = shared.most_live.max(shared.live);
         let filling = shared.too_large.is_some();
+        let lead = (!asked.low).then(|| Shared::lead(horizon, chance));
         shared.plan(now, granted, grant.refused, lead);
         let for_tokens = grant.refused.is_some_and(|refused| refused.dimension == Some(Dimension::Tpm));
         let refused_first = for_tokens && granted == 0;
@@ -174,7 +175,9 @@ impl Scheduler {
         let Some(shares) = self.shares.as_mut().filter(|shares| !shares.alone) else { return };
         shares.alone = true;
         let part = shares.rules.alone;
-        self.quotas.iter_mut().for_each(|quota| quota.bucket.go_alone(part));
+        // Who was quiet for a while may not have seen all others on each quota.
+        let most = self.quotas.iter().filter_map(|quota| quota.bucket.shared.as_ref()).map(|shared| shared.most_live).max();
+        self.quotas.iter_mut().for_each(|quota| quota.bucket.go_alone(part / f64::from(most.unwrap_or(1))));
         self.look_at_all(now);
     }
 
@@ -216,7 +219,7 @@ impl Scheduler {
         if let Some(why) = why.filter(|why| why.until > now + rules.horizon) {
             return self.ask_later(id, if why.until.is_never() { why.until } else { why.until.before(rules.horizon) });
         }
-        let starving = self.is_starving(id, now);
+        let (starving, minute) = (self.is_starving(id, now), self.rules.minute);
         let (costs, low) = self.wanted(lane, id, now, starving);
         let Some(shared) = self.quotas[id as usize].bucket.shared.as_deref_mut() else { return };
         if costs.is_empty() {
@@ -228,12 +231,7 @@ impl Scheduler {
                 self.ask(lane, id, now, actions)
             };
         }
-        let until_room = shared.refused.map_or(Duration::ZERO, |refused| refused.until - now);
-        let horizon = match (low, starving) {
-            (true, _) => Duration::ZERO,
-            (false, true) => rules.horizon + until_room,
-            (false, false) => rules.horizon,
-        };
+        let horizon = if starving && !low { rules.horizon + minute } else { rules.horizon };
         if shared.too_large.is_none() {
             shared.refused = None;
         }

@@ -65,19 +65,18 @@ fn run(case: &Case) {
         number: 1,
         costs: costs.iter().map(|&(tokens, spread)| Cost { tokens: tokens.into(), spread: spread.into() }).collect(),
         low,
-        horizon: if low { Duration::ZERO } else { millis("horizon", 2_000) },
+        horizon: millis("horizon", 2_000),
     };
     for step in &case.steps {
         let told = format!("case {}: {step:?}", case.name);
         match step {
             Step::Pass(millis) => now = now + Duration::from_millis(*millis),
             Step::Take { low, costs, waits, refused } => {
-                // A low class is never promised ahead; its first sends keep apart all the same.
-                let ask = Ask { horizon: ask(*low, costs).horizon.max(NEAR.mul_f64(f64::from(u8::from(*low)) * 3.0)), ..ask(*low, costs) };
+                let ask = ask(*low, costs);
                 let grant = book.reserve(now, &place, 1, &known, &ask);
                 assert_eq!(grant.permits.len(), waits.len(), "{told}: {grant:?}");
                 for (permit, wanted) in grant.permits.iter().zip(waits) {
-                    near(permit.at - now, Duration::from_millis(*wanted), permits.len(), &told);
+                    near(permit.at - now, Duration::from_millis(*wanted), permits.len() + waits.len(), &told);
                 }
                 assert_eq!(grant.refused.map(word), refused.as_ref().map(|(word, _)| word.as_str()), "{told}: {grant:?}");
                 if let (Some(Refusal { until, .. }), Some((_, After::Millis(wanted)))) = (grant.refused, refused) {

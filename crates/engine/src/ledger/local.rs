@@ -41,7 +41,8 @@ struct Shelf {
 struct Content {
     book: Book,
     warnings: HashMap<Place, (Timestamp, Limits)>,
-    facts: HashMap<Arc<str>, Vec<Fact>>,
+    /// What is known of each project, and until when.
+    facts: HashMap<Arc<str>, Vec<(Fact, Timestamp)>>,
     version: u64,
 }
 
@@ -159,15 +160,26 @@ impl Ledger for LocalLedger {
     }
 
     fn facts(&self, project: Arc<str>) -> BoxFuture<'_, Result<Vec<Fact>, LedgerError>> {
-        let facts = self.with(|_, content| content.facts.get(&project).cloned().unwrap_or_default());
+        let facts = self.with(|now, content| {
+            let known = content.facts.get(&project).into_iter().flatten().filter(|(_, until)| *until > now);
+            let left = |(fact, until): &(Fact, Timestamp)| match fact {
+                Fact::KeyDead { .. } => fact.clone(),
+                Fact::Parked { reason, .. } => Fact::Parked { reason: reason.clone(), length: *until - now },
+            };
+            known.map(left).collect()
+        });
         std::future::ready(facts).boxed()
     }
 
     fn tell(&self, project: Arc<str>, fact: Fact) -> BoxFuture<'_, Result<(), LedgerError>> {
-        let told = self.with(|_, content| {
+        let told = self.with(|now, content| {
             let facts = content.facts.entry(project).or_default();
-            if !facts.contains(&fact) {
-                facts.push(fact);
+            let until = match &fact {
+                Fact::KeyDead { .. } => Timestamp::NEVER,
+                Fact::Parked { length, .. } => now + *length,
+            };
+            if !facts.iter().any(|(known, _)| *known == fact) {
+                facts.push((fact, until));
                 content.version += 1;
             }
         });

@@ -75,10 +75,22 @@ impl Pumps {
     pub(crate) fn key_dead(self: &Arc<Pumps>, driver: &Arc<Driver>, key: KeyId, reason: &str) {
         let card = driver.key(key);
         let fact = Fact::KeyDead { fingerprint: card.fingerprint.to_string(), reason: reason.to_owned() };
-        let (pumps, project) = (self.clone(), driver.project(card.project));
+        self.tell(driver, driver.project(card.project), fact);
+    }
+
+    /// Projects answer nothing until then: everybody is told.
+    pub(crate) fn parked(self: &Arc<Pumps>, driver: &Arc<Driver>, projects: &[Arc<str>], reason: &str, until: Timestamp) {
+        let length = until - driver.clock.now();
+        for project in projects {
+            self.tell(driver, project.clone(), Fact::Parked { reason: reason.to_owned(), length });
+        }
+    }
+
+    fn tell(self: &Arc<Pumps>, driver: &Arc<Driver>, project: Arc<str>, fact: Fact) {
+        let pumps = self.clone();
         let told = async move {
             if let Err(fault) = pumps.ledger.tell(project, fact).await {
-                tracing::warn!("other processes are not told of a key that is no good: {fault}");
+                tracing::warn!("other processes are not told what was found out: {fault}");
             }
         };
         self.tasks.lock().push(driver.runtime().spawn(told));
@@ -307,11 +319,28 @@ impl Pump {
             }
         }
         let Ok(facts) = self.pumps.ledger.facts(project.clone()).await else { return };
-        for Fact::KeyDead { fingerprint, reason } in facts {
-            let roster = driver.roster();
-            let same = (0..).map(KeyId).zip(roster.keys()).find(|(_, card)| card.fingerprint.to_string() == fingerprint);
-            if let Some((key, _)) = same {
-                driver.stimulate(Stimulus::KeyLost { key, reason: reason.as_str().into() });
+        for fact in facts {
+            match fact {
+                Fact::KeyDead { fingerprint, reason } => {
+                    let roster = driver.roster();
+                    let same = (0..).map(KeyId).zip(roster.keys()).find(|(_, card)| card.fingerprint.to_string() == fingerprint);
+                    if let Some((key, _)) = same {
+                        driver.stimulate(Stimulus::KeyLost { key, reason: reason.as_str().into() });
+                    }
+                }
+                Fact::Parked { length, .. } => self.pause(driver, project, length),
+            }
+        }
+    }
+
+    /// Lets nothing of a project start for so long; its next call then tells whether it serves again.
+    fn pause(&self, driver: &Arc<Driver>, project: &Arc<str>, length: Duration) {
+        let until = driver.clock.now() + length;
+        let quotas: Vec<QuotaId> = self.pumps.quotas.lock().keys().copied().collect();
+        for quota in quotas {
+            if knowledge(driver, quota).is_some_and(|((owner, _), _)| owner == *project) {
+                let hearsay = Hearsay { held: Some(until), fully: true, ..Hearsay::default() };
+                driver.stimulate(Stimulus::Heard { quota, hearsay });
             }
         }
     }

@@ -3,18 +3,25 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use tidegate_redis::{Address, Bucket, Class, Connection, Cost, Grant, Hold, Learned, OpenError, Permit, Refusal, Reserve};
+use tidegate_redis::{
+    Address, Bucket, Class, Connection, Cost, Facts, Grant, Hold, Learned, OpenError, Permit, Refusal, Reserve,
+};
 use tidegate_scheduler::{Dimension, Knowledge, Limits, Timestamp};
 
 use super::{Answer, Fact, Leave, Ledger, LedgerError, Place, Question, Return, Warning};
 
 /// For so long a learned limit holds for those who have not met it; whoever has goes his own way up.
 const LEARNED_FOR: Duration = Duration::from_secs(3_600);
+/// For so long a key that somebody found dead is left alone by all.
+const DEAD_FOR: Duration = Duration::from_secs(86_400);
+/// Names of facts: of a key, with its fingerprint behind; of a project.
+const DEAD: &str = "dead:";
+const PARKED: &str = "parked";
 /// Nothing is promised for longer before it is looked at again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// A shorter pause is told by its refusals well enough; so is the second for which a new state waits.
@@ -27,6 +34,7 @@ const MOST_OPEN: usize = 200_000;
 /// A ledger in Redis. It comes back by itself however long Redis is away.
 pub struct RedisLedger {
     ledger: tidegate_redis::Ledger,
+    facts: Facts,
     permits: Mutex<Open>,
     last: AtomicU64,
 }
@@ -49,8 +57,9 @@ impl RedisLedger {
 
     /// The same over a connection that is open.
     pub fn new(connection: Connection) -> RedisLedger {
+        let facts = Facts::new(connection.clone());
         let ledger = tidegate_redis::Ledger::new(connection).with_patience(PATIENCE);
-        RedisLedger { ledger, permits: Mutex::default(), last: AtomicU64::new(0) }
+        RedisLedger { ledger, facts, permits: Mutex::default(), last: AtomicU64::new(0) }
     }
 
     async fn ask(&self, question: Question) -> Result<Answer, LedgerError> {
@@ -148,13 +157,47 @@ impl Ledger for RedisLedger {
         async move { self.charge(&place, &known, &sent).await }.boxed()
     }
 
-    fn facts(&self, _project: Arc<str>) -> BoxFuture<'_, Result<Vec<Fact>, LedgerError>> {
-        std::future::ready(Ok(Vec::new())).boxed()
+    fn facts(&self, project: Arc<str>) -> BoxFuture<'_, Result<Vec<Fact>, LedgerError>> {
+        async move {
+            let known = self.facts.all(&project).await.map_err(|fault| LedgerError(fault.to_string()))?;
+            Ok(known.facts.iter().filter_map(read).collect())
+        }
+        .boxed()
     }
 
-    fn tell(&self, _project: Arc<str>, _fact: Fact) -> BoxFuture<'_, Result<(), LedgerError>> {
-        std::future::ready(Ok(())).boxed()
+    fn tell(&self, project: Arc<str>, fact: Fact) -> BoxFuture<'_, Result<(), LedgerError>> {
+        async move {
+            let (name, value, length) = written(&fact);
+            self.facts.put(&project, &name, &value, length).await.map(drop).map_err(|fault| LedgerError(fault.to_string()))
+        }
+        .boxed()
     }
+}
+
+/// A fact as it stands in Redis: name, value, and how long it holds.
+fn written(fact: &Fact) -> (String, String, Duration) {
+    match fact {
+        Fact::KeyDead { fingerprint, reason } => (format!("{DEAD}{fingerprint}"), reason.clone(), DEAD_FOR),
+        Fact::Parked { reason, length } => {
+            let until = wall() + *length;
+            (PARKED.to_owned(), format!("{} {reason}", until.as_millis()), *length)
+        }
+    }
+}
+
+/// Its way back; what another version wrote says nothing.
+fn read(fact: &tidegate_redis::Fact) -> Option<Fact> {
+    if let Some(fingerprint) = fact.name.strip_prefix(DEAD) {
+        return Some(Fact::KeyDead { fingerprint: fingerprint.to_owned(), reason: fact.value.clone() });
+    }
+    let (until, reason) = fact.value.split_once(' ').filter(|_| fact.name == PARKED)?;
+    let until = Duration::from_millis(until.parse().ok()?);
+    Some(Fact::Parked { reason: reason.to_owned(), length: until.saturating_sub(wall()) })
+}
+
+/// The wall clock: when a parked project is asked again need not be known to the second.
+fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 fn told(fault: tidegate_redis::LedgerError) -> LedgerError {

@@ -21,6 +21,8 @@ pub struct Node {
     pub priority: i32,
     /// Prompts at hand while it has work.
     pub backlog: usize,
+    /// Where it is asked now and then only: how often.
+    pub every: Option<Duration>,
     /// When it has work, after the start.
     pub works: (Duration, Duration),
     /// When it dies without a word.
@@ -40,6 +42,7 @@ impl Default for Node {
         Node {
             priority: 0,
             backlog: 200,
+            every: None,
             works: (Duration::ZERO, Duration::MAX),
             dies: None,
             cut: None,
@@ -102,8 +105,6 @@ pub struct Report {
     /// Used part of what the requests (or tokens) limits give.
     pub used: f64,
     pub refusals_at: Vec<f64>,
-    /// A start without a permit while the ledger was in sight.
-    pub unpermitted: u64,
 }
 
 impl Report {
@@ -137,6 +138,7 @@ struct Process {
     settled_since: Option<Timestamp>,
     cut_known: bool,
     attempts: HashMap<JobId, u32>,
+    next: Timestamp,
     held: HashMap<QuotaId, Timestamp>,
 }
 
@@ -202,6 +204,7 @@ impl<F: FnMut(&mut SmallRng) -> u64> Together<F> {
                     settled_since: None,
                     cut_known: false,
                     attempts: HashMap::new(),
+                    next: Timestamp::ZERO,
                     held: HashMap::new(),
                 }
             })
@@ -359,6 +362,14 @@ impl<F: FnMut(&mut SmallRng) -> u64> Together<F> {
         }
         if since < begins || since >= process.node.works.1 {
             return;
+        }
+        if let Some(every) = self.processes[node].node.every {
+            let process = &mut self.processes[node];
+            if process.next > self.now {
+                return;
+            }
+            process.next = self.now + every;
+            self.at(self.now + every, Thing::Look);
         }
         while self.processes[node].scheduler.queued() < self.processes[node].node.backlog {
             let tokens = (self.tokens)(&mut self.rng);

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Bucket, Hold, Limits, Probe, Rules};
+use crate::day::Span;
 use crate::outcome::{Blocked, Reason};
 use crate::permits::{Hearsay, Permit, Refusal};
 use crate::time::Timestamp;
@@ -38,8 +39,9 @@ pub(crate) struct Shared {
     pub resume_at: Timestamp,
     /// Since when smaller ones pass it.
     pub passed_since: Option<Timestamp>,
-    /// Processes that share the quota, this one included.
+    /// Processes that share the quota, this one included; and the most that ever did.
     pub live: u32,
+    pub most_live: u32,
     /// What ended and was not told to the ledger yet.
     pub returns: Returns,
     /// What was sent without a permit: when, requests, tokens.
@@ -82,6 +84,7 @@ impl Shared {
             resume_at: Timestamp::ZERO,
             passed_since: None,
             live: 1,
+            most_live: 1,
             returns: Returns::default(),
             unpermitted: Vec::new(),
             alone,
@@ -246,16 +249,15 @@ impl Bucket {
         Limits { rpm: self.limits.rpm.map(cut), tpm: self.limits.tpm.map(cut), rpd: part.rpd.or(self.limits.rpd) }
     }
 
-    /// Goes on with a part of every limit for want of a ledger; `share` is the part all processes may use together.
+    /// Goes on with this part of every limit for want of a ledger.
     pub(crate) fn go_alone(&mut self, share: f64) {
         let Some(shared) = &mut self.shared else { return };
         shared.alone = true;
         shared.asked = None;
         if share > 0.0 {
-            let minute = share / f64::from(shared.live.max(1));
             let today = self.day.today();
-            let rpd = self.limits.rpd.map(|limit| today + (limit.saturating_sub(today) as f64 * minute) as u64);
-            self.part = Some(Part { minute, rpd });
+            let rpd = self.limits.rpd.map(|limit| today + (limit.saturating_sub(today) as f64 * share) as u64);
+            self.part = Some(Part { minute: share, rpd });
         }
     }
 
@@ -332,6 +334,12 @@ impl Bucket {
         (self.shape, self.bursts, self.most_in_flight) = (shape, bursts, u32::MAX);
     }
 
+    /// Brings windows and days up to `at`. Whether a new day has begun over there is for those to try who send.
+    pub(crate) fn turn_to(&mut self, at: Timestamp, day: Span, rules: &Rules) {
+        self.advance(at, day, rules);
+        self.probe = Probe::NotNeeded;
+    }
+
     /// Pauses until then.
     pub(crate) fn pause(&mut self, until: Timestamp) {
         if self.hold.is_none_or(|hold| hold.until < until) {
@@ -367,16 +375,18 @@ impl Shared {
         horizon.mul_f64(0.04 + 0.26 * chance.clamp(0.0, 1.0))
     }
 
-    /// Plans the next question after an answer that brought `granted` permits of those asked for.
-    pub(crate) fn plan(&mut self, now: Timestamp, granted: usize, refused: Option<Refusal>, lead: Duration) {
+    /// Plans the next question after an answer that brought `granted` permits of those asked for: so long before more are
+    /// there, or a little after for prompts that nothing is promised to ahead.
+    pub(crate) fn plan(&mut self, now: Timestamp, granted: usize, refused: Option<Refusal>, lead: Option<Duration>) {
         let later = now + LEAST_PAUSE;
+        let ahead = |at: Timestamp| lead.map_or(at + GATHER, |lead| at.before(lead));
         let Some(refusal) = refused else {
             self.low_water = granted / 4;
-            self.ask_at = self.permits.back().map_or(later, |last| last.at.before(lead).max(now));
+            self.ask_at = self.permits.back().map_or(later, |last| ahead(last.at).max(now));
             return;
         };
         self.low_water = usize::MAX;
-        let resume = refusal.until.before(lead).max(later);
+        let resume = ahead(refusal.until).max(later);
         if self.too_large.is_none() {
             (self.refused, self.resume_at) = (refused, resume);
         }
@@ -387,6 +397,8 @@ impl Shared {
 /// What goes without a permit is noted in steps of so much, of which the last ones are kept.
 const SAME: Duration = Duration::from_millis(100);
 const MOST_NOTED: usize = 4_000;
+/// Where nothing is promised ahead, what has come free is asked for together.
+const GATHER: Duration = Duration::from_millis(300);
 /// Least time between two questions of which the first was refused something.
 const LEAST_PAUSE: Duration = Duration::from_millis(10);
 
