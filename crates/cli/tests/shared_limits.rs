@@ -13,12 +13,12 @@ use common::{Simulator, TestDir, end, end_of, lines_in, wait_until};
 use serde_json::Value;
 use server::Server;
 
-/// Two projects of ten requests a second, counted in minutes of six seconds.
+/// Two projects of sixty requests a minute, in minutes of ten seconds.
 const SCENARIO: &str = r#"
 name = "shared"
 default_model = "gemini-3.8-flash"
 [quota]
-minute_ms = 6000
+minute_ms = 10000
 window = "sliding"
 [latency]
 base = { uniform = [50, 400] }
@@ -41,7 +41,9 @@ fn settings(dir: &TestDir, simulator: &Simulator, redis: &Server) {
         r#"
 base_url = "{}"
 [quota]
-minute = "6s"
+minute = "10s"
+# However slow the machine is that this runs on.
+guard = "1s"
 [redis]
 url = "{}"
 [[projects]]
@@ -95,8 +97,8 @@ fn four_programs_share_two_projects_without_a_refusal_and_answer_everything() {
     let report = simulator.stop();
     assert_eq!((sum(&report, "refused"), report["answered"].as_u64()), (0, Some(360)), "{report:#}");
     assert_eq!(report["answered_again"], 0);
-    // 120 at once, then 20 a second.
-    assert!(took < Duration::from_secs(60), "took {took:?}");
+    // 120 in each of three windows of eleven seconds.
+    assert!(took < Duration::from_secs(90), "took {took:?}");
 }
 
 #[test]
@@ -169,7 +171,7 @@ fn two_gateways_share_the_quota_and_go_on_with_their_part_without_redis() {
         std::thread::scope(|scope| {
             let asked: Vec<_> =
                 gateways.iter().flat_map(|(_, _, url)| (0..count).map(move |nth| scope.spawn(move || chat(url, nth)))).collect();
-            asked.into_iter().filter(|_| true).map(|asked| asked.join().unwrap()).collect::<Vec<u16>>()
+            asked.into_iter().map(|asked| asked.join().unwrap()).collect::<Vec<u16>>()
         })
     };
     assert!(ask(80).iter().all(|status| *status == 200));

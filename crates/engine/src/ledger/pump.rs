@@ -50,13 +50,22 @@ pub(crate) struct Pumps {
     quotas: Mutex<HashMap<QuotaId, mpsc::UnboundedSender<Order>>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     away: AtomicBool,
+    /// When it was found again last.
+    back: Mutex<Option<Instant>>,
     /// Version of each project's facts that was read last.
     facts: Mutex<HashMap<Arc<str>, u64>>,
 }
 
 impl Pumps {
     pub(crate) fn new(ledger: Arc<dyn Ledger>) -> Pumps {
-        Pumps { ledger, quotas: Mutex::default(), tasks: Mutex::default(), away: AtomicBool::new(false), facts: Mutex::default() }
+        Pumps {
+            ledger,
+            quotas: Mutex::default(),
+            tasks: Mutex::default(),
+            away: AtomicBool::new(false),
+            back: Mutex::default(),
+            facts: Mutex::default(),
+        }
     }
 
     /// Passes something on to the pump of a quota.
@@ -129,7 +138,9 @@ impl Pumps {
 
     async fn look_for_it(self: Arc<Pumps>, driver: Weak<Driver>) {
         let since = Instant::now();
-        let mut pause = LOOKS[0];
+        // One that answers, and refuses what it is asked, is not asked over and over.
+        let just_back = self.back.lock().is_some_and(|back| back.elapsed() < LOOKS[1] * 5);
+        let mut pause = LOOKS[usize::from(just_back)];
         loop {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LOOKS[1]);
@@ -140,6 +151,7 @@ impl Pumps {
         let Some(driver) = driver.upgrade() else { return };
         tracing::info!("the shared limiter answers again after {:?}", since.elapsed());
         self.remind(&driver).await;
+        *self.back.lock() = Some(Instant::now());
         self.away.store(false, Ordering::Relaxed);
         driver.stimulate(Stimulus::Reached);
         let senders: Vec<_> = self.quotas.lock().values().cloned().collect();
@@ -286,10 +298,12 @@ impl Pump {
         let ask = ask.unwrap_or_else(|| Ask { number: 0, costs: Vec::new(), low: false, horizon: Duration::ZERO });
         let guard = known.counting.guard;
         let answer = ledger.reserve(Question { place: place.clone(), known, ask, returns }).await?;
+        // Waits are told from this instant on.
+        let received = driver.clock.now();
         self.hear(driver, &answer);
         self.learn_facts(driver, &place.0, answer.facts).await;
         if let Some(number) = number {
-            let grant = Box::new(granted(driver.clock.now(), number, &answer, guard));
+            let grant = Box::new(granted(received, number, &answer, guard));
             driver.stimulate(Stimulus::Granted { quota: self.quota, grant });
         }
         Ok(())

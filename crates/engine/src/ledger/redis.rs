@@ -224,7 +224,7 @@ fn limits(known: &Knowledge, horizon: Duration) -> tidegate_redis::Limits {
         concurrency: None,
         minute: *minute,
         guard: counting.guard,
-        slot: *minute / 600,
+        slot: Duration::from_millis(u64::try_from(minute.as_millis() / 600).unwrap_or(u64::MAX).max(1)),
         burst: counting.request_burst.min(counting.token_burst),
         horizon: horizon.min(longest.mul_f64(0.9)),
         day_end: millis(day_ends[0]),
