@@ -65,10 +65,11 @@ rpm = 60
 
 /// Programs at work, each in a folder of its own.
 fn start(count: usize, prompts: usize, simulator: &Simulator, redis: &Server) -> Vec<(TestDir, Child)> {
-    let start = |_| {
+    let start = |number| {
         let dir = TestDir::new();
         settings(&dir, simulator, redis);
-        dir.prompts(prompts);
+        let line = |nth| format!("{{\"id\":\"p{nth}\",\"prompt\":\"say {nth} of {number}\"}}\n");
+        dir.write("in.jsonl", (0..prompts).map(line).collect::<String>());
         let mut command = dir.command(["run", "in.jsonl", "-o", "out.jsonl", "--progress", "none", "-q"]);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         (dir, child)

@@ -23,8 +23,11 @@ const RELEASE_WITHIN: Duration = Duration::from_millis(20);
 const SETTLE_WITHIN: Duration = Duration::from_secs(1);
 /// No more is kept for a ledger that stays away; what is older has left every window.
 const MOST_KEPT: usize = 100_000;
-/// Pauses between two looks for a ledger that is away.
-const LOOKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+/// Pauses between two looks for a ledger that is away: short, for one that comes back empty waits no longer than a second
+/// before it promises anything, and by then everybody is to have told what he was promised.
+const LOOKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(200)];
+/// One that answers, and refuses what it is asked, is not asked over and over.
+const REFUSING: Duration = Duration::from_secs(1);
 /// Nobody is held for longer by another's word; who asks then hears it for himself.
 const LONGEST_HOLD: Duration = Duration::from_secs(86_400);
 /// What is left to tell at the end is given up after that.
@@ -138,9 +141,8 @@ impl Pumps {
 
     async fn look_for_it(self: Arc<Pumps>, driver: Weak<Driver>) {
         let since = Instant::now();
-        // One that answers, and refuses what it is asked, is not asked over and over.
-        let just_back = self.back.lock().is_some_and(|back| back.elapsed() < LOOKS[1] * 5);
-        let mut pause = LOOKS[usize::from(just_back)];
+        let just_back = self.back.lock().is_some_and(|back| back.elapsed() < REFUSING * 2);
+        let mut pause = if just_back { REFUSING } else { LOOKS[0] };
         loop {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LOOKS[1]);
@@ -158,12 +160,17 @@ impl Pumps {
         senders.iter().for_each(|sender| drop(sender.send(Order::Settle(0, 0))));
     }
 
-    /// What was sent without it is told first.
+    /// Every quota is looked at first, so that a ledger that has lost it hears of it; then it is told what was sent without it.
     async fn remind(&self, driver: &Arc<Driver>) {
+        let quotas: Vec<QuotaId> = self.quotas.lock().keys().copied().collect();
+        let looks = quotas.iter().filter_map(|&quota| {
+            let (place, known) = knowledge(driver, quota)?;
+            Some(self.ledger.reserve(Question { place, known, ask: nothing(), returns: Vec::new() }))
+        });
+        futures_util::future::join_all(looks).await;
         if !driver.state.lock().scheduler.goes_on_alone() {
             return;
         }
-        let quotas: Vec<QuotaId> = self.quotas.lock().keys().copied().collect();
         for quota in quotas {
             let Some((place, known)) = knowledge(driver, quota) else { continue };
             let now = driver.clock.now();
@@ -177,6 +184,11 @@ impl Pumps {
             }
         }
     }
+}
+
+/// A question that asks for nothing.
+fn nothing() -> Ask {
+    Ask { number: 0, costs: Vec::new(), low: false, horizon: Duration::ZERO }
 }
 
 /// What a quota is called, and what is known of it.
@@ -295,7 +307,7 @@ impl Pump {
         let returns = std::mem::take(&mut pending.returns);
         pending.due = None;
         let number = ask.as_ref().map(|ask| ask.number);
-        let ask = ask.unwrap_or_else(|| Ask { number: 0, costs: Vec::new(), low: false, horizon: Duration::ZERO });
+        let ask = ask.unwrap_or_else(nothing);
         let guard = known.counting.guard;
         let answer = ledger.reserve(Question { place: place.clone(), known, ask, returns }).await?;
         // Waits are told from this instant on.
