@@ -131,6 +131,8 @@ impl Shared {
     pub(crate) fn keep_first(&mut self, keep: usize) {
         let spare = self.permits.drain(keep.min(self.permits.len())..).map(|permit| permit.id);
         self.returns.released.extend(spare);
+        // Who comes next asks anew for what has just been given back.
+        self.ask_at = Timestamp::ZERO;
     }
 
     /// The smallest permit that may start now and takes `amount`.
