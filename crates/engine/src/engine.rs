@@ -8,7 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use secrecy::SecretString;
 use tidegate_gemini::models::{self, Limits};
 use tidegate_gemini::tokens::{Calibration, Estimate};
-use tidegate_scheduler::{KeyState, Limiting, ParkView, QuotaRules, Scheduler, Settings, Timestamp};
+use tidegate_scheduler::{KeyState, Limiting, ParkView, QuotaRules, Scheduler, Settings, Sharing, Timestamp};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
@@ -19,7 +19,9 @@ use crate::counting;
 use crate::driver::{Driver, Parts};
 use crate::event::{Event, Observer};
 use crate::fetch::{Bounds, Fetcher};
+use crate::hooks::Hooks;
 use crate::kinship::Kin;
+use crate::ledger::{Ledger, Pumps};
 use crate::media::{Desk, MediaSettings, Resolver};
 use crate::memory::Memory;
 use crate::observing::Observing;
@@ -99,6 +101,9 @@ pub struct Builder {
     state_dir: Option<PathBuf>,
     media: MediaSettings,
     reuse: ReuseSettings,
+    ledger: Option<Arc<dyn Ledger>>,
+    alone: f64,
+    hooks: Hooks,
 }
 
 impl Builder {
@@ -181,6 +186,34 @@ impl Builder {
         self
     }
 
+    /// Calls `hook` before each prompt is handed in: it may change the request, and turn it away with an error, which is then
+    /// the prompt's end. Several are asked in the order in which they were added.
+    pub fn before(mut self, hook: impl Fn(&mut Request) -> Result<(), Error> + Send + Sync + 'static) -> Builder {
+        self.hooks.before.push(Arc::new(hook));
+        self
+    }
+
+    /// Calls `hook` with the label and the end of each prompt of [`Engine::submit`], also of one that was turned away before;
+    /// not of one whose caller went away. It runs on the caller's task and must not block. Several are told in the opposite
+    /// order.
+    pub fn after(mut self, hook: impl Fn(Option<&str>, &Result<Response, Error>) + Send + Sync + 'static) -> Builder {
+        self.hooks.after.push(Arc::new(hook));
+        self
+    }
+
+    /// Shares every quota with the other engines of this ledger: nothing is sent without its permit.
+    pub fn ledger(mut self, ledger: impl Ledger) -> Builder {
+        self.ledger = Some(Arc::new(ledger));
+        self
+    }
+
+    /// The part of every limit that all engines of a ledger together go on with while it cannot be reached, from 0 (the
+    /// default: they wait) to 1.
+    pub fn alone(mut self, part: f64) -> Builder {
+        self.alone = part.clamp(0.0, 1.0);
+        self
+    }
+
     /// Builds the engine; must be called inside a tokio runtime.
     ///
     /// # Errors
@@ -212,6 +245,10 @@ impl Builder {
         let roster: SharedRoster = Arc::new(RwLock::new(Arc::new(roster)));
         let residence = Residence::new(store(self.state_dir.as_deref(), base_url)?, clock, roster.clone());
         let mut scheduler = Scheduler::new(specs, self.settings.clone());
+        let pumps = self.ledger.map(|ledger| Arc::new(Pumps::new(ledger)));
+        if pumps.is_some() {
+            scheduler.share(Sharing { alone: self.alone, ..Sharing::default() });
+        }
         let mut calibration = Calibration::default();
         let home = self.state_dir.clone().map(|folder| (folder, base_url.to_string()));
         let memory = self.state_dir.and_then(|folder| {
@@ -233,10 +270,12 @@ impl Builder {
             desk,
             residence,
             relay,
+            pumps,
         });
         let _ = teller.set(Arc::downgrade(&driver));
         let timer = tokio::spawn(driver.clone().keep_time());
-        Ok(Engine { inner: Arc::new(Inner { driver, reuse, home, timer: Mutex::new(Some(timer)) }) })
+        let (hooks, timer) = (self.hooks, Mutex::new(Some(timer)));
+        Ok(Engine { inner: Arc::new(Inner { driver, reuse, hooks, home, timer }) })
     }
 }
 
@@ -316,6 +355,7 @@ pub struct Engine {
 struct Inner {
     driver: Arc<Driver>,
     reuse: Reuse,
+    hooks: Hooks,
     /// Where the local store lies, and whose API it is about.
     home: Option<(PathBuf, String)>,
     timer: Mutex<Option<JoinHandle<()>>>,
@@ -326,6 +366,9 @@ impl Drop for Inner {
         self.driver.dismiss(true);
         self.driver.desk.uploads.stop();
         self.driver.close_memory();
+        if let Some(pumps) = &self.driver.pumps {
+            pumps.stop();
+        }
         if let Some(timer) = self.timer.lock().take() {
             timer.abort();
         }
@@ -347,12 +390,29 @@ impl Engine {
         // On the heap: while it waits, a future keeps the room of everything that was ever handed through it.
         let request = request.into();
         async move {
-            if !self.inner.reuse.may_answer(&request) {
-                return self.ask(request).await;
-            }
-            let clock = self.inner.driver.clock;
-            Box::pin(self.inner.reuse.answer(request, move || clock.now(), |request| self.ask(request))).await
+            if self.inner.hooks.is_empty() { self.answer(request).await } else { Box::pin(self.hooked(request)).await }
         }
+    }
+
+    /// With everybody called who wants to be.
+    async fn hooked(&self, mut request: Box<Request>) -> Result<Response, Error> {
+        let hooks = &self.inner.hooks;
+        let turned_away = hooks.ask(&mut request);
+        let label = request.label.clone();
+        let result = match turned_away {
+            Ok(()) => self.answer(request).await,
+            Err(error) => Err(error),
+        };
+        hooks.tell(label.as_deref(), &result);
+        result
+    }
+
+    async fn answer(&self, request: Box<Request>) -> Result<Response, Error> {
+        if !self.inner.reuse.may_answer(&request) {
+            return self.ask(request).await;
+        }
+        let clock = self.inner.driver.clock;
+        Box::pin(self.inner.reuse.answer(request, move || clock.now(), |request| self.ask(request))).await
     }
 
     async fn ask(&self, mut request: Box<Request>) -> Result<Response, Error> {
@@ -396,6 +456,7 @@ impl Engine {
     pub fn stream(&self, request: impl Into<Box<Request>>) -> impl Future<Output = Result<AnswerStream, Error>> + Send + '_ {
         let mut request = request.into();
         async move {
+            self.inner.hooks.ask(&mut request)?;
             let counted = Box::pin(self.counted(&mut request)).await?;
             stream::begin(|listener| self.inner.driver.submit(request, counted, Some(listener))).await
         }
@@ -581,6 +642,9 @@ impl Engine {
         self.drain(grace).await;
         let driver = &self.inner.driver;
         driver.desk.uploads.stop();
+        if let Some(pumps) = &driver.pumps {
+            pumps.finish().await;
+        }
         driver.close_memory();
     }
 

@@ -230,7 +230,11 @@ impl Play<'_> {
                 | Action::Parked { .. }
                 | Action::Unparked { .. }
                 | Action::Learned { .. }
-                | Action::Forgotten { .. } => {}
+                | Action::Forgotten { .. }
+                | Action::Reserve { .. }
+                | Action::Settle { .. }
+                | Action::KeepRoom { .. }
+                | Action::Release { .. } => {}
             }
         }
         self.actions = actions;

@@ -57,7 +57,7 @@ pub async fn run_task(wanted: RunArgs, task: Task, context: Context) -> Result<E
     let watch = Arc::new(Watch::new(control.clone()));
     let records = Arc::new(Records::new(settings.prices.clone(), wanted.report.as_deref())?);
     descriptors::check(&settings, 1, &context.screen);
-    let engine = prepare::engine(&settings, context.global.sim.is_some(), &wanted, watch.clone(), &records)?;
+    let engine = prepare::engine(&settings, context.global.sim.is_some(), &wanted, watch.clone(), &records).await?;
     let options = Options {
         task,
         admit: (engine.max_concurrency() * 2 + 256) * options.pack.max(1),

@@ -1,0 +1,92 @@
+//! Eight processes of three projects, each with a pump, in simulated time on a real Redis: all of the limit, fairly shared,
+//! with few calls.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod server;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use server::Server;
+use tidegate_redis::{Bucket, Cost, Ledger, Limits, Permit, Reserve, Return};
+
+const START: u64 = 4_102_444_800_000;
+const RPM: u64 = 6_000;
+const MINUTES: u64 = 3;
+
+/// One process with endless work in one bucket.
+struct Pump {
+    ledger: Ledger,
+    bucket: Bucket,
+    /// Permits and the instants they are for.
+    held: VecDeque<(u64, Permit)>,
+    over: Vec<Return>,
+    sent: Vec<u64>,
+    calls: u64,
+    ask_at: u64,
+}
+
+impl Pump {
+    /// Sends what is due; asks for more when nothing is held any more, and tells with that what is over.
+    async fn step(&mut self, limits: &Limits, now: u64) {
+        while self.held.front().is_some_and(|(at, _)| *at <= now) {
+            let (at, permit) = self.held.pop_front().unwrap();
+            self.sent.push(at);
+            self.over.push(Return::Used { permit, tokens: 90 });
+        }
+        if !self.held.is_empty() || now < self.ask_at {
+            return;
+        }
+        self.ledger.pretend(START + now, now);
+        let costs = vec![Cost { tokens: 100, spread: 10 }; Reserve::MOST];
+        let returns = std::mem::take(&mut self.over);
+        let grant = self.ledger.reserve(&self.bucket, limits, Reserve { costs, class: None, returns }).await.unwrap();
+        self.calls += 1;
+        let wait = grant.refused.and_then(|refusal| refusal.after).unwrap_or_default().as_millis() as u64;
+        // What is a horizon away can be had already.
+        self.ask_at = now + wait.saturating_sub(1_000);
+        self.held.extend(grant.permits.into_iter().map(|permit| (now + permit.wait.as_millis() as u64, permit)));
+    }
+}
+
+#[tokio::test]
+async fn eight_processes_use_three_limits_fully_and_fairly_with_few_calls() {
+    let server = Server::start();
+    let limits = Limits {
+        rpm: Some(RPM),
+        tpm: Some(RPM * 120),
+        learning: Duration::ZERO,
+        day_end: START + 43_200_000,
+        next_day_end: START + 129_600_000,
+        ..Limits::default()
+    };
+    let mut pumps = Vec::new();
+    for at in 0..24 {
+        pumps.push(Pump {
+            ledger: Ledger::new(server.connect().await),
+            bucket: Bucket { project: format!("p{}", at / 8), family: "f".into() },
+            held: VecDeque::new(),
+            over: Vec::new(),
+            sent: Vec::new(),
+            calls: 0,
+            ask_at: 0,
+        });
+    }
+    let end = MINUTES * 60_500;
+    for now in (0..end).step_by(5) {
+        for pump in &mut pumps {
+            pump.step(&limits, now).await;
+        }
+    }
+    for project in pumps.chunks(8) {
+        let mut sent: Vec<u64> = project.iter().flat_map(|pump| pump.sent.iter().copied()).collect();
+        sent.sort_unstable();
+        let worst = sent.iter().map(|from| sent.partition_point(|at| *at < from + 60_000) - sent.partition_point(|at| at < from));
+        assert!(worst.max().unwrap() <= RPM as usize);
+        let used = sent.len() as f64 / (RPM * MINUTES) as f64;
+        let calls = project.iter().map(|pump| pump.calls).sum::<u64>() as f64 / sent.len() as f64;
+        let counts: Vec<f64> = project.iter().map(|pump| pump.sent.len() as f64).collect();
+        let jain = counts.iter().sum::<f64>().powi(2) / (8.0 * counts.iter().map(|count| count * count).sum::<f64>());
+        assert!(used >= 0.99 && jain >= 0.99 && calls <= 0.1, "used {used}, Jain {jain}, calls {calls}");
+    }
+}

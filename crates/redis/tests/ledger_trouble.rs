@@ -1,0 +1,387 @@
+//! What goes wrong with Redis, and what the limiter makes of it.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod server;
+
+use std::time::{Duration, Instant};
+
+use server::{Cluster, Server};
+use tidegate_redis::connection::CallError;
+use tidegate_redis::{
+    Address, Bucket, Class, Connection, Cost, Dimension, Facts, Grant, Hold, Learned, Ledger, LedgerError, Limits, Refusal,
+    Reserve, Return,
+};
+
+/// In the future of any test run: keys expire by Redis' real clock.
+const START: u64 = 4_102_444_800_000;
+
+fn bucket() -> Bucket {
+    Bucket { project: "main".into(), family: "f".into() }
+}
+
+fn limits(rpm: u64) -> Limits {
+    Limits {
+        rpm: Some(rpm),
+        day_end: START + 43_200_000,
+        next_day_end: START + 129_600_000,
+        learning: Duration::ZERO,
+        ..Limits::default()
+    }
+}
+
+async fn ask(ledger: &Ledger, limits: &Limits, count: usize) -> Grant {
+    let costs = vec![Cost { tokens: 10, spread: 0 }; count];
+    ledger.reserve(&bucket(), limits, Reserve { costs, ..Reserve::default() }).await.unwrap()
+}
+
+/// Asks again as long as only the share of others ends a grant.
+async fn ask_all(ledger: &Ledger, limits: &Limits, count: usize) -> Grant {
+    let mut grant = ask(ledger, limits, count).await;
+    while grant.permits.len() < count && refused(&grant) == Some(Dimension::Share) {
+        let more = ask(ledger, limits, count - grant.permits.len()).await;
+        let mut permits = grant.permits;
+        permits.extend(more.permits);
+        grant = Grant { permits, ..more };
+    }
+    grant
+}
+
+/// Asks at a given time, of Redis and of the process.
+async fn ask_at(ledger: &Ledger, limits: &Limits, millis: u64, count: usize) -> Grant {
+    ledger.pretend(START + millis, millis);
+    ask_all(ledger, limits, count).await
+}
+
+fn refused(grant: &Grant) -> Option<Dimension> {
+    grant.refused.map(|refusal| refusal.dimension)
+}
+
+#[tokio::test]
+async fn a_redis_that_comes_back_empty_is_told_the_minute_and_the_day() {
+    let mut server = Server::start();
+    let limits = Limits { rpd: Some(20), learning: Duration::from_secs(1), ..limits(10) };
+    let (a, b) = (Ledger::new(server.connect().await), Ledger::new(server.connect().await));
+    assert_eq!(refused(&ask_at(&a, &limits, 0, 1).await), Some(Dimension::Held), "a new bucket listens first");
+    let (mine, _) = (ask_at(&a, &limits, 1_000, 6).await, ask_at(&b, &limits, 1_500, 3).await);
+    assert_eq!(mine.permits.len(), 6);
+    server.kill();
+    server.restart();
+    let after = patiently(&a, &limits, 2_000, 1).await;
+    assert!(after.permits.is_empty() && refused(&after) == Some(Dimension::Held), "{after:?}");
+    assert_ne!(after.epoch, mine.epoch);
+    let after = patiently(&b, &limits, 2_500, 1).await;
+    assert_eq!((after.requests, after.today), (9, 9), "both have told what they were promised");
+    let after = ask_at(&a, &limits, 3_500, 5).await;
+    assert_eq!((after.permits.len(), refused(&after)), (1, Some(Dimension::Requests)), "one of ten is left");
+    let rest = ask_at(&a, &limits, 64_200, 11).await;
+    assert_eq!((rest.permits.len(), refused(&rest)), (10, Some(Dimension::Day)), "twenty a day");
+}
+
+/// The connection may need a moment to come back.
+async fn patiently(ledger: &Ledger, limits: &Limits, millis: u64, count: usize) -> Grant {
+    ledger.pretend(START + millis, millis);
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let costs = vec![Cost { tokens: 10, spread: 0 }; count];
+        match ledger.reserve(&bucket(), limits, Reserve { costs, ..Reserve::default() }).await {
+            Ok(grant) => return grant,
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_with_its_log_on_disk_forgets_nothing() {
+    let mut server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let ledger = Ledger::new(server.connect().await);
+    let before = ask_at(&ledger, &limits(10), 0, 7).await;
+    server.kill();
+    server.restart();
+    let after = patiently(&ledger, &limits(10), 1_000, 5).await;
+    assert_eq!((after.epoch, after.permits.len()), (before.epoch, 3));
+}
+
+#[tokio::test]
+async fn a_replica_that_lagged_is_told_what_it_missed_and_only_that() {
+    let mut master = Server::start();
+    let replica = Server::replica_of(&master);
+    let ledger = Ledger::new(master.connect().await);
+    let limits = limits(10);
+    ask_at(&ledger, &limits, 0, 4).await;
+    until(|| replica.cli(&["exists", "tidegate:quota:{main}:f:state"]) == "1").await;
+    until(|| replica.cli(&["get", "tidegate:quota:{main}:f:rpm"]) == "4").await;
+    // From here on it hears nothing any more.
+    assert_eq!(replica.cli(&["replicaof", "no", "one"]), "OK");
+    assert_eq!(ask_at(&ledger, &limits, 1_000, 3).await.permits.len(), 3);
+    let port = master.port().to_string();
+    master.kill();
+    assert_eq!(replica.cli(&["config", "set", "port", &port]), "OK");
+    let after = patiently(&ledger, &limits, 2_000, 5).await;
+    assert_eq!((after.permits.len(), after.requests, after.today), (3, 10, 10), "4 survived, 3 were told again");
+}
+
+#[tokio::test]
+async fn an_emptied_redis_and_forgotten_scripts_change_nothing() {
+    let server = Server::start();
+    let ledger = Ledger::new(server.connect().await);
+    assert_eq!(ask_at(&ledger, &limits(10), 0, 7).await.permits.len(), 7);
+    server.cli(&["script", "flush"]);
+    assert_eq!(ask_at(&ledger, &limits(10), 500, 1).await.permits.len(), 1);
+    server.cli(&["flushall"]);
+    assert_eq!(ask_at(&ledger, &limits(10), 1_000, 5).await.permits.len(), 2);
+}
+
+#[tokio::test]
+async fn redis_clock_may_jump_either_way_without_a_permit_too_many() {
+    for jump in [30_000_i64, 3_600_000, -10_000, -3_600_000] {
+        let server = Server::start();
+        let (a, b) = (Ledger::new(server.connect().await), Ledger::new(server.connect().await));
+        let limits = Limits { learning: Duration::from_secs(1), ..limits(10) };
+        let at = |ledger: &Ledger, real: u64, jump: i64| ledger.pretend((START + real).saturating_add_signed(jump), real);
+        at(&a, 0, 0);
+        ask_all(&a, &limits, 1).await;
+        at(&a, 1_000, 0);
+        assert_eq!(ask_all(&a, &limits, 6).await.permits.len(), 6, "{jump}");
+        at(&b, 2_000, 0);
+        assert_eq!(ask_all(&b, &limits, 4).await.permits.len(), 4, "{jump}");
+        for (ledger, real) in [(&a, 3_000), (&b, 3_500)] {
+            at(ledger, real, jump);
+            let grant = ask_all(ledger, &limits, 1).await;
+            assert_eq!(refused(&grant), Some(Dimension::Held), "{jump}: {grant:?}");
+        }
+        for real in [10_000, 40_000, 61_000] {
+            at(&a, real, jump);
+            let grant = ask_all(&a, &limits, 1).await;
+            assert!(
+                grant.permits.iter().all(|permit| real + permit.wait.as_millis() as u64 >= 61_500),
+                "{jump}: {real}: {grant:?}"
+            );
+        }
+        at(&b, 64_000, jump);
+        let grant = ask_all(&b, &limits, 10).await;
+        assert!(grant.permits.len() >= 9, "{jump}: a minute later all is as before: {grant:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_clocks_of_workers_do_not_matter() {
+    let server = Server::start();
+    let limits = limits(100);
+    let clocks = [0.0, 30_000.0, 60_000.0];
+    let mut granted = [0; 3];
+    let ledgers: Vec<Ledger> = {
+        let mut ledgers = Vec::new();
+        for _ in clocks {
+            ledgers.push(Ledger::new(server.connect().await));
+        }
+        ledgers
+    };
+    for step in 0..240_u64 {
+        for (at, ledger) in ledgers.iter().enumerate() {
+            // Half a minute apart, and drifting by 100 ms in a thousand seconds.
+            let now = step * 500;
+            ledger.pretend(START + now, (clocks[at] + now as f64 * (1.0 + at as f64 * 0.0001)) as u64);
+            granted[at] += ask(ledger, &limits, 1).await.permits.len();
+        }
+    }
+    let sum: usize = granted.iter().sum();
+    assert!(sum <= 300, "{granted:?}");
+    assert!(granted.iter().all(|count| count.abs_diff(sum / 3) <= sum / 10), "{granted:?}");
+}
+
+#[tokio::test]
+async fn a_slow_redis_costs_permits_and_never_gives_any_twice() {
+    let server = Server::start();
+    let ledger = Ledger::new(server.connect().await).with_patience(Duration::from_millis(300));
+    let limits = Limits { day_end: now() + 3_600_000, next_day_end: now() + 90_000_000, ..limits(10) };
+    let mut permits = ask(&ledger, &limits, 5).await.permits;
+    let kept = permits.split_off(2);
+    server.freeze();
+    let lost = ledger.release(&bucket(), &limits, permits).await;
+    assert!(matches!(lost, Err(LedgerError::Call(CallError::Late { .. } | CallError::Away { .. }))), "{lost:?}");
+    server.thaw();
+    let until = Instant::now() + Duration::from_secs(20);
+    let seen = loop {
+        match ledger.peek(&bucket(), &limits).await {
+            Ok(seen) => break seen,
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+        }
+    };
+    assert!((3..=5).contains(&seen.requests), "given back once or not at all: {seen:?}");
+    let seen = ledger.release(&bucket(), &limits, kept).await.unwrap();
+    assert!(seen.requests <= 2, "{seen:?}");
+}
+
+fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
+#[tokio::test]
+async fn a_full_redis_is_told_and_what_is_owed_is_kept() {
+    let server = Server::start();
+    let ledger = Ledger::new(server.connect().await);
+    let permits = ask_at(&ledger, &limits(10), 0, 10).await.permits;
+    server.cli(&["config", "set", "maxmemory-policy", "noeviction"]);
+    server.cli(&["config", "set", "maxmemory", "1"]);
+    let full = ledger.release(&bucket(), &limits(10), permits).await;
+    assert!(matches!(full, Err(LedgerError::Call(CallError::Full { .. }))), "{full:?}");
+    server.cli(&["config", "set", "maxmemory", "0"]);
+    assert_eq!(ledger.peek(&bucket(), &limits(10)).await.unwrap().requests, 0, "given back when there was room again");
+}
+
+#[tokio::test]
+async fn a_cluster_of_three_spreads_a_thousand_buckets() {
+    let cluster = Cluster::start();
+    let connection = Connection::open(&Address::parse(&cluster.url()).unwrap()).await.unwrap();
+    let ledger = Ledger::new(connection.clone());
+    let facts = Facts::new(connection);
+    let limits = Limits { concurrency: Some(3), ..limits(2) };
+    ledger.pretend(START, 0);
+    for at in 0..1_000 {
+        let bucket = Bucket { project: format!("p{at}"), family: "f".into() };
+        let costs = vec![Cost::default(); 3];
+        let grant = ledger.reserve(&bucket, &limits, Reserve { costs, ..Reserve::default() }).await.unwrap();
+        assert_eq!(grant.permits.len(), 2, "{grant:?}");
+        if at % 100 == 0 {
+            facts.put(&bucket.project, "key", "dead", Duration::from_secs(60)).await.unwrap();
+        }
+    }
+    let sizes: Vec<u64> = cluster.nodes.iter().map(|node| node.cli(&["dbsize"]).parse().unwrap()).collect();
+    assert!(sizes.iter().all(|size| *size > 1_000), "{sizes:?}");
+}
+
+#[tokio::test]
+async fn every_key_expires() {
+    let server = Server::start();
+    let connection = server.connect().await;
+    let ledger = Ledger::new(connection.clone());
+    let limits = Limits { concurrency: Some(5), day_end: now() + 3_600_000, next_day_end: now() + 90_000_000, ..limits(10) };
+    ask(&ledger, &limits, 3).await;
+    ask(&ledger, &limits, 1).await;
+    ledger.hold(&bucket(), &limits, Hold { length: Duration::from_secs(1), ..Hold::default() }).await.unwrap();
+    Facts::new(connection).put("main", "key:ab12", "dead", Duration::from_secs(5)).await.unwrap();
+    let keys = server.cli(&["keys", "*"]);
+    assert_eq!(keys.lines().count(), 7, "{keys}");
+    for key in keys.lines() {
+        assert!(key.starts_with("tidegate:quota:{main}:"), "{key}");
+        let ttl: i64 = server.cli(&["pttl", key]).parse().unwrap();
+        assert!(ttl > 0, "{key} never expires");
+    }
+    assert_eq!(server.cli(&["get", "tidegate:quota:{main}:f:rpm"]), "4");
+    assert_eq!(server.cli(&["get", "tidegate:quota:{main}:f:tpm"]), "40");
+    assert_eq!(server.cli(&["get", "tidegate:quota:{main}:f:rpd"]), "4");
+}
+
+#[tokio::test]
+async fn what_one_learns_all_obey() {
+    let server = Server::start();
+    let (a, b) = (Ledger::new(server.connect().await), Ledger::new(server.connect().await));
+    ask_at(&b, &limits(10), 0, 1).await;
+    a.pretend(START + 100, 100);
+    let learned = Learned { rpm: Some(6), tpm: None };
+    let hold = Hold { length: Duration::from_secs(17), learned, learned_for: Duration::from_secs(600) };
+    a.hold(&bucket(), &limits(10), hold).await.unwrap();
+    let grant = ask_at(&b, &limits(10), 200, 1).await;
+    assert_eq!(grant.refused, Some(Refusal { dimension: Dimension::Held, after: Some(Duration::from_millis(16_900)) }));
+    assert_eq!((grant.held, grant.learned), (Duration::from_millis(16_900), learned));
+    let other = Bucket { project: "other".into(), ..bucket() };
+    let free = Reserve { costs: vec![Cost::default()], ..Reserve::default() };
+    assert_eq!(b.reserve(&other, &limits(10), free).await.unwrap().permits.len(), 1, "other buckets are untouched");
+    assert_eq!(ask_at(&b, &limits(10), 17_100, 10).await.permits.len(), 5, "six a minute, one is spent");
+    assert_eq!(ask_at(&b, &limits(10), 700_000, 10).await.permits.len(), 10, "what was learned has its time");
+}
+
+#[tokio::test]
+async fn the_calls_of_a_dead_process_are_free_again() {
+    let server = Server::start();
+    let (a, b) = (Ledger::new(server.connect().await), Ledger::new(server.connect().await));
+    let limits = Limits { concurrency: Some(2), ..limits(100) };
+    let held = ask_at(&a, &limits, 0, 2).await;
+    assert_eq!(refused(&ask_at(&b, &limits, 1_000, 1).await), Some(Dimension::Concurrency));
+    let other = Bucket { family: "g".into(), ..bucket() };
+    let wanted = || Reserve { costs: vec![Cost::default()], ..Reserve::default() };
+    let grant = a.reserve(&other, &limits, wanted()).await.unwrap();
+    assert_eq!(refused(&grant), Some(Dimension::Concurrency), "whatever the family, by the same process too");
+    drop((a, held));
+    assert_eq!(ask_at(&b, &limits, 30_001, 1).await.permits.len(), 1);
+}
+
+#[tokio::test]
+async fn many_processes_get_no_more_than_their_share_of_the_horizon_at_once() {
+    let server = Server::start();
+    let limits = limits(6_000);
+    let mut ledgers = Vec::new();
+    for _ in 0..8 {
+        ledgers.push(Ledger::new(server.connect().await));
+    }
+    for ledger in &ledgers {
+        ask_at(ledger, &limits, 0, 1).await;
+    }
+    ledgers[0].pretend(START + 1_500, 1_500);
+    let grant = ask(&ledgers[0], &limits, 64).await;
+    // 2 s of 6,000 a minute and half a second, among eight.
+    assert_eq!((grant.live, grant.permits.len(), refused(&grant)), (8, 24, Some(Dimension::Share)));
+}
+
+#[tokio::test]
+async fn of_two_ends_of_the_day_the_later_one_rules() {
+    let server = Server::start();
+    let (a, b) = (Ledger::new(server.connect().await), Ledger::new(server.connect().await));
+    let early = Limits { rpd: Some(2), day_end: START + 3_600_000, next_day_end: START + 90_000_000, ..limits(10) };
+    let late = Limits { day_end: START + 7_200_000, next_day_end: START + 93_600_000, ..early.clone() };
+    assert!(!ask_at(&a, &early, 0, 1).await.disputed);
+    assert!(ask_at(&b, &late, 1_000, 1).await.disputed);
+    let grant = ask_at(&a, &early, 3_700_000, 1).await;
+    assert!(grant.disputed && grant.permits.is_empty() && refused(&grant) == Some(Dimension::Day), "{grant:?}");
+    assert_eq!(ask_at(&b, &late, 7_201_000, 1).await.permits.len(), 1);
+}
+
+#[tokio::test]
+async fn a_low_class_never_starves_and_never_takes_what_is_kept_free() {
+    let server = Server::start();
+    let (high, low) = (Ledger::new(server.connect().await), Ledger::new(server.connect().await));
+    let limits = limits(600);
+    let mut lows = 0;
+    for step in 0..1_200_u64 {
+        for (ledger, class) in [(&high, Class::FULL), (&low, Class::LOW)] {
+            ledger.pretend(START + step * 250, step * 250);
+            let wanted = Reserve { costs: vec![Cost::default(); 16], class: Some(class), returns: vec![] };
+            let grant = ledger.reserve(&bucket(), &limits, wanted).await.unwrap();
+            lows += if class == Class::LOW { grant.permits.len() } else { 0 };
+        }
+    }
+    // Five minutes at 600: a twentieth is 150.
+    assert!((130..=600).contains(&lows), "{lows}");
+}
+
+#[tokio::test]
+async fn permits_that_are_not_known_any_more_change_nothing() {
+    let server = Server::start();
+    let ledger = Ledger::new(server.connect().await);
+    let mut old = ask_at(&ledger, &limits(10), 0, 10).await.permits;
+    assert_eq!(ask_at(&ledger, &limits(10), 60_600, 10).await.permits.len(), 10);
+    let permit = old.pop().unwrap();
+    ledger.settle(&bucket(), &limits(10), vec![Return::Used { permit, tokens: 0 }]).await.unwrap();
+    let grant = ledger.release(&bucket(), &limits(10), old).await.unwrap();
+    assert_eq!((grant.requests, grant.tokens), (10, 100));
+}
+
+#[tokio::test]
+async fn others_with_another_minute_are_told_apart() {
+    let server = Server::start();
+    let ledger = Ledger::new(server.connect().await);
+    ask_at(&ledger, &limits(10), 0, 1).await;
+    let scaled = Limits { minute: Duration::from_secs(6), slot: Duration::from_millis(10), ..limits(10) };
+    let error = ledger.peek(&bucket(), &scaled).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Shape { slot: 100, .. }), "{error}");
+    let absurd = Limits { guard: Duration::from_secs(20), ..limits(10) };
+    assert!(matches!(ledger.peek(&bucket(), &absurd).await, Err(LedgerError::Limits { .. })));
+}
+
+async fn until(mut so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !so() {
+        assert!(Instant::now() < end, "it did not happen");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
