@@ -1,0 +1,9 @@
+//! What processes on many machines share through Redis (or Valkey): one limiter, one queue, what was learned.
+//!
+//! Everything that has to be atomic is one Lua script; everything else here speaks to those scripts. This crate knows
+//! nothing of prompts, keys or models: a bucket is two names, a cost is two numbers.
+
+pub mod connection;
+pub mod names;
+
+pub use connection::{Address, Connection, OpenError};
