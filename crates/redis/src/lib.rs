@@ -5,5 +5,6 @@
 
 pub mod connection;
 pub mod names;
+pub mod queue;
 
 pub use connection::{Address, Connection, OpenError};
