@@ -28,7 +28,9 @@ pub struct Address {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// The text is no address.
-    #[error("the redis url cannot be read ({reason}); write it as redis://[user:password@]host[:port][/db], or rediss:// for TLS")]
+    #[error(
+        "the redis url cannot be read ({reason}); write it as redis://[user:password@]host[:port][/db], or rediss:// for TLS"
+    )]
     Url {
         /// What is wrong with it; never the text itself, which may hold a password.
         reason: String,
@@ -42,7 +44,9 @@ pub enum OpenError {
         reason: String,
     },
     /// Nothing came back in time.
-    #[error("redis at {place} did not answer within {limit:?}; check host, port and firewall, and whether it expects TLS (rediss://)")]
+    #[error(
+        "redis at {place} did not answer within {limit:?}; check host, port and firewall, and whether it expects TLS (rediss://)"
+    )]
     Silent {
         /// Host and port.
         place: String,
@@ -58,7 +62,9 @@ pub enum OpenError {
         reason: String,
     },
     /// The encrypted channel did not come about.
-    #[error("TLS with redis at {place} failed ({reason}); check the certificate (SSL_CERT_FILE adds a root), or use redis:// when it speaks plainly")]
+    #[error(
+        "TLS with redis at {place} failed ({reason}); check the certificate (SSL_CERT_FILE adds a root), or use redis:// when it speaks plainly"
+    )]
     Tls {
         /// Host and port.
         place: String,
@@ -229,12 +235,7 @@ impl ConnectionLike for Connection {
         }
     }
 
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipeline: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
+    fn req_packed_commands<'a>(&'a mut self, pipeline: &'a Pipeline, offset: usize, count: usize) -> RedisFuture<'a, Vec<Value>> {
         match &mut self.link {
             Link::Single(link) => link.req_packed_commands(pipeline, offset, count),
             Link::Cluster(link) => link.req_packed_commands(pipeline, offset, count),
@@ -340,7 +341,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_not_quoted() {
-        for text in ["http://u:secret@host", "redis://u:secret@host:port", "redis://u:secret@host/db", "redis://u:secret@host#odd", "secret@"] {
+        for text in [
+            "http://u:secret@host",
+            "redis://u:secret@host:port",
+            "redis://u:secret@host/db",
+            "redis://u:secret@host#odd",
+            "secret@",
+        ] {
             let error = Address::parse(text).unwrap_err();
             assert!(!error.to_string().contains("secret"), "{error}");
             assert!(!format!("{error:?}").contains("secret"), "{error:?}");

@@ -36,15 +36,18 @@ async fn a_task_handed_in_again_is_known_and_other_content_of_its_id_is_a_confli
     let queue = queue(&server).await;
     assert_eq!(queue.enqueue(&[task("a")], 10).await.unwrap(), [Entered::New]);
     let other = NewTask { fingerprint: "g".to_owned(), ..task("a") };
-    assert_eq!(queue.enqueue(&[task("a"), other.clone(), task("b")], 10).await.unwrap(), [
-        Entered::Known,
-        Entered::Conflict,
-        Entered::New
-    ]);
+    assert_eq!(
+        queue.enqueue(&[task("a"), other.clone(), task("b")], 10).await.unwrap(),
+        [Entered::Known, Entered::Conflict, Entered::New]
+    );
     Running::start(&server, drain()).await.end().await;
     let told = queue.results("0").await.unwrap();
     queue.collected(&told).await.unwrap();
-    assert_eq!(queue.enqueue(&[task("a"), other], 10).await.unwrap(), [Entered::Known, Entered::Conflict], "also when it has ended");
+    assert_eq!(
+        queue.enqueue(&[task("a"), other], 10).await.unwrap(),
+        [Entered::Known, Entered::Conflict],
+        "also when it has ended"
+    );
     assert!(queue.outlook().await.unwrap().is_over());
 }
 
@@ -57,7 +60,8 @@ async fn a_full_queue_takes_no_more_until_there_is_room() {
         let queue = queue.clone();
         async move { queue.enqueue_all(&tasks(12), 10, |_| {}).await }
     });
-    until("the producer waits", async || queue.enqueue(&tasks(12), 10).await.unwrap().len() == 10 && !producer.is_finished()).await;
+    until("the producer waits", async || queue.enqueue(&tasks(12), 10).await.unwrap().len() == 10 && !producer.is_finished())
+        .await;
     let worker = Running::start(&server, WorkerSettings::default()).await;
     let entered = producer.await.unwrap();
     assert_eq!(entered.iter().filter(|entered| **entered == Entered::New).count(), 2);
@@ -158,7 +162,12 @@ async fn a_hundred_thousand_delayed_tasks_that_are_due_at_once_all_begin() {
     queue.enqueue(&late, 1 << 20).await.unwrap();
     assert_eq!(queue.status().await.unwrap().delayed, MANY as u64);
     // Time passes: all of them are due before any worker looks.
-    server.cli(&["eval", "local all = redis.call('zrange', KEYS[1], 0, -1); for i = 1, #all do redis.call('zadd', KEYS[1], 1, all[i]) end", "1", "tidegate:queue:{test}:delayed"]);
+    server.cli(&[
+        "eval",
+        "local all = redis.call('zrange', KEYS[1], 0, -1); for i = 1, #all do redis.call('zadd', KEYS[1], 1, all[i]) end",
+        "1",
+        "tidegate:queue:{test}:delayed",
+    ]);
     let worker = Running::start(&server, WorkerSettings { most: 2000, drain: true, ..WorkerSettings::default() }).await;
     assert_eq!(worker.end().await.done, MANY as u64);
 }

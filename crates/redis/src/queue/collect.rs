@@ -91,8 +91,10 @@ impl Queue {
         pipe.cmd("ZRANGE").arg(self.keys.producers()).arg(-1).arg(-1).arg("WITHSCORES");
         let replies: Vec<Value> = self.ask_all(&pipe).await?;
         let number = |at: usize| replies.get(at).and_then(|value| u64::from_redis_value_ref(value).ok()).unwrap_or_default();
-        let (seconds, _): (u64, u64) = replies.first().and_then(|time| FromRedisValue::from_redis_value_ref(time).ok()).unwrap_or_default();
-        let last: Vec<(String, u64)> = replies.get(6).and_then(|last| FromRedisValue::from_redis_value_ref(last).ok()).unwrap_or_default();
+        let (seconds, _): (u64, u64) =
+            replies.first().and_then(|time| FromRedisValue::from_redis_value_ref(time).ok()).unwrap_or_default();
+        let last: Vec<(String, u64)> =
+            replies.get(6).and_then(|last| FromRedisValue::from_redis_value_ref(last).ok()).unwrap_or_default();
         Ok(Outlook {
             open: (1..5).map(number).sum(),
             results: number(5),

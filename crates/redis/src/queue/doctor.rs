@@ -45,7 +45,8 @@ pub struct Findings(pub Vec<Finding>);
 impl Findings {
     /// Why no durable queue can be kept there, if that is so.
     pub fn refusal(&self) -> Option<String> {
-        let bad: Vec<&str> = self.0.iter().filter(|found| found.verdict == Verdict::Bad).map(|found| found.message.as_str()).collect();
+        let bad: Vec<&str> =
+            self.0.iter().filter(|found| found.verdict == Verdict::Bad).map(|found| found.message.as_str()).collect();
         (!bad.is_empty()).then(|| bad.join("; "))
     }
 }
@@ -131,10 +132,17 @@ impl Info<'_> {
         let (used, most) = (self.number("used_memory"), self.number("maxmemory"));
         let mib = |bytes: u64| bytes >> 20;
         let (verdict, message) = match (most, used) {
-            (0, _) => (Verdict::Note, format!("{} MiB used, no maxmemory: a queue that grows may take the whole machine", mib(used))),
-            _ if used > most / 10 * 9 => {
-                (Verdict::Note, format!("{} of {} MiB used: raise maxmemory or collect results, a full Redis takes no tasks", mib(used), mib(most)))
+            (0, _) => {
+                (Verdict::Note, format!("{} MiB used, no maxmemory: a queue that grows may take the whole machine", mib(used)))
             }
+            _ if used > most / 10 * 9 => (
+                Verdict::Note,
+                format!(
+                    "{} of {} MiB used: raise maxmemory or collect results, a full Redis takes no tasks",
+                    mib(used),
+                    mib(most)
+                ),
+            ),
             _ => (Verdict::Good, format!("{} of {} MiB used", mib(used), mib(most))),
         };
         Finding { what, verdict, message }
@@ -174,7 +182,8 @@ mod tests {
 
     use super::*;
 
-    const FINE: &str = "redis_version:7.0.15\r\naof_enabled:1\r\naof_last_write_status:ok\r\nmaxmemory_policy:noeviction\r\nrole:master\r\n";
+    const FINE: &str =
+        "redis_version:7.0.15\r\naof_enabled:1\r\naof_last_write_status:ok\r\nmaxmemory_policy:noeviction\r\nrole:master\r\n";
 
     fn refusal(info: &str) -> Option<String> {
         let info = Info(info);

@@ -162,6 +162,14 @@ impl Queue {
         Ok(counted)
     }
 
+    /// Says what becomes of one task that `worker` was given; true when its word counted. Safe to repeat.
+    ///
+    /// # Errors
+    /// When Redis does not answer or refuses.
+    pub async fn told(&self, task: &Task, worker: &str, outcome: Outcome) -> Result<bool, CallError> {
+        Ok(self.conclude(worker, &[(task, &outcome)]).await? == [true])
+    }
+
     async fn complete<'a>(
         &self,
         worker: &str,

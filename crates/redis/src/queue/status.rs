@@ -137,9 +137,9 @@ impl Queue {
     pub(crate) async fn sign_off(&self, worker: &str) -> Result<(), CallError> {
         let told: Vec<(String, String)> = self.ask(redis::cmd("HGETALL").arg(self.keys.workers())).await?;
         let now = self.now().await?;
-        let gone = told.iter().filter(|(name, info)| {
-            name == worker || now.saturating_sub(seen(info)) > self.terms.lease.as_millis() as u64 * 100
-        });
+        let gone = told
+            .iter()
+            .filter(|(name, info)| name == worker || now.saturating_sub(seen(info)) > self.terms.lease.as_millis() as u64 * 100);
         let mut pipe = redis::pipe();
         pipe.atomic();
         for (name, _) in gone {

@@ -166,7 +166,10 @@ enum Step {
     Ended(u64, Option<Outcome>),
     Fetched(Vec<Task>),
     /// There was nothing to fetch. `open` is false when no task is open at all.
-    Nothing { next_due: Option<Duration>, open: bool },
+    Nothing {
+        next_due: Option<Duration>,
+        open: bool,
+    },
     /// Something may have come.
     Heard,
     Reaped(Vec<Task>),
@@ -277,9 +280,7 @@ impl<'a, H: Handler> Worker<'a, H> {
                 continue;
             }
             let poisoned = task.lost >= self.settings.max_lost;
-            let handled = async move {
-                if poisoned { handler.poisoned(task).await } else { handler.handle(task).await }
-            };
+            let handled = async move { if poisoned { handler.poisoned(task).await } else { handler.handle(task).await } };
             let handled = Abortable::new(handled, registration);
             steps.push(Box::pin(async move { Step::Ended(number, handled.await.ok()) }));
         }

@@ -7,7 +7,6 @@ for i = OWN + 1, #KEYS do
   local entry = ARGV[i - OWN]
   local task = redis.call('HMGET', KEYS[i], 'told', 'state')
   if task[1] == entry then
-    many = many + 1
     if redis.call('ZSCORE', KEYS[7], string.match(KEYS[i], '}:t:(.*)$')) then
       -- Its webhook has not been told yet and needs the record.
       redis.call('HDEL', KEYS[i], 'told')
@@ -15,7 +14,7 @@ for i = OWN + 1, #KEYS do
       redis.call('HSET', KEYS[i], 'result', '')
     end
   end
-  redis.call('XDEL', KEYS[5], entry)
+  many = many + redis.call('XDEL', KEYS[5], entry)
 end
 if many > 0 then redis.call('HINCRBY', KEYS[8], 'collected', many) end
 return many

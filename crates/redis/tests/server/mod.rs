@@ -125,7 +125,16 @@ pub struct Cluster {
 impl Cluster {
     pub fn start() -> Cluster {
         let nodes: Vec<Server> = (0..3)
-            .map(|_| Server::with(&["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000"]))
+            .map(|_| {
+                Server::with(&[
+                    "--cluster-enabled",
+                    "yes",
+                    "--cluster-config-file",
+                    "nodes.conf",
+                    "--cluster-node-timeout",
+                    "2000",
+                ])
+            })
             .collect();
         let mut create = Command::new("redis-cli");
         create.args(["--cluster", "create"]);

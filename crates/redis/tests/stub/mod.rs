@@ -92,7 +92,8 @@ impl Handler for Stub {
 }
 
 pub fn dead(task: &Task, ending: Ending) -> Outcome {
-    let history = if task.history.is_empty() { r#"{"end":true}"#.to_owned() } else { format!("{}\n{{\"end\":true}}", task.history) };
+    let history =
+        if task.history.is_empty() { r#"{"end":true}"#.to_owned() } else { format!("{}\n{{\"end\":true}}", task.history) };
     let record = format!(r#"{{"id":"{}","status":"failed"}}"#, task.id);
     Outcome::Ended { ending, record, history, collected: true, hook: false }
 }
@@ -106,10 +107,14 @@ pub struct Running {
 
 impl Running {
     pub async fn start(server: &Server, settings: WorkerSettings) -> Running {
+        Running::start_blind(&queue(server).await, server.connect().await, settings)
+    }
+
+    /// The same with a connection that is open already.
+    pub fn start_blind(queue: &Queue, ears: Connection, settings: WorkerSettings) -> Running {
         let stub = Arc::new(Stub::default());
         let (stop, wish) = watch::channel(None);
-        let (queue, ears) = (queue(server).await, server.connect().await);
-        let worker = tokio::spawn(one(queue, ears, stub.clone(), settings, wish));
+        let worker = tokio::spawn(one(queue.clone(), ears, stub.clone(), settings, wish));
         Running { stub, stop, worker: Some(worker) }
     }
 
