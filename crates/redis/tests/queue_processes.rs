@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 const LEASE: Duration = Duration::from_millis(1500);
 
-/// How rough it gets. `QUEUE_CHAOS=20000,20,2` makes the long form of it.
+/// How rough it gets. `QUEUE_CHAOS=2000,4,1` makes a short form of it.
 struct Weather {
     tasks: usize,
     worker_kills: usize,
@@ -33,7 +33,7 @@ struct Weather {
 
 impl Weather {
     fn of_environment() -> Weather {
-        let told = env::var("QUEUE_CHAOS").unwrap_or_else(|_| "4000,6,1".to_owned());
+        let told = env::var("QUEUE_CHAOS").unwrap_or_else(|_| "20000,20,2".to_owned());
         let mut numbers = told.split(',').map(|number| number.parse().unwrap());
         let mut next = || numbers.next().unwrap();
         Weather { tasks: next(), worker_kills: next(), redis_kills: next() }
