@@ -4,6 +4,7 @@ mod embed;
 mod keys;
 mod pacing;
 mod plan;
+mod redis;
 mod run;
 mod serve;
 
@@ -15,6 +16,7 @@ pub use embed::{EMBEDDING_MODEL, EmbedArgs};
 pub use keys::{AddArgs, ExplainArgs, InitArgs, KeysArgs, KeysCommand, ListingArgs, NameArgs};
 pub use pacing::PacingArgs;
 pub use plan::PlanArgs;
+pub use redis::RedisArgs;
 pub use run::{Progress, RunArgs, WhenExhausted};
 pub use serve::ServeArgs;
 
@@ -193,7 +195,7 @@ mod tests {
 
     #[test]
     fn flags_of_later_versions_do_not_exist() {
-        for flag in ["--redis", "--distributed"] {
+        for flag in ["--distributed", "--broker"] {
             let parsed = Arguments::try_parse_from(["tidegate", "run", "a", "-o", "b", flag, "x"]);
             assert_eq!(parsed.map(|_| ()).unwrap_err().kind(), clap::error::ErrorKind::UnknownArgument, "{flag}");
         }

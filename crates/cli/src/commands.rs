@@ -7,6 +7,7 @@ mod past;
 pub mod plan;
 pub mod run;
 pub mod serve;
+mod sharing;
 pub mod simulate;
 
 use std::path::PathBuf;

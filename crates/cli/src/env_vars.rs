@@ -72,6 +72,10 @@ pub const BUCKET: &str = "TIDEGATE_BUCKET";
 pub const DAY: &str = "TIDEGATE_DAY";
 /// How late a request may be counted after it was sent.
 pub const GUARD: &str = "TIDEGATE_GUARD";
+/// The address of the Redis that machines share their quotas by.
+pub const REDIS_URL: &str = "TIDEGATE_REDIS_URL";
+/// The part of the limits that `serve` goes on with while Redis is away.
+pub const REDIS_LOCAL_SHARE: &str = "TIDEGATE_REDIS_LOCAL_SHARE";
 /// The address that `serve` listens on.
 pub const LISTEN: &str = "TIDEGATE_LISTEN";
 /// How long a request to `serve` waits for its permit.
@@ -152,6 +156,8 @@ const OWN: &[&str] = &[
     BUCKET,
     DAY,
     GUARD,
+    REDIS_URL,
+    REDIS_LOCAL_SHARE,
     LISTEN,
     MAX_WAIT,
     MAX_QUEUE,

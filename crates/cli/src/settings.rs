@@ -7,6 +7,7 @@ pub mod layers;
 pub mod media;
 pub mod profile;
 pub mod projects;
+pub mod redis;
 pub mod serve;
 pub mod traces;
 pub mod values;
@@ -65,6 +66,8 @@ pub struct Settings {
     pub cache: CacheWish,
     /// What the gateway is told.
     pub serve: serve::Serve,
+    /// Where machines meet.
+    pub redis: redis::Redis,
     /// Projects with keys and limits; empty when no key was found.
     pub projects: Vec<Project>,
     /// Tier of each project that has one.
@@ -208,6 +211,7 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
     resolver.limits();
     let mut warnings = Vec::new();
     let serve = serve::resolve(&mut resolver, environment, &mut warnings)?;
+    let redis = redis::resolve(&mut resolver, environment)?;
     let origins = resolver.origins;
     check(&scheduler, attempt_timeout)?;
     let told = below_scenario.map_or(stack.0.as_slice(), |at| &stack.0[..=at]);
@@ -226,6 +230,7 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
         media,
         cache,
         serve,
+        redis,
         projects,
         tiers,
         projects_are_listed,

@@ -28,7 +28,10 @@ pub(crate) fn consequences(actions: &[Action]) -> Consequences {
             | Action::Complete { .. }
             | Action::Retry { .. }
             | Action::Learned { .. }
-            | Action::Forgotten { .. } => {}
+            | Action::Forgotten { .. }
+            | Action::Reserve { .. }
+            | Action::Settle { .. }
+            | Action::Release { .. } => {}
         }
     }
     all

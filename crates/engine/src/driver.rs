@@ -18,7 +18,9 @@ use tidegate_gemini::embedding::MOST_TEXTS;
 use tidegate_gemini::models;
 use tidegate_gemini::response::Usage;
 use tidegate_gemini::tokens::{Calibration, Estimate};
-use tidegate_scheduler::{Action, Event as Stimulus, JobId, KeyId, Outcome, Scheduler, Scope, Submission, Timestamp, Verdict};
+use tidegate_scheduler::{
+    Action, Event as Stimulus, JobId, KeyId, Outcome, QuotaId, Scheduler, Scope, Submission, Timestamp, Verdict,
+};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, broadcast, oneshot};
 use tokio::task::AbortHandle;
@@ -32,6 +34,7 @@ use crate::counting;
 use crate::ending::{Last, abandoned, cancelled, conclude, unheard_of};
 use crate::event::{Attempt, Event, EventKind, Observer, Seat};
 use crate::kinship::Kinship;
+use crate::ledger::{Order, Pumps};
 use crate::media::{Body, Desk, Payload};
 use crate::memory::{Answered, Memory};
 use crate::outlier::{CountTokens, Sizes};
@@ -66,6 +69,8 @@ pub(crate) struct Driver {
     pub counting: Semaphore,
     pub attempt_timeout: Duration,
     pub retry_on: RetryOn,
+    /// Where quotas are shared with other engines.
+    pub pumps: Option<Arc<Pumps>>,
     runtime: Handle,
     rearm: Notify,
     armed: AtomicU64,
@@ -154,6 +159,7 @@ pub(crate) struct Parts {
     pub desk: Desk,
     pub residence: Residence,
     pub relay: Option<Relay>,
+    pub pumps: Option<Arc<Pumps>>,
 }
 
 impl Driver {
@@ -186,6 +192,7 @@ impl Driver {
             counting: Semaphore::new(counting::AT_ONCE),
             attempt_timeout: parts.attempt_timeout,
             retry_on: parts.retry_on,
+            pumps: parts.pumps,
             runtime: Handle::current(),
             rearm: Notify::new(),
             armed: AtomicU64::new(u64::MAX),
@@ -381,6 +388,24 @@ impl Driver {
         }
     }
 
+    /// The runtime that attempts run on.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// Lets something that happened elsewhere take effect.
+    pub(crate) fn stimulate(self: &Arc<Driver>, stimulus: Stimulus) {
+        let now = self.clock.now();
+        self.decide(&mut self.state.lock(), now, stimulus);
+    }
+
+    /// Passes something on to the ledger, where there is one.
+    fn order(self: &Arc<Driver>, quota: Option<QuotaId>, order: Order) {
+        if let (Some(pumps), Some(quota)) = (&self.pumps, quota) {
+            pumps.order(self, quota, order);
+        }
+    }
+
     // === decide and act ===
 
     pub(crate) fn decide(self: &Arc<Driver>, state: &mut State, now: Timestamp, stimulus: Stimulus) {
@@ -403,6 +428,7 @@ impl Driver {
                 Action::Complete { job, verdict } => self.complete(state, now, job, verdict),
                 Action::Retry { .. } => {}
                 Action::Held { project, model, dimension, until, .. } => {
+                    self.order(state.scheduler.quota(project, &model), Order::Hold(until));
                     let project = self.project(project);
                     let dimension = dimension.map(tidegate_scheduler::Dimension::name);
                     self.emit(state, now, EventKind::Held { project, model, dimension, until });
@@ -410,6 +436,9 @@ impl Driver {
                 Action::KeyDead { key, reason } => {
                     let card = self.key(key);
                     let project = self.project(card.project);
+                    if let Some(pumps) = &self.pumps {
+                        pumps.key_dead(self, key, &reason);
+                    }
                     self.emit(state, now, EventKind::KeyDead { project, key: card.name.clone(), reason });
                 }
                 Action::Parked { projects, reason, until } => {
@@ -420,6 +449,9 @@ impl Driver {
                     let projects = projects.iter().map(|&project| self.project(project)).collect();
                     self.emit(state, now, EventKind::Unparked { projects });
                 }
+                Action::Reserve { quota, ask } => self.order(Some(quota), Order::Ask(ask)),
+                Action::Settle { quota, permit, used } => self.order(Some(quota), Order::Settle(permit, used)),
+                Action::Release { quota, permits } => self.order(Some(quota), Order::Release(permits)),
                 Action::Forgotten { model } => {
                     state.sizes.forget(&model);
                     if let Some(memory) = &mut state.memory {
@@ -427,6 +459,7 @@ impl Driver {
                     }
                 }
                 Action::Learned { project, model } => {
+                    self.order(state.scheduler.quota(project, &model), Order::Learned);
                     if let Some(memory) = &mut state.memory {
                         memory.learned(&mut state.scheduler, now, project, &model);
                     }

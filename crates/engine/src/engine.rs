@@ -8,7 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use secrecy::SecretString;
 use tidegate_gemini::models::{self, Limits};
 use tidegate_gemini::tokens::{Calibration, Estimate};
-use tidegate_scheduler::{KeyState, Limiting, ParkView, QuotaRules, Scheduler, Settings, Timestamp};
+use tidegate_scheduler::{KeyState, Limiting, ParkView, QuotaRules, Scheduler, Settings, Sharing, Timestamp};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
@@ -20,6 +20,7 @@ use crate::driver::{Driver, Parts};
 use crate::event::{Event, Observer};
 use crate::fetch::{Bounds, Fetcher};
 use crate::kinship::Kin;
+use crate::ledger::{Ledger, Pumps};
 use crate::media::{Desk, MediaSettings, Resolver};
 use crate::memory::Memory;
 use crate::observing::Observing;
@@ -98,6 +99,8 @@ pub struct Builder {
     state_dir: Option<PathBuf>,
     media: MediaSettings,
     reuse: ReuseSettings,
+    ledger: Option<Arc<dyn Ledger>>,
+    alone: f64,
 }
 
 impl Builder {
@@ -180,6 +183,19 @@ impl Builder {
         self
     }
 
+    /// Shares every quota with the other engines of this ledger: nothing is sent without its permit.
+    pub fn ledger(mut self, ledger: impl Ledger) -> Builder {
+        self.ledger = Some(Arc::new(ledger));
+        self
+    }
+
+    /// The part of every limit that all engines of a ledger together go on with while it cannot be reached, from 0 (the
+    /// default: they wait) to 1.
+    pub fn alone(mut self, part: f64) -> Builder {
+        self.alone = part.clamp(0.0, 1.0);
+        self
+    }
+
     /// Builds the engine; must be called inside a tokio runtime.
     ///
     /// # Errors
@@ -211,6 +227,10 @@ impl Builder {
         let roster: SharedRoster = Arc::new(RwLock::new(Arc::new(roster)));
         let residence = Residence::new(store(self.state_dir.as_deref(), base_url)?, clock, roster.clone());
         let mut scheduler = Scheduler::new(specs, self.settings.clone());
+        let pumps = self.ledger.map(|ledger| Arc::new(Pumps::new(ledger)));
+        if pumps.is_some() {
+            scheduler.share(Sharing { alone: self.alone, ..Sharing::default() });
+        }
         let mut calibration = Calibration::default();
         let home = self.state_dir.clone().map(|folder| (folder, base_url.to_string()));
         let memory = self.state_dir.and_then(|folder| {
@@ -233,6 +253,7 @@ impl Builder {
             desk,
             residence,
             relay,
+            pumps,
         });
         let _ = teller.set(Arc::downgrade(&driver));
         let timer = tokio::spawn(driver.clone().keep_time());
@@ -326,6 +347,9 @@ impl Drop for Inner {
         self.driver.dismiss(true);
         self.driver.desk.uploads.stop();
         self.driver.close_memory();
+        if let Some(pumps) = &self.driver.pumps {
+            pumps.stop();
+        }
         if let Some(timer) = self.timer.lock().take() {
             timer.abort();
         }
@@ -573,6 +597,9 @@ impl Engine {
         self.drain(grace).await;
         let driver = &self.inner.driver;
         driver.desk.uploads.stop();
+        if let Some(pumps) = &driver.pumps {
+            pumps.finish().await;
+        }
         driver.close_memory();
     }
 

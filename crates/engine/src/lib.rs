@@ -20,6 +20,7 @@ mod fetch;
 mod in_flight;
 mod key_check;
 mod kinship;
+pub mod ledger;
 pub mod media;
 mod memory;
 mod observing;

@@ -230,7 +230,10 @@ impl Play<'_> {
                 | Action::Parked { .. }
                 | Action::Unparked { .. }
                 | Action::Learned { .. }
-                | Action::Forgotten { .. } => {}
+                | Action::Forgotten { .. }
+                | Action::Reserve { .. }
+                | Action::Settle { .. }
+                | Action::Release { .. } => {}
             }
         }
         self.actions = actions;

@@ -4,7 +4,11 @@
 //! nothing of prompts, keys or models: a bucket is two names, a cost is two numbers.
 
 pub mod connection;
+pub mod ledger;
 pub mod names;
 pub mod queue;
 
 pub use connection::{Address, Connection, OpenError};
+pub use ledger::{
+    Bucket, Class, Cost, Dimension, Grant, Hold, Learned, Ledger, LedgerError, Limits, Permit, Refusal, Reserve, Return,
+};

@@ -15,7 +15,7 @@ impl Scheduler {
     pub fn next_wake(&self) -> Option<Timestamp> {
         let paused = self.paused.first().map(|&(at, _)| at);
         let deadline = self.deadlines.first().map(|&(at, _)| at);
-        [paused, deadline, self.next_start()].into_iter().flatten().filter(|at| !at.is_never()).min()
+        [paused, deadline, self.next_start(), self.next_late()].into_iter().flatten().filter(|at| !at.is_never()).min()
     }
 
     /// When the next prompt may go, as far as time alone decides.
@@ -61,6 +61,7 @@ impl Scheduler {
     /// Lets the readiest bucket of a lane start a prompt, or lists it for when it can.
     fn serve(&mut self, number: usize, now: Timestamp, actions: &mut Vec<Action>) {
         let Some((_, id)) = self.lanes[number].first() else { return };
+        self.ask(number, id, now, actions);
         let day = self.calendar.day(now);
         let parked = self.parked(self.quotas[id as usize].project).filter(|parked| parked.until > now);
         let quota = &mut self.quotas[id as usize];
@@ -71,7 +72,12 @@ impl Scheduler {
         let project = &self.projects[quota.project as usize];
         let keys = Blocked::later(project.ring.blocked(now, &self.settings.pacing), parked);
         if let Some(why) = obstacle(&quota.bucket, keys, now, day, &self.rules) {
-            return self.lanes[number].list(id, &mut quota.standing, why.until, Some(why));
+            let (lane, look) = (&mut self.lanes[number], quota.bucket.next_look(now));
+            lane.list(id, &mut quota.standing, why.until.min(look), Some(why));
+            if quota.bucket.ledger().is_some() {
+                lane.starve(id);
+            }
+            return;
         }
         let (second_at, lone) = (project.ring.second_at(), project.ring.live == 1);
         let ready = match project.ring.ready(now) {
@@ -84,8 +90,8 @@ impl Scheduler {
         match self.choose(number, now, id, ready) {
             Choice::Take(place, key) => self.start(number, now, id, place, key, actions),
             Choice::Wait(why) => {
-                let lane = &mut self.lanes[number];
-                lane.list(id, &mut self.quotas[id as usize].standing, why.until, Some(why));
+                let (lane, quota) = (&mut self.lanes[number], &mut self.quotas[id as usize]);
+                lane.list(id, &mut quota.standing, why.until.min(quota.bucket.next_look(now)), Some(why));
                 lane.starve(id);
             }
         }
@@ -168,7 +174,9 @@ impl Scheduler {
         for id in self.lanes[number].starved() {
             let quota = &mut self.quotas[id as usize];
             quota.bucket.advance(now, day, &self.rules);
-            if quota.bucket.room_for_tokens(now, weight, &self.rules).0 < quota.standing.listed_at() {
+            if quota.bucket.ledger().is_some()
+                || quota.bucket.room_for_tokens(now, weight, &self.rules).0 < quota.standing.listed_at()
+            {
                 self.relist(id, now);
             }
         }

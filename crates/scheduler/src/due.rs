@@ -1,7 +1,7 @@
 //! When a prompt could start: the answer for those who ask whether waiting is worth it.
 
 use crate::job::{ModelId, Place};
-use crate::lane::obstacle;
+use crate::lane::{obstacle, obstacle_apart};
 use crate::scheduler::Scheduler;
 use crate::time::Timestamp;
 use crate::window::Weight;
@@ -33,6 +33,12 @@ impl Scheduler {
             }
             quota.bucket.advance(now, day, &self.rules);
             let keys = project.ring.blocked(now, &self.settings.pacing);
+            if let Some(shared) = quota.bucket.ledger() {
+                let why = obstacle_apart(&quota.bucket, keys, parked, now, &self.rules);
+                let why = [why, shared.refusal(now)].into_iter().flatten().map(|why| why.until);
+                first = first.min(why.fold(now, Timestamp::max));
+                continue;
+            }
             let why = [obstacle(&quota.bucket, keys, now, day, &self.rules), parked];
             let room = quota.bucket.room_for_tokens(now, weight, &self.rules).0;
             first = first.min(why.into_iter().flatten().map(|why| why.until).fold(room, Timestamp::max));

@@ -55,6 +55,9 @@ impl Scheduler {
         }
         let State::Running(running) = std::mem::replace(&mut job.state, State::Queued) else { return None };
         self.workers.end(now, running.worker);
+        if let Some(shares) = &mut self.shares {
+            shares.mark(running.bucket);
+        }
         let key = &mut self.keys[running.key.0 as usize];
         let project = &mut self.projects[key.project as usize];
         if !project.ring.end(running.key, key, now, running.seat, &self.settings.pacing) {

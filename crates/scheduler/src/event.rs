@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::job::{JobId, Submission};
 use crate::key::KeyId;
 use crate::outcome::{Dimension, Outcome, Verdict};
+use crate::permits::{Ask, Grant, Hearsay, QuotaId};
 use crate::quota::Limits;
 use crate::settings::{KeyRules, Pacing, Retry};
 use crate::time::Timestamp;
@@ -89,6 +90,31 @@ pub enum Event {
     },
     /// Settings changed.
     Reconfigured(Box<Reconfiguration>),
+    /// The ledger's answer to [`Action::Reserve`].
+    Granted {
+        /// The quota.
+        quota: QuotaId,
+        /// What came.
+        grant: Box<Grant>,
+    },
+    /// Another process found something out about a quota.
+    Heard {
+        /// The quota.
+        quota: QuotaId,
+        /// What it found out.
+        hearsay: Hearsay,
+    },
+    /// Another process was told that a key must not be used again.
+    KeyLost {
+        /// The key.
+        key: KeyId,
+        /// The API's word for it.
+        reason: Arc<str>,
+    },
+    /// The ledger cannot be asked: questions under way are lost.
+    Unreachable,
+    /// The ledger answers again.
+    Reached,
     /// Time passed.
     Woke,
 }
@@ -133,6 +159,29 @@ pub enum Action {
         until: Timestamp,
         /// It counts as fully exhausted: for the day, or refused too often in a row.
         fully: bool,
+    },
+    /// Ask the ledger for permits; the answer is [`Event::Granted`]. One question a quota is under way at a time.
+    Reserve {
+        /// The quota.
+        quota: QuotaId,
+        /// The question.
+        ask: Ask,
+    },
+    /// What a permit used in the end; the ledger charges the difference.
+    Settle {
+        /// The quota.
+        quota: QuotaId,
+        /// The permit.
+        permit: u64,
+        /// Tokens.
+        used: u64,
+    },
+    /// These permits were not used: the ledger may give them to others.
+    Release {
+        /// The quota.
+        quota: QuotaId,
+        /// Their numbers.
+        permits: Vec<u64>,
     },
     /// A key was put aside for good; for displays and logs.
     KeyDead {

@@ -233,6 +233,14 @@ impl Scheduler {
         self.again(now, id, actions);
     }
 
+    /// Another process was told that a key is no good.
+    pub(crate) fn lose_key(&mut self, now: Timestamp, key: KeyId, reason: &Arc<str>, actions: &mut Vec<Action>) {
+        let project = self.keys.get(key.0 as usize).filter(|known| known.dead.is_none()).map(|known| known.project);
+        if let Some(project) = project {
+            self.bury_key(now, key, project, reason, actions);
+        }
+    }
+
     fn bury_key(&mut self, now: Timestamp, key: KeyId, project: u32, reason: &Arc<str>, actions: &mut Vec<Action>) {
         let ring = &mut self.projects[project as usize].ring;
         if !ring.bury(key, &mut self.keys[key.0 as usize], reason.clone(), &self.settings.pacing) {

@@ -77,7 +77,8 @@ impl Entry {
         }
     }
 
-    fn bound_to(&self) -> Option<u32> {
+    /// The quota it is to be served from while that can be soon.
+    pub(crate) fn bound_to(&self) -> Option<u32> {
         self.history.as_ref().and_then(|history| history.bound_to)
     }
 
@@ -342,6 +343,18 @@ fn pick_key(entry: &Entry, Keys { first, second, lone, .. }: Keys, now: Timestam
         Some((avoid, until)) if Some(avoid) == first && now < until && !(lone && entry.only().is_some()) => second,
         _ => first,
     }
+}
+
+/// What keeps a bucket from serving, permits and limits apart.
+pub(crate) fn obstacle_apart(
+    bucket: &Bucket,
+    keys: Option<Blocked>,
+    parked: Option<Blocked>,
+    now: Timestamp,
+    rules: &Rules,
+) -> Option<Blocked> {
+    let owner = Blocked::later(keys, parked.filter(|parked| parked.until > now));
+    Blocked::later(bucket.closed(now, rules), owner)
 }
 
 /// What keeps a bucket from serving, whatever the queue holds.

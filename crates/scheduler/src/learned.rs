@@ -78,6 +78,19 @@ impl Learned {
         self.raise_at = now + window.saturating_mul(self.windows);
     }
 
+    /// Whether a refusal has told it.
+    pub(crate) fn is_active(&self) -> bool {
+        self.active
+    }
+
+    /// Another process tells the limit in force: the one from now on. Where it is news, the way up begins again here.
+    pub(crate) fn heard(&mut self, now: Timestamp, told: u64, window: Duration) -> u64 {
+        if !self.active {
+            self.resume(now, window);
+        }
+        self.ceiling.map_or(told, |ceiling| told.min(ceiling))
+    }
+
     /// A request was charged; `used` of `limit` are now in the window.
     pub(crate) fn charged(&mut self, used: u64, limit: u64) {
         self.was_full |= self.active && used as f64 >= limit as f64 * NEARLY_WHOLE;
@@ -113,6 +126,11 @@ pub(crate) struct LearnedDay {
 }
 
 impl LearnedDay {
+    /// Whether a refusal has told it.
+    pub(crate) fn is_active(&self) -> bool {
+        self.active
+    }
+
     pub(crate) fn new(configured: Option<u64>) -> LearnedDay {
         LearnedDay { ceiling: configured, active: false, days: 1, try_at: Timestamp::ZERO }
     }

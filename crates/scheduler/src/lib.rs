@@ -5,6 +5,7 @@
 //! lanes of queued prompts, pauses after faults.
 
 mod backoff;
+mod book;
 mod breaker;
 mod company;
 mod confine;
@@ -24,11 +25,13 @@ mod outcome;
 mod pacer;
 mod park;
 mod parking;
+mod permits;
 mod quota;
 mod reconfigure;
 mod remember;
 mod scheduler;
 mod settings;
+mod sharing;
 mod time;
 mod turns;
 mod unproven;
@@ -37,13 +40,16 @@ mod window;
 mod worker;
 
 pub use backoff::Backoff;
+pub use book::{Book, Place};
 pub use event::{Action, Event, ProjectSpec, Reconfiguration};
 pub use job::{Deadline, JobId, ModelId, Submission};
 pub use key::KeyId;
 pub use outcome::{Blocked, Denied, Dimension, KeyFault, Outcome, Reason, Scope, TaskFault, Used, Verdict};
+pub use permits::{Ask, Cost, Grant, Hearsay, Permit, QuotaId, Refusal, Sharing};
 pub use quota::{Counting, Limits};
 pub use remember::Remembered;
 pub use scheduler::Scheduler;
 pub use settings::{Day, KeyRules, Pacing, QuotaRules, Retry, Settings, TpmCounts, WindowKind};
+pub use sharing::Knowledge;
 pub use time::Timestamp;
 pub use view::{KeyState, KeyView, Limiting, ParkView, QuotaView};

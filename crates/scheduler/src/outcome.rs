@@ -172,6 +172,8 @@ pub enum Reason {
     Breaker,
     /// The host's front door refuses everybody from here.
     Host,
+    /// A permit is on its way from the ledger that others share.
+    Permit,
 }
 
 impl Reason {
@@ -192,6 +194,7 @@ impl Reason {
             Reason::Parked => "parked",
             Reason::Breaker => "failing model",
             Reason::Host => "host pause",
+            Reason::Permit => "permit",
         }
     }
 }

@@ -7,6 +7,7 @@ mod guard;
 mod refusal;
 mod restore;
 mod rules;
+mod shared;
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use answers::Answers;
 pub use counting::Counting;
 use guard::Widening;
 pub(crate) use rules::Rules;
+pub(crate) use shared::{Asked, Part, Shared};
 
 /// Limits of one (project, model family); `None` is unlimited as far as we know.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -61,12 +63,15 @@ const PART_OF_BUCKET: f64 = 0.84;
 /// What one request took, for settlement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Permit {
+    /// When the request goes.
     pub at: Timestamp,
     weight: Weight,
     /// What of the weight counted.
     amount: u64,
     slot: SlotIndex,
     day_end: Timestamp,
+    /// The ledger's permit that it used up; 0 where none was needed.
+    leave: u64,
     /// Which pacers it was taken out of.
     paced: [bool; 2],
     /// Requests and tokens in the window when it was sent, itself included.
@@ -122,6 +127,13 @@ pub(crate) struct Bucket {
     most_in_flight: u32,
     /// How many prompts may share a call: these need no distance from each other.
     pub prompts_per_call: u32,
+    /// Where permits come from a ledger: those at hand.
+    pub shared: Option<Box<Shared>>,
+    /// The part of the limits that is this process's own, where it is not all.
+    pub part: Option<Part>,
+    /// Requests and tokens of other processes in the window, and until when that may be so.
+    others: (u64, u64),
+    others_until: Timestamp,
 }
 
 const REQUESTS: usize = 0;
@@ -158,6 +170,10 @@ impl Bucket {
             in_flight: 0,
             most_in_flight: FIRST_IN_FLIGHT,
             prompts_per_call: 1,
+            shared: None,
+            part: None,
+            others: (0, 0),
+            others_until: Timestamp::ZERO,
         }
     }
 
@@ -224,6 +240,34 @@ impl Bucket {
 
     /// What keeps any request at all from going, whatever its size.
     pub(crate) fn blocked(&self, now: Timestamp, day: Span, rules: &Rules) -> Option<Blocked> {
+        let mut worst = self.closed(now, rules);
+        if let Some(shared) = self.ledger() {
+            return Blocked::later(worst, shared.without_permit(now));
+        }
+        let mut add = |until: Timestamp, reason: Reason| {
+            if until > now {
+                worst = Blocked::later(worst, Some(Blocked { reason, until }));
+            }
+        };
+        let limits = self.bounds();
+        if let Some(limit) = limits.rpm {
+            let usable = limit - limit / PART_FOR_STALLS;
+            add(self.window.room_for_request(now, usable, self.shape).at, Reason::Quota(Dimension::Rpm));
+            let most = (limit / SLOTS_FOR_ALL).max(MOST_IN_SLOT).max(u64::from(self.prompts_per_call));
+            add(self.window.room_in_slot(now, most, self.shape), Reason::Pacing);
+            add(self.last_sent + self.spacing(now, limit), Reason::Pacing);
+            if self.bursts[REQUESTS] < 1.0 {
+                add(self.pacers[REQUESTS].ready(now, 1, pace(rules, limit, self.bursts[REQUESTS])), Reason::Pacing);
+            }
+        }
+        if let Some(limit) = limits.rpd {
+            add(self.day.room(now, limit, day, rules.guard), Reason::Quota(Dimension::Rpd));
+        }
+        worst
+    }
+
+    /// What keeps any request from going, limits apart.
+    pub(crate) fn closed(&self, now: Timestamp, rules: &Rules) -> Option<Blocked> {
         let mut worst = None;
         let mut add = |until: Timestamp, reason: Reason| {
             if until > now {
@@ -239,26 +283,22 @@ impl Bucket {
         if let Probe::Sent(at) = self.probe {
             add(at + rules.probe_patience(), Reason::Probing);
         }
-        if let Some(limit) = self.limits.rpm {
-            let usable = limit - limit / PART_FOR_STALLS;
-            add(self.window.room_for_request(now, usable, self.shape).at, Reason::Quota(Dimension::Rpm));
-            let most = (limit / SLOTS_FOR_ALL).max(MOST_IN_SLOT).max(u64::from(self.prompts_per_call));
-            add(self.window.room_in_slot(now, most, self.shape), Reason::Pacing);
-            add(self.last_sent + self.spacing(now, limit), Reason::Pacing);
-            if self.bursts[REQUESTS] < 1.0 {
-                add(self.pacers[REQUESTS].ready(now, 1, pace(rules, limit, self.bursts[REQUESTS])), Reason::Pacing);
-            }
-        } else if self.in_flight >= self.most_in_flight {
+        if self.limits.rpm.is_none() && self.in_flight >= self.most_in_flight {
             add(Timestamp::NEVER, Reason::Probing);
-        }
-        if let Some(limit) = self.limits.rpd {
-            add(self.day.room(now, limit, day, rules.guard), Reason::Quota(Dimension::Rpd));
         }
         worst
     }
 
+    /// True when the next request goes alone: it tries whether a refusal is over.
+    pub(crate) fn probes(&self) -> bool {
+        self.probe != Probe::NotNeeded
+    }
+
     /// What keeps even the smallest request from going.
     pub(crate) fn shut(&self, now: Timestamp, day: Span, rules: &Rules) -> Option<Blocked> {
+        if let Some(shared) = self.ledger() {
+            return Blocked::later(self.closed(now, rules), shared.refusal(now));
+        }
         let smallest = Weight { tokens: 1, ..Weight::default() };
         let until = self.room_for_tokens(now, smallest, rules).0;
         let tokens = (until > now).then_some(Blocked { reason: Reason::Quota(Dimension::Tpm), until });
@@ -267,7 +307,10 @@ impl Bucket {
 
     /// When `weight` fits, and how many more would fit beside them then.
     pub(crate) fn room_for_tokens(&self, now: Timestamp, weight: Weight, rules: &Rules) -> (Timestamp, u64) {
-        let Some(limit) = self.limits.tpm else { return (now, u64::MAX) };
+        if let Some(shared) = self.ledger() {
+            return (self.permit_at(shared, now, weight), u64::MAX);
+        }
+        let Some(limit) = self.bounds().tpm else { return (now, u64::MAX) };
         let weight = self.weigh(weight);
         let room = self.window.room_for_tokens(now, weight, limit, self.shape);
         if self.bursts[TOKENS] >= 1.0 || room.at.is_never() {
@@ -282,7 +325,10 @@ impl Bucket {
 
     /// True when `weight` may go now.
     pub(crate) fn fits(&self, now: Timestamp, weight: Weight, rules: &Rules) -> bool {
-        let Some(limit) = self.limits.tpm else { return true };
+        if let Some(shared) = self.ledger() {
+            return self.is_permitted(shared, now, weight);
+        }
+        let Some(limit) = self.bounds().tpm else { return true };
         let weight = self.weigh(weight);
         let pace = pace(rules, limit, self.bursts[TOKENS]);
         self.window.fits(weight, limit)
@@ -303,7 +349,8 @@ impl Bucket {
 
     /// Use of the window and the day: requests, tokens, requests today.
     pub(crate) fn used(&self) -> (u64, u64, u64) {
-        (self.window.requests(), self.window.tokens(), self.day.today())
+        let (requests, tokens) = self.seen(self.last_sent);
+        (requests, tokens, self.day.today())
     }
 
     /// The pause in force.
@@ -344,6 +391,7 @@ impl Bucket {
         // Only where few go out can none of them be expected to stall.
         self.window.whole_slots = self.limits.rpm.is_none_or(|limit| limit >= PART_FOR_STALLS);
         let slot = self.window.charge(now, weight, self.shape);
+        let leave = self.spend_permit(now, amount);
         self.day.charge(now, day, rules.guard);
         let mut paced = [false; 2];
         for (kind, limit, amount) in [(REQUESTS, self.limits.rpm, 1), (TOKENS, self.limits.tpm, amount)] {
@@ -352,9 +400,8 @@ impl Bucket {
                 self.pacers[kind].charge(now, amount, pace(rules, limit, self.bursts[kind]));
             }
         }
-        for (kind, limit, used) in
-            [(REQUESTS, self.limits.rpm, self.window.requests()), (TOKENS, self.limits.tpm, self.window.tokens())]
-        {
+        let seen = self.seen(now);
+        for (kind, limit, used) in [(REQUESTS, self.limits.rpm, seen.0), (TOKENS, self.limits.tpm, seen.1)] {
             if let Some(limit) = limit {
                 self.learned[kind].charged(used, limit);
             }
@@ -367,8 +414,7 @@ impl Bucket {
             Probe::Due => Probe::Sent(now),
             Probe::Sent(_) | Probe::NotNeeded => Probe::NotNeeded,
         };
-        let seen = (self.window.requests(), self.window.tokens());
-        Permit { at: now, weight, amount, slot, day_end: day.end, paced, seen }
+        Permit { at: now, weight, amount, slot, day_end: day.end, leave, paced, seen }
     }
 
     /// An answer came: charges what was really used.
@@ -381,8 +427,9 @@ impl Bucket {
         }
         let used = used.unwrap_or(Used { input: tokens, total: tokens + output });
         self.window.settle(permit.slot, permit.weight, used);
+        let used = if self.window.counts_total { used.total } else { used.input };
+        self.settle_permit(permit.leave, used);
         if permit.paced[TOKENS] {
-            let used = if self.window.counts_total { used.total } else { used.input };
             self.pacers[TOKENS].settle(permit.amount, used);
         }
     }
@@ -415,6 +462,7 @@ impl Bucket {
         self.try_again(permit);
         self.in_flight = self.in_flight.saturating_sub(1);
         self.window.refund(permit.slot, permit.weight);
+        self.release_permit(permit.leave);
         if permit.day_end == day.end {
             self.day.refund();
         }

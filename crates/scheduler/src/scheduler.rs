@@ -22,6 +22,7 @@ use crate::outcome::Verdict;
 use crate::park::Parks;
 use crate::quota::{Bucket, Limits, Rules};
 use crate::settings::{Pacing, Settings};
+use crate::sharing::Shares;
 use crate::time::Timestamp;
 use crate::unproven::Unproven;
 use crate::window::Weight;
@@ -83,6 +84,8 @@ pub struct Scheduler {
     pub(crate) parks: Parks,
     pub(crate) started: bool,
     pub(crate) closed: bool,
+    /// Where quotas are shared with other processes.
+    pub(crate) shares: Option<Box<Shares>>,
     sequence: u64,
     pub(crate) turn: usize,
     pub(crate) rng: SmallRng,
@@ -113,6 +116,7 @@ impl Scheduler {
             parks: Parks::default(),
             started: false,
             closed: false,
+            shares: None,
             sequence: 0,
             turn: 0,
             rng: SmallRng::seed_from_u64(settings.seed),
@@ -150,6 +154,9 @@ impl Scheduler {
         let id = u32::try_from(self.quotas.len()).unwrap_or(u32::MAX);
         let mut bucket = Bucket::new(limits_for(&project.spec, &lane.name), &self.rules);
         bucket.prompts_per_call = lane.company.most;
+        if let Some(shares) = &self.shares {
+            bucket.share(shares.is_alone());
+        }
         let mut standing = Standing::default();
         lane.list(id, &mut standing, Timestamp::ZERO, None);
         project.buckets.push(id);
@@ -206,11 +213,18 @@ impl Scheduler {
             Event::Cancelled(job) => self.cancelled(now, job),
             Event::CancelledMany(jobs) => jobs.into_iter().for_each(|job| self.cancelled(now, job)),
             Event::Reconfigured(change) => self.reconfigured(now, *change, actions),
+            Event::Granted { quota, grant } => self.granted(now, quota, *grant),
+            Event::Heard { quota, hearsay } => self.heard(now, quota, &hearsay, actions),
+            Event::KeyLost { key, reason } => self.lose_key(now, key, &reason, actions),
+            Event::Unreachable => self.unreachable(now),
+            Event::Reached => self.reached(now),
             Event::Woke => {}
         }
         self.wake_paused(now, actions);
         self.expire(now, actions);
+        self.drop_late(now);
         self.dispatch(now, actions);
+        self.give_back(actions);
         self.give_up_idle(actions);
     }
 
@@ -344,6 +358,9 @@ impl Scheduler {
     /// Has a bucket looked at again at once.
     pub(crate) fn relist(&mut self, id: u32, now: Timestamp) {
         let quota = &mut self.quotas[id as usize];
+        if let Some(shared) = quota.bucket.shared.as_mut().filter(|shared| shared.ask_at.is_never()) {
+            shared.ask_at = now;
+        }
         self.lanes[quota.model.0 as usize].list(id, &mut quota.standing, now, None);
     }
 }

@@ -137,6 +137,9 @@ impl Scheduler {
             let quota = &mut self.quotas[id as usize];
             quota.bucket = Bucket::new(limits_for(&project.spec, family), &self.rules);
             quota.bucket.prompts_per_call = lane.company.most;
+            if let Some(shares) = &self.shares {
+                quota.bucket.share(shares.is_alone());
+            }
             quota.standing = Standing::default();
             lane.list(id, &mut quota.standing, Timestamp::ZERO, None);
         }

@@ -176,6 +176,12 @@ impl Window {
         self.add(Slot { index, last: shape.ends(index), requests, input: tokens, output: 0, risk: 0 });
     }
 
+    /// What is in it, the oldest first: start of each slot, requests, tokens.
+    pub(crate) fn contents(&self, shape: Shape) -> Vec<(Timestamp, u64, u64)> {
+        let start = |slot: &Slot| Timestamp::from_micros(slot.index.saturating_mul(shape.slot));
+        self.slots.iter().map(|slot| (start(slot), slot.requests, slot.tokens(self.counts_total))).collect()
+    }
+
     fn add(&mut self, more: Slot) {
         match self.slots.back_mut() {
             Some(slot) if slot.index == more.index => {

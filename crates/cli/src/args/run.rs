@@ -8,7 +8,7 @@ use tidegate_batch::{Durability, ErrorLogFormat, FailOn, Format};
 use tidegate_engine::CountTokens;
 use tidegate_gemini::prices::Usd;
 
-use super::PacingArgs;
+use super::{PacingArgs, RedisArgs};
 use crate::deadline::{self, Deadline};
 use crate::duration;
 use crate::settings::cache::CacheLayer;
@@ -52,6 +52,9 @@ pub struct RunArgs {
     /// Limits and pacing.
     #[command(flatten)]
     pub pacing: PacingArgs,
+    /// Whom limits are shared with.
+    #[command(flatten)]
+    pub sharing: RedisArgs,
     /// What to do when the day's quota is used up: wait for the next, or stop (exit code 75)
     #[arg(long, value_enum, default_value_t, value_name = "WHAT", help_heading = "Quota and pacing")]
     pub when_exhausted: WhenExhausted,
@@ -180,7 +183,7 @@ pub enum Progress {
 impl RunArgs {
     /// What these flags say, over `below`.
     pub fn layer(&self, below: Layer) -> Layer {
-        self.pacing.layer(Layer {
+        self.sharing.layer(self.pacing.layer(Layer {
             retry: RetryLayer {
                 max_task_attempts: self.max_task_attempts,
                 max_attempts: self.max_attempts,
@@ -194,6 +197,6 @@ impl RunArgs {
                 ..MediaLayer::default()
             },
             ..below
-        })
+        }))
     }
 }

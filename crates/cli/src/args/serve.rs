@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::PacingArgs;
+use super::{PacingArgs, RedisArgs};
 use crate::duration;
 use crate::settings::layers::{Layer, ServeLayer};
 
@@ -22,12 +22,15 @@ pub struct ServeArgs {
     /// Limits and pacing.
     #[command(flatten)]
     pub pacing: PacingArgs,
+    /// Whom limits are shared with.
+    #[command(flatten)]
+    pub sharing: RedisArgs,
 }
 
 impl ServeArgs {
     /// What these flags say, over `below`.
     pub fn layer(&self, below: Layer) -> Layer {
         let serve = ServeLayer { listen: self.listen, max_wait: self.max_wait, ..ServeLayer::default() };
-        Layer { serve, ..self.pacing.layer(below) }
+        Layer { serve, ..self.sharing.layer(self.pacing.layer(below)) }
     }
 }

@@ -55,7 +55,7 @@ pub async fn run_task(wanted: RunArgs, task: Task, context: Context) -> Result<E
     let control = Control::new();
     let watch = Arc::new(Watch::new(control.clone()));
     let records = Arc::new(Records::new(settings.prices.clone(), wanted.report.as_deref())?);
-    let engine = prepare::engine(&settings, context.global.sim.is_some(), &wanted, watch.clone(), &records)?;
+    let engine = prepare::engine(&settings, context.global.sim.is_some(), &wanted, watch.clone(), &records).await?;
     let options = Options {
         task,
         admit: engine.max_concurrency() * 2 + 256,

@@ -20,6 +20,7 @@ use self::reload::{Hangup, Reload};
 use self::traces::Traces;
 use super::Context;
 use super::run::{build_code, builder};
+use super::sharing::shared;
 use crate::args::ServeArgs;
 use crate::embedded::{self, Embedded};
 use crate::exit_code::{ExitCode, Failure};
@@ -42,7 +43,7 @@ pub async fn run(wanted: ServeArgs, context: Context) -> Result<ExitCode, Failur
     let told = simulator.as_ref().map(|(scenario, server)| embedded::layer(scenario, server.base_url()));
     let flags = wanted.layer(context.global.layer());
     let settings = context.settings(flags.clone(), told.clone())?;
-    let engine = engine(&settings, simulator.is_some())?;
+    let engine = engine(&settings, simulator.is_some()).await?;
     let mut signals = signals::listen();
     let listen = settings.serve.listen;
     let taken =
@@ -107,8 +108,9 @@ fn gateway_settings(settings: &Settings) -> GatewaySettings {
     }
 }
 
-fn engine(settings: &Settings, simulated: bool) -> Result<Engine, Failure> {
+async fn engine(settings: &Settings, simulated: bool) -> Result<Engine, Failure> {
     let builder = builder(settings, simulated)?;
     let builder = Prompts::start().into_iter().fold(builder, |builder, prompts| builder.observer(prompts));
+    let builder = shared(builder, settings, simulated, settings.redis.local_share).await?;
     builder.build().map_err(|error| Failure::new(build_code(&error), error))
 }

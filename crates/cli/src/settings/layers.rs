@@ -14,6 +14,7 @@ use tidegate_gemini::prices::{Price, Prices};
 use super::cache::CacheLayer;
 use super::media::MediaLayer;
 use super::profile::Profile;
+use super::redis::RedisLayer;
 use super::values::{AutoSpan, Part, Statuses, Written, written};
 use crate::env_vars::{self, Environment};
 use crate::keys::{KeySource, key_list, shown};
@@ -45,6 +46,8 @@ pub struct Layer {
     pub cache: CacheLayer,
     /// `[serve]`.
     pub serve: ServeLayer,
+    /// `[redis]`.
+    pub redis: RedisLayer,
     /// `[[projects]]`.
     pub projects: Option<Vec<ProjectEntry>>,
     /// `[prices."MODEL"]`: what a model charges, in USD per 1,000,000 tokens.
@@ -341,6 +344,10 @@ impl Layer {
                 otlp_endpoint: env.text(env_vars::OTEL_ENDPOINT),
                 otlp_traces_endpoint: env.text(env_vars::OTEL_TRACES_ENDPOINT),
                 ..ServeLayer::default()
+            },
+            redis: RedisLayer {
+                url: env.text(env_vars::REDIS_URL).map(Into::into),
+                local_share: env.read(env_vars::REDIS_LOCAL_SHARE)?,
             },
             limits: LimitsLayer { rpm: env.read(env_vars::RPM)?, tpm: env.read(env_vars::TPM)?, rpd: env.read(env_vars::RPD)? },
             ..Layer::default()

@@ -7,5 +7,7 @@ mod matrix;
 mod refusals;
 mod requests;
 mod servers;
+mod shared;
+mod together;
 mod unknown;
 mod world;

@@ -274,7 +274,10 @@ impl<F: FnMut(&mut SmallRng) -> u64> World<F> {
                 | Action::Parked { .. }
                 | Action::Unparked { .. }
                 | Action::Learned { .. }
-                | Action::Forgotten { .. } => {}
+                | Action::Forgotten { .. }
+                | Action::Reserve { .. }
+                | Action::Settle { .. }
+                | Action::Release { .. } => {}
             }
         }
         if let Some((on, off)) = self.plan.on_off {

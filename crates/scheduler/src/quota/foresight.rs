@@ -1,6 +1,6 @@
 //! A quota as it will be: a copy that is run ahead of time, whose calls end at once and as they were estimated.
 
-use super::{Bucket, Probe, Rules};
+use super::{Bucket, Hold, Probe, Rules};
 use crate::day::Span;
 use crate::time::Timestamp;
 use crate::window::Weight;
@@ -11,9 +11,18 @@ impl Bucket {
         !self.parked && (self.limits.rpm.is_some() || self.limits.tpm.is_some())
     }
 
-    /// A copy to run ahead.
+    /// A copy to run ahead. Of a shared quota it keeps one process's part: whatever the others leave comes on top.
     pub(crate) fn ghost(&self) -> Bucket {
-        Bucket { in_flight: 0, probe: self.probe.answered(), ..self.clone() }
+        let mut ghost = Bucket { in_flight: 0, probe: self.probe.answered(), ..self.clone() };
+        if let Some(shared) = ghost.shared.take() {
+            ghost.part = ghost.part.or(Some(shared.ordinary_part()));
+            let refused = shared.refused.filter(|_| shared.permits.is_empty() && self.part.is_none());
+            let until = refused.map_or(Timestamp::ZERO, |refused| refused.until);
+            if self.hold.is_none_or(|hold| hold.until < until) && until > Timestamp::ZERO {
+                ghost.hold = Some(Hold { until, dimension: None, fully: false });
+            }
+        }
+        ghost
     }
 
     /// Takes a request that is answered at once.

@@ -54,7 +54,7 @@ impl Bucket {
 
     fn learn(&mut self, now: Timestamp, denied: Denied, news: bool, day: Span) {
         let span = self.shape.span();
-        let (requests, tokens) = (self.window.requests(), self.window.tokens());
+        let (requests, tokens) = self.seen(now);
         match denied.dimension {
             Some(Dimension::Rpm) => {
                 let known = self.limits.rpm;

@@ -15,6 +15,7 @@ use super::records::Records;
 use super::watch::Watch;
 use crate::args::RunArgs;
 use crate::commands::Context;
+use crate::commands::sharing::shared;
 use crate::exit_code::{ExitCode, Failure};
 use crate::settings::Settings;
 
@@ -143,8 +144,8 @@ pub fn confirm_fresh(wanted: &RunArgs) -> Result<(), Failure> {
 /// The engine with its projects and everybody who watches it.
 ///
 /// # Errors
-/// When no key was found, the base URL cannot be used, or the error log cannot be opened.
-pub fn engine(
+/// When no key was found, the base URL cannot be used, the error log cannot be opened, or Redis not be reached.
+pub async fn engine(
     settings: &Settings,
     simulated: bool,
     wanted: &RunArgs,
@@ -158,6 +159,7 @@ pub fn engine(
     if let Some(path) = &wanted.error_log {
         builder = builder.observer(error_log(path, wanted.error_log_format)?);
     }
+    let builder = shared(builder, settings, simulated, 0.0).await?;
     builder.build().map_err(|error| Failure::new(build_code(&error), error))
 }
 

@@ -1,0 +1,204 @@
+//! A ledger in Redis, for engines on any number of machines.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tidegate_redis::{Address, Bucket, Class, Connection, Cost, Grant, Hold, Learned, OpenError, Permit, Refusal, Reserve};
+use tidegate_scheduler::{Dimension, Knowledge, Limits, Timestamp};
+
+use super::{Answer, Fact, Leave, Ledger, LedgerError, Place, Question, Return, Warning};
+
+/// For so long a learned limit holds for those who have not met it; whoever has goes his own way up.
+const LEARNED_FOR: Duration = Duration::from_secs(3_600);
+/// Nothing is promised for longer before it is looked at again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// A shorter pause is told by its refusals well enough; so is the second for which a new state waits.
+const SHORT_HOLD: Duration = Duration::from_millis(1_500);
+/// The longest a call waits for an answer before the ledger counts as away.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Permits whose end nobody told are forgotten beyond so many.
+const MOST_OPEN: usize = 200_000;
+
+/// A ledger in Redis. It comes back by itself however long Redis is away.
+pub struct RedisLedger {
+    ledger: tidegate_redis::Ledger,
+    permits: Mutex<Open>,
+    last: AtomicU64,
+}
+
+/// Permits that are out, by number.
+#[derive(Default)]
+struct Open {
+    permits: HashMap<u64, Permit>,
+    oldest: u64,
+}
+
+impl RedisLedger {
+    /// Connects to `redis://[user:password@]host[:port][/db]`, `rediss://` for TLS, within five seconds.
+    ///
+    /// # Errors
+    /// [`OpenError`] says place, reason and remedy; it never holds a password.
+    pub async fn open(url: &str) -> Result<RedisLedger, OpenError> {
+        Ok(RedisLedger::new(Connection::open(&Address::parse(url)?).await?))
+    }
+
+    /// The same over a connection that is open.
+    pub fn new(connection: Connection) -> RedisLedger {
+        let ledger = tidegate_redis::Ledger::new(connection).with_patience(PATIENCE);
+        RedisLedger { ledger, permits: Mutex::default(), last: AtomicU64::new(0) }
+    }
+
+    async fn ask(&self, question: Question) -> Result<Answer, LedgerError> {
+        let Question { place, known, ask, returns } = question;
+        let returns = self.permits.lock().take(&returns);
+        let cost = |cost: &tidegate_scheduler::Cost| Cost { tokens: narrow(cost.tokens), spread: narrow(cost.spread) };
+        let class = Some(if ask.low { Class::LOW } else { Class::FULL });
+        let wanted = Reserve { costs: ask.costs.iter().map(cost).collect(), class, returns };
+        let limits = limits(&known, ask.horizon);
+        let grant = self.ledger.reserve(&bucket(&place), &limits, wanted).await.map_err(told)?;
+        Ok(self.answer(grant))
+    }
+
+    fn answer(&self, grant: Grant) -> Answer {
+        let mut open = self.permits.lock();
+        let leaves = grant.permits.into_iter().map(|permit| {
+            let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+            let leave = Leave { id, wait: permit.wait, late: permit.late, tokens: u64::from(permit.tokens) };
+            open.put(id, permit);
+            leave
+        });
+        Answer {
+            leaves: leaves.collect(),
+            refused: grant.refused.and_then(refusal),
+            used: (grant.requests, grant.tokens),
+            today: grant.today,
+            live: grant.live,
+            held: Some(grant.held).filter(|held| *held > SHORT_HOLD),
+            learned: Limits { rpm: grant.learned.rpm, tpm: grant.learned.tpm, rpd: None },
+            facts: grant.facts,
+        }
+    }
+
+    /// Charges what went out without a permit as if it went now.
+    async fn charge(&self, place: &Place, known: &Knowledge, sent: &[(Duration, u64, u64)]) -> Result<(), LedgerError> {
+        let each = |&(_, requests, tokens): &(Duration, u64, u64)| {
+            let cost = Cost { tokens: narrow(tokens / requests.max(1)), spread: 0 };
+            std::iter::repeat_n(cost, usize::try_from(requests).unwrap_or(usize::MAX))
+        };
+        let mut costs: Vec<Cost> = sent.iter().flat_map(each).collect();
+        let limits = limits(known, Duration::ZERO);
+        while !costs.is_empty() {
+            let next = costs.iter().take(Reserve::MOST).copied().collect();
+            let wanted = Reserve { costs: next, class: Some(Class::FULL), returns: Vec::new() };
+            let grant = self.ledger.reserve(&bucket(place), &limits, wanted).await.map_err(told)?;
+            if grant.permits.is_empty() {
+                // The window is as full as can be: that says enough.
+                return Ok(());
+            }
+            costs.drain(..grant.permits.len().min(costs.len()));
+        }
+        Ok(())
+    }
+}
+
+impl Open {
+    fn put(&mut self, id: u64, permit: Permit) {
+        self.permits.insert(id, permit);
+        while self.permits.len() > MOST_OPEN {
+            self.oldest += 1;
+            self.permits.remove(&self.oldest);
+        }
+    }
+
+    fn take(&mut self, returns: &[Return]) -> Vec<tidegate_redis::Return> {
+        let back = |back: &Return| match *back {
+            Return::Used(id, tokens) => {
+                self.permits.remove(&id).map(|permit| tidegate_redis::Return::Used { permit, tokens: narrow(tokens).into() })
+            }
+            Return::Unused(id) => self.permits.remove(&id).map(tidegate_redis::Return::Unused),
+        };
+        returns.iter().filter_map(back).collect()
+    }
+}
+
+impl Ledger for RedisLedger {
+    fn reserve(&self, question: Question) -> BoxFuture<'_, Result<Answer, LedgerError>> {
+        self.ask(question).boxed()
+    }
+
+    fn warn(&self, place: Place, known: Knowledge, warning: Warning) -> BoxFuture<'_, Result<(), LedgerError>> {
+        async move {
+            let learned = Learned { rpm: warning.learned.rpm, tpm: warning.learned.tpm };
+            let hold = Hold { length: warning.hold, learned, learned_for: LEARNED_FOR };
+            self.ledger.hold(&bucket(&place), &limits(&known, Duration::ZERO), hold).await.map(drop).map_err(told)
+        }
+        .boxed()
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
+        async move { self.ledger.connection().ping(PATIENCE).await.map_err(|fault| LedgerError(fault.to_string())) }.boxed()
+    }
+
+    fn remind(&self, place: Place, known: Knowledge, sent: Vec<(Duration, u64, u64)>) -> BoxFuture<'_, Result<(), LedgerError>> {
+        async move { self.charge(&place, &known, &sent).await }.boxed()
+    }
+
+    fn facts(&self, _project: Arc<str>) -> BoxFuture<'_, Result<Vec<Fact>, LedgerError>> {
+        std::future::ready(Ok(Vec::new())).boxed()
+    }
+
+    fn tell(&self, _project: Arc<str>, _fact: Fact) -> BoxFuture<'_, Result<(), LedgerError>> {
+        std::future::ready(Ok(())).boxed()
+    }
+}
+
+fn told(fault: tidegate_redis::LedgerError) -> LedgerError {
+    LedgerError(fault.to_string())
+}
+
+fn bucket((project, family): &Place) -> Bucket {
+    Bucket { project: project.to_string(), family: family.to_string() }
+}
+
+fn narrow(amount: u64) -> u32 {
+    u32::try_from(amount).unwrap_or(u32::MAX)
+}
+
+/// What is asked under, in the ledger's words.
+fn limits(known: &Knowledge, horizon: Duration) -> tidegate_redis::Limits {
+    let Knowledge { limits, counting, minute, day_ends, .. } = known;
+    let millis = |at: Timestamp| at.as_micros() / 1_000;
+    let longest = (*minute / 6).saturating_sub(counting.guard);
+    tidegate_redis::Limits {
+        rpm: limits.rpm,
+        tpm: limits.tpm,
+        rpd: limits.rpd,
+        concurrency: None,
+        minute: *minute,
+        guard: counting.guard,
+        slot: *minute / 600,
+        burst: counting.request_burst.min(counting.token_burst),
+        horizon: horizon.min(longest.mul_f64(0.9)),
+        day_end: millis(day_ends[0]),
+        next_day_end: millis(day_ends[1]),
+        ..tidegate_redis::Limits::default()
+    }
+}
+
+/// A refusal in the scheduler's words; a fair share is none.
+fn refusal(refusal: Refusal) -> Option<(Option<Dimension>, Duration)> {
+    use tidegate_redis::Dimension as Theirs;
+    let dimension = match refusal.dimension {
+        Theirs::Share => return None,
+        Theirs::Requests | Theirs::Pace => Some(Dimension::Rpm),
+        Theirs::Tokens => Some(Dimension::Tpm),
+        Theirs::Day => Some(Dimension::Rpd),
+        Theirs::Held | Theirs::Concurrency | Theirs::Turn | Theirs::Never => None,
+    };
+    Some((dimension, refusal.after.unwrap_or(ASK_AGAIN)))
+}
