@@ -38,7 +38,7 @@ pub mod template;
 
 pub use budget::Budget;
 pub use claims::check as check_files;
-pub use collection::{Collection, Record};
+pub use collection::{Collection, NoRecord, Record};
 pub use control::{Control, StopReason};
 pub use error_log::{ErrorLog, ErrorLogFormat};
 pub use input::{Format, Input, InputError};

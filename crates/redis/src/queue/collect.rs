@@ -1,10 +1,15 @@
 //! The collecting side: records as they come, let go of once they are safe elsewhere.
 
+use std::time::Duration;
+
 use redis::{FromRedisValue, Value};
 
 use super::task::CHUNK;
 use super::{Queue, SCRIPTS};
-use crate::connection::CallError;
+use crate::connection::{CallError, Connection};
+
+/// The longest wait for a record.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
 /// A record that waits to be collected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +65,16 @@ impl Queue {
             }));
         }
         Ok(told)
+    }
+
+    /// Waits until a record comes after the place `after`, for half a second at most: what is left may have changed, too.
+    pub async fn await_results(&self, ears: &Connection, after: &str) {
+        let mut read = redis::cmd("XREAD");
+        read.arg("COUNT").arg(1).arg("BLOCK").arg(LONGEST_WAIT.as_millis() as u64);
+        read.arg("STREAMS").arg(self.keys.results()).arg(after);
+        if ears.call::<Value>(&read, LONGEST_WAIT * 3).await.is_err() {
+            tokio::time::sleep(LONGEST_WAIT / 5).await;
+        }
     }
 
     /// Lets go of records that lie safe elsewhere. Safe to repeat.

@@ -32,7 +32,7 @@ impl Patience {
 impl Queue {
     /// Asks until Redis answers. One line is logged when it begins to fail and one when it is over. A group that is gone is
     /// made anew.
-    pub(crate) async fn patiently<T, F>(&self, what: &str, mut ask: impl FnMut() -> F) -> T
+    pub async fn patiently<T, F>(&self, what: &str, mut ask: impl FnMut() -> F) -> T
     where
         F: Future<Output = Result<T, CallError>>,
     {
