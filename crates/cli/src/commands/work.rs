@@ -50,7 +50,7 @@ pub async fn run(wanted: WorkArgs, context: Context) -> Result<ExitCode, Failure
     let (stop, wish) = watch::channel(None);
     let reason = Arc::new(std::sync::OnceLock::new());
     let steering = tokio::spawn(steer(stop.clone(), reason.clone(), context.screen.clone()));
-    let desk = Desk::new(engine.clone(), queue.clone(), pace, historian, &wanted, &worker.name, {
+    let desk = Desk::new(engine.clone(), queue.clone(), pace, historian, &wanted, &worker.name, &settings.model, {
         let (stop, reason, screen) = (stop, reason.clone(), context.screen.clone());
         move || {
             if reason.set(ExitCode::NoKey).is_ok() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tidegate_batch::tasks::{Arrival, Arrived, Finished, Station};
 use tidegate_batch::{Ask, Status};
-use tidegate_engine::{Deadline, Engine, Error, ErrorClass, Response, Trace};
+use tidegate_engine::{Engine, Error, ErrorClass, Response, Trace};
 use tidegate_redis::queue::{Ending, Handler, Outcome, Queue, Task};
 
 use super::history::{Historian, now};
@@ -33,6 +33,8 @@ pub struct Desk<N> {
     max_permit_wait: Duration,
     max_task_attempts: u32,
     max_lost: u32,
+    /// The model of prompts for which nobody names one.
+    model: String,
     /// By the digest of their wishes.
     submissions: Mutex<HashMap<String, Arc<Submission>>>,
     /// Called when no key is left at all.
@@ -48,6 +50,7 @@ struct Submission {
 
 impl<N: Fn() + Sync> Desk<N> {
     /// A desk at which `engine` answers.
+    #[allow(clippy::too_many_arguments)]
     pub fn new(
         engine: Engine,
         queue: Queue,
@@ -55,6 +58,7 @@ impl<N: Fn() + Sync> Desk<N> {
         historian: Arc<Historian>,
         wanted: &WorkArgs,
         worker: &str,
+        model: &str,
         no_key: N,
     ) -> Desk<N> {
         Desk {
@@ -66,6 +70,7 @@ impl<N: Fn() + Sync> Desk<N> {
             max_permit_wait: wanted.max_permit_wait,
             max_task_attempts: wanted.max_task_attempts.unwrap_or(3),
             max_lost: wanted.max_lost,
+            model: model.to_owned(),
             submissions: Mutex::default(),
             no_key,
         }
@@ -100,7 +105,9 @@ impl<N: Fn() + Sync> Desk<N> {
         let wishes = told.as_deref().map(serde_json::from_str::<Wishes>);
         let (wishes, station) = match wishes {
             Some(Ok(wishes)) => {
-                let station = Station::new(wishes.prompts.clone(), Some(self.engine.resolver())).map_err(|error| error.to_string());
+                let mut prompts = wishes.prompts.clone();
+                prompts.model.get_or_insert_with(|| self.model.clone());
+                let station = Station::new(prompts, Some(self.engine.resolver())).map_err(|error| error.to_string());
                 (wishes, station)
             }
             Some(Err(error)) => (Wishes::default(), Err(format!("the settings it was submitted with cannot be read: {error}"))),
@@ -125,19 +132,39 @@ impl<N: Fn() + Sync> Desk<N> {
                     let reason = "a worker vanished with it, and it may have been asked: at most once was wanted";
                     return self.quarantined(task, submission, &arrival, "interrupted", reason);
                 }
-                request.deadline = Some(Deadline::Start(self.max_permit_wait));
-                let result = self.engine.submit(*request).await;
-                self.judge(task, submission, &arrival, &result)
+                request.client = Some(task.id.as_str().into());
+                let asked = self.engine.submit(*request);
+                tokio::select! {
+                    biased;
+                    result = asked => self.judge(task, submission, &arrival, &result),
+                    () = self.waited_in_vain(&task.id) => {
+                        self.pace.forget(&task.id);
+                        self.postponed()
+                    }
+                }
             }
         }
+    }
+
+    /// Returns when a prompt has waited for its first permit as long as it may. One that has started is let go on: its
+    /// further attempts are the business of the engine.
+    async fn waited_in_vain(&self, id: &str) {
+        tokio::time::sleep(self.max_permit_wait).await;
+        if !self.pace.is_waiting(id) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waiting is nobody's fault: somebody else may have room, or this worker later.
+    fn postponed(&self) -> Outcome {
+        Outcome::Postpone { delay: self.max_permit_wait.min(REST) }
     }
 
     fn judge(&self, task: &Task, submission: &Submission, arrival: &Arrival, result: &Result<Response, Error>) -> Outcome {
         if let Err(error) = result {
             match error.class {
                 ErrorClass::Cancelled => return Outcome::HandOver,
-                // Waiting is nobody's fault: somebody else may have room, or this worker later.
-                ErrorClass::Deadline => return Outcome::Postpone { delay: self.max_permit_wait.clamp(FIRST_PAUSE, REST) },
+                ErrorClass::Deadline => return self.postponed(),
                 ErrorClass::NoKey => {
                     if !self.engine.has_keys() {
                         (self.no_key)();

@@ -1,11 +1,11 @@
 //! How many prompts a worker takes ahead of those under way: about two seconds' worth of starts, so that none is hoarded
 //! where quotas are small and none is waited for where they are large.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tidegate_engine::scheduler::Timestamp;
+use tidegate_engine::scheduler::{JobId, Timestamp};
 use tidegate_engine::{Event, EventKind, Observer};
 use tokio::sync::Notify;
 
@@ -28,6 +28,8 @@ pub struct Pace {
 struct Seen {
     active: usize,
     starts: VecDeque<Timestamp>,
+    /// Prompts that have not started yet, as [`tidegate_engine::Request::client`] names them.
+    waiting: HashMap<JobId, Arc<str>>,
 }
 
 impl Pace {
@@ -37,6 +39,16 @@ impl Pace {
         seen.forget(now);
         let ahead = seen.starts.len().clamp(LEAST, MOST);
         ahead.saturating_sub(held.saturating_sub(seen.active))
+    }
+
+    /// Whether a prompt still waits for its first permit.
+    pub fn is_waiting(&self, id: &str) -> bool {
+        self.seen().waiting.values().any(|waiting| &**waiting == id)
+    }
+
+    /// Forgets a prompt that is left off before it started.
+    pub fn forget(&self, id: &str) {
+        self.seen().waiting.retain(|_, waiting| &**waiting != id);
     }
 
     /// Returns when a prompt starts.
@@ -60,8 +72,15 @@ impl Seen {
 impl Observer for Pace {
     fn observe(&self, event: &Event) {
         match &event.kind {
-            EventKind::Started { .. } => {
+            EventKind::Submitted { job, client: Some(id) } => {
+                self.seen().waiting.insert(*job, id.clone());
+            }
+            EventKind::Completed { job, .. } => {
+                self.seen().waiting.remove(job);
+            }
+            EventKind::Started { job, .. } => {
                 let mut seen = self.seen();
+                seen.waiting.remove(job);
                 seen.active += 1;
                 seen.starts.push_back(event.at);
                 seen.forget(event.at);
