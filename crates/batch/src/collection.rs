@@ -61,7 +61,8 @@ impl Collection {
         let mut home = Home::open(output, options.ordered, &Task::Answer)?;
         let manifest = manifest(source);
         let files = home.files().filter(|_| !options.fresh);
-        let earlier = files.map(|files| earlier(files, &manifest, options.accept_changes, &mut Spending::of(None))).transpose()?;
+        let earlier =
+            files.map(|files| earlier(files, &manifest, options.accept_changes, &mut Spending::of(None))).transpose()?;
         let Earlier { mut index, warnings } = earlier.unwrap_or_default();
         home.settle(&mut index, &mut Edited::default(), &options, &manifest)?;
         let mut collection = Collection { home, writer: None, options, known: HashMap::new(), counts: Counts::default() };
@@ -89,7 +90,11 @@ impl Collection {
             }
         }
         new.retain(|(record, _)| self.known.get(&Digest::of(record.id)) != Some(&Digest::of(record.line)));
-        let replaced: Vec<&str> = new.iter().filter(|(record, _)| self.known.contains_key(&Digest::of(record.id))).map(|(record, _)| record.id).collect();
+        let replaced: Vec<&str> = new
+            .iter()
+            .filter(|(record, _)| self.known.contains_key(&Digest::of(record.id)))
+            .map(|(record, _)| record.id)
+            .collect();
         if !replaced.is_empty() {
             self.take_out(&replaced).await?;
         }

@@ -353,12 +353,18 @@ mod tests {
         assert_ne!(rows[1].id, rows[2].id, "equal rows are kept apart");
         assert_eq!(rows[1].fingerprint, rows[2].fingerprint);
         for row in &rows {
-            let Arrived::Ask(arrival, request) = station.arrive(&row.id, row.index, &row.fingerprint, &row.row) else { panic!("{row:?}") };
+            let Arrived::Ask(arrival, request) = station.arrive(&row.id, row.index, &row.fingerprint, &row.row) else {
+                panic!("{row:?}")
+            };
             assert_eq!(request.identity.as_deref(), Some(row.fingerprint.as_str()));
             let body = String::from_utf8(request.body.ready().unwrap().to_vec()).unwrap();
             assert!(body.contains("Say ") && body.contains("0.5"), "{body}");
             let end = arrival.record(&Err(Error::input("x", "y".to_owned(), false))).unwrap();
-            assert!(end.line.starts_with(&format!(r#"{{"id":"{}","index":{},"status":"failed""#, row.id, row.index)), "{}", end.line);
+            assert!(
+                end.line.starts_with(&format!(r#"{{"id":"{}","index":{},"status":"failed""#, row.id, row.index)),
+                "{}",
+                end.line
+            );
             assert!(!end.line.contains('\n'));
         }
     }

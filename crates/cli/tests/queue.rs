@@ -60,7 +60,8 @@ impl Place {
 }
 
 fn by_id(records: &[Value]) -> BTreeMap<String, Value> {
-    let all: BTreeMap<String, Value> = records.iter().map(|record| (record["id"].as_str().unwrap().to_owned(), record.clone())).collect();
+    let all: BTreeMap<String, Value> =
+        records.iter().map(|record| (record["id"].as_str().unwrap().to_owned(), record.clone())).collect();
     assert_eq!(all.len(), records.len(), "an id stands twice");
     all
 }
@@ -72,7 +73,8 @@ fn slow(milliseconds: u64) -> String {
 #[test]
 fn what_is_collected_is_what_a_run_would_have_written() {
     let place = Place::new();
-    let rows: String = (0..60).map(|n| format!("{{\"id\":\"p{n}\",\"text\":\"say {n}\",\"metadata\":{{\"n\":{n}}}}}\n")).collect();
+    let rows: String =
+        (0..60).map(|n| format!("{{\"id\":\"p{n}\",\"text\":\"say {n}\",\"metadata\":{{\"n\":{n}}}}}\n")).collect();
     place.dir.write("in.jsonl", rows + "\"no id\"\n\"no id\"\n");
     let prompts = ["--prompt", "Please: {{ text }}", "--temperature", "0.5"];
     place.run(&[&["submit", "in.jsonl"], &prompts[..]].concat()).expect(0).mentions("62 submitted");
@@ -241,9 +243,10 @@ fn a_prompt_that_waits_too_long_for_its_permit_goes_back_and_never_fails_for_it(
     let place = Place::new();
     place.dir.prompts(9);
     place.run(&["submit", "in.jsonl"]).expect(0);
-    // Three a second or so: a minute of a second, three requests in it.
-    place.dir.write("tidegate.toml", "[quota]\nminute = \"1s\"\n");
-    let ended = place.run(&["work", "--drain", "--sim=quick.toml", "--rpm", "3", "--max-permit-wait", "300ms"]).expect(0);
+    // A minute of a second, and three requests in it.
+    let few = "[quota]\nminute_ms = 1000\ntell_window = true\n[limits.\"*\"]\nrpm = 3\n[[projects]]";
+    place.dir.write("few.toml", QUICK.replace("[[projects]]", few));
+    let ended = place.run(&["work", "--drain", "--sim=few.toml", "--max-permit-wait", "300ms"]).expect(0);
     ended.mentions("9 answered, 0 dead letters");
     let status = place.status();
     assert!(status["counts"]["postponed"].as_u64().unwrap() > 0, "{status}");
@@ -253,7 +256,9 @@ fn a_prompt_that_waits_too_long_for_its_permit_goes_back_and_never_fails_for_it(
 #[test]
 fn what_fails_is_a_dead_letter_with_its_history_and_has_its_record() {
     let place = Place::new();
-    place.dir.write("in.jsonl", "{\"id\":\"bad\",\"prompt\":\"x\",\"model\":\"no-such-model\"}\n{\"id\":\"good\",\"prompt\":\"x\"}\n");
+    place
+        .dir
+        .write("in.jsonl", "{\"id\":\"bad\",\"prompt\":\"x\",\"model\":\"no-such-model\"}\n{\"id\":\"good\",\"prompt\":\"x\"}\n");
     place.run(&["submit", "in.jsonl"]).expect(0);
     place.run(&["work", "--drain", "--sim=quick.toml"]).expect(1).mentions("1 dead letters");
     place.run(&["collect", "-o", "out.jsonl"]).expect(0).mentions("2 records, 1 ok, 1 without success");
@@ -311,7 +316,8 @@ fn listener() -> (std::net::SocketAddr, Arc<Mutex<Vec<Value>>>) {
                 let read = stream.read(&mut chunk).unwrap();
                 text.push_str(&String::from_utf8_lossy(&chunk[..read]));
                 let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-                let length = head.to_lowercase().split("content-length: ").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
+                let length =
+                    head.to_lowercase().split("content-length: ").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
                 if body.len() >= length {
                     break body.to_owned();
                 }
@@ -326,17 +332,20 @@ fn listener() -> (std::net::SocketAddr, Arc<Mutex<Vec<Value>>>) {
     (address, heard)
 }
 
+/// How a picture begins.
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x10\0\0\0\x10\x08\x02\0\0\0";
+
 #[test]
 fn media_are_named_by_absolute_paths_and_held_against_what_was_submitted() {
     let place = Place::new();
     std::fs::create_dir(place.dir.path("sub")).unwrap();
     for name in ["a", "b", "c"] {
-        place.dir.write(&format!("sub/{name}.png"), format!("\u{89}PNG\r\n\u{1a}\n{name}"));
+        place.dir.write(&format!("sub/{name}.png"), [PNG, name.as_bytes()].concat());
     }
     let row = |name: &str| format!("{{\"id\":\"{name}\",\"prompt\":\"what is it?\",\"image_path\":\"{name}.png\"}}\n");
     place.dir.write("sub/in.jsonl", ["a", "b", "c"].map(row).concat());
     end(place.command(&["submit", "in.jsonl"]).current_dir(place.dir.path("sub"))).expect(0);
-    place.dir.write("sub/b.png", "\u{89}PNG\r\n\u{1a}\nsomething else");
+    place.dir.write("sub/b.png", [PNG, b"something else"].concat());
     std::fs::remove_file(place.dir.path("sub/c.png")).unwrap();
     place.run(&["work", "--drain", "--sim=quick.toml", "--max-task-attempts", "2"]).expect(1);
     place.run(&["collect", "-o", "out.jsonl"]).expect(0);

@@ -132,6 +132,12 @@ impl Handler for AtOnce {
     }
 
     async fn poisoned(&self, _: Arc<Task>) -> Outcome {
-        Outcome::Ended { ending: Ending::Quarantined, record: String::new(), history: String::new(), collected: true, hook: false }
+        Outcome::Ended {
+            ending: Ending::Quarantined,
+            record: String::new(),
+            history: String::new(),
+            collected: true,
+            hook: false,
+        }
     }
 }

@@ -134,6 +134,8 @@ fn tell(counts: &Counts, ended: &Ended, name: &str, wanted: &CollectArgs, contex
     context.screen.say(format!("answers: {}", wanted.output));
     if wanted.json {
         let open = if let Ended::Left(outlook) = ended { outlook.open } else { 0 };
-        screen::data(json!({"queue": name, "records": records, "ok": counts.ok, "unsuccessful": unsuccessful, "open": open, "complete": matches!(ended, Ended::All)}));
+        screen::data(
+            json!({"queue": name, "records": records, "ok": counts.ok, "unsuccessful": unsuccessful, "open": open, "complete": matches!(ended, Ended::All)}),
+        );
     }
 }

@@ -65,9 +65,7 @@ async fn open(which: &WhichQueue, context: &Context) -> Result<Queue, Failure> {
 /// When no address is known, or nobody answers there.
 pub async fn connect(which: &WhichQueue, settings: &Settings, terms: Terms) -> Result<(Queue, Connection), Failure> {
     let Some(url) = &settings.redis.url else {
-        return Err(Failure::usage(
-            "where is Redis? Name it by --redis URL, TIDEGATE_REDIS_URL or [redis] url in tidegate.toml",
-        ));
+        return Err(Failure::usage("where is Redis? Name it by --redis URL, TIDEGATE_REDIS_URL or [redis] url in tidegate.toml"));
     };
     let address = Address::parse(url.expose_secret()).map_err(Failure::usage)?;
     let unreachable = |error| Failure::new(ExitCode::Unreachable, error);

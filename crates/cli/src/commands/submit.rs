@@ -36,7 +36,8 @@ pub async fn run(wanted: SubmitArgs, context: Context) -> Result<ExitCode, Failu
         hook::check(url).map_err(Failure::usage)?;
     }
     let options = options(&wanted, &settings)?;
-    let inputs: Vec<Input> = wanted.inputs.iter().map(|name| Input::new(name, wanted.format)).collect::<Result<_, _>>().map_err(Failure::usage)?;
+    let inputs: Vec<Input> =
+        wanted.inputs.iter().map(|name| Input::new(name, wanted.format)).collect::<Result<_, _>>().map_err(Failure::usage)?;
     let (queue, _) = connect(&wanted.which, &settings, Terms::default()).await?;
     make(&queue, &context).await?;
     let mut signals = signals::listen();
@@ -134,7 +135,9 @@ async fn submit(
         let told = |why: Waiting<'_>| {
             if !said.swap(true, std::sync::atomic::Ordering::Relaxed) {
                 match why {
-                    Waiting::Full => screen.warn(format!("{} prompts are open in the queue: waiting for workers", wanted.max_open)),
+                    Waiting::Full => {
+                        screen.warn(format!("{} prompts are open in the queue: waiting for workers", wanted.max_open))
+                    }
                     Waiting::Redis(error) => screen.warn(format!("{error}; waiting for it")),
                 }
             }
@@ -216,7 +219,9 @@ fn tell(tally: &Tally, queue: &Queue, wanted: &SubmitArgs, context: &Context) ->
     parts.extend((*skipped > 0).then(|| format!("{skipped} malformed lines left out")));
     context.screen.say(format!("queue {}: {}", queue.name(), parts.join(", ")));
     if wanted.json {
-        screen::data(json!({"queue": queue.name().to_string(), "submitted": new, "known": known, "conflicts": conflicts.len(), "skipped": skipped}));
+        screen::data(
+            json!({"queue": queue.name().to_string(), "submitted": new, "known": known, "conflicts": conflicts.len(), "skipped": skipped}),
+        );
     }
     let Some(first) = conflicts.first() else { return ExitCode::AllOk };
     context.screen.error(format!(

@@ -117,6 +117,8 @@ fn tell(tally: &Tally, unhooked: u64, queue: &Queue, wanted: &WorkArgs, context:
     }
     if wanted.json {
         let name = queue.name().to_string();
-        screen::data(json!({"queue": name, "done": done, "dead": dead, "returned": returned, "late": tally.late, "webhooks_left": unhooked}));
+        screen::data(
+            json!({"queue": name, "done": done, "dead": dead, "returned": returned, "late": tally.late, "webhooks_left": unhooked}),
+        );
     }
 }

@@ -158,7 +158,7 @@ impl Queue {
     /// When Redis does not answer.
     pub async fn dead_letters(&self, most: usize) -> Result<Vec<DeadLetter>, CallError> {
         let mut listed = redis::cmd("ZRANGE");
-        listed.arg(self.keys.dead()).arg(0).arg(most.saturating_sub(1) as u64).arg("REV").arg("WITHSCORES");
+        listed.arg(self.keys.dead()).arg(0).arg(i64::try_from(most).map_or(-1, |most| most - 1)).arg("REV").arg("WITHSCORES");
         let listed: Vec<(String, u64)> = if most == 0 { Vec::new() } else { self.ask(&listed).await? };
         let mut letters = Vec::with_capacity(listed.len());
         for chunk in listed.chunks(100) {

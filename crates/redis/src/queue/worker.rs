@@ -200,11 +200,12 @@ impl<'a, H: Handler> Worker<'a, H> {
             tokio::select! {
                 biased;
                 Ok(()) = stop.changed(), if self.end.is_none() => self.stop(&stop, &steps),
+                // Before the steps, of which a busy worker always has one ready.
                 _ = renew.tick() => self.renew(&steps),
+                _ = reap.tick() => self.reap(&steps),
                 () = sleep_until(last.unwrap_or(far)), if last.is_some() => return,
                 () = sleep_until(self.end.unwrap_or(far)), if self.end.is_some() && !self.left_off => self.leave_off(),
                 Some(step) = steps.next(), if !steps.is_empty() => self.take_in(step, &steps),
-                _ = reap.tick() => self.reap(&steps),
                 () = self.handler.changed() => {}
             }
             // What has come meanwhile is dealt with at once: a turn of this loop costs more than a step.

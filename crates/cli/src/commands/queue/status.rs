@@ -46,7 +46,8 @@ fn lines(queue: &Queue, status: &QueueStatus, before: Option<&QueueStatus>) -> V
     let count = |name: &str| status.counts.get(name).copied().unwrap_or_default();
     let [high, normal, low] = status.waiting;
     let age = status.oldest.map(|age| format!(", the oldest for {}", duration::show(age))).unwrap_or_default();
-    let ended = |status: &QueueStatus| ["done", "dead", "quarantined"].iter().filter_map(|name| status.counts.get(*name)).sum::<u64>();
+    let ended =
+        |status: &QueueStatus| ["done", "dead", "quarantined"].iter().filter_map(|name| status.counts.get(*name)).sum::<u64>();
     let speed = before.map(|before| {
         let per_second = ended(status).saturating_sub(ended(before)) as f64 / EVERY.as_secs_f64();
         format!(", {per_second:.0}/s")

@@ -1,6 +1,7 @@
 //! What a worker does with a prompt of the queue: makes it a request, has it answered, and says what becomes of it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub struct Desk<N> {
     model: String,
     /// By the digest of their wishes.
     submissions: Mutex<HashMap<String, Arc<Submission>>>,
+    /// Nothing was reached the last time, and that has been said.
+    is_away: AtomicBool,
     /// Called when no key is left at all.
     no_key: N,
 }
@@ -72,6 +75,7 @@ impl<N: Fn() + Sync> Desk<N> {
             max_lost: wanted.max_lost,
             model: model.to_owned(),
             submissions: Mutex::default(),
+            is_away: AtomicBool::new(false),
             no_key,
         }
     }
@@ -174,12 +178,16 @@ impl<N: Fn() + Sync> Desk<N> {
                 }
                 // Nothing was reached, so nothing was asked.
                 ErrorClass::Upstream if error.http_status.is_none() && error.code != "timeout" => {
+                    if !self.is_away.swap(true, Ordering::Relaxed) {
+                        tracing::warn!("the API cannot be reached: {}; prompts go back to the queue meanwhile", error.message);
+                    }
                     return Outcome::Postpone { delay: REST };
                 }
                 ErrorClass::Input if error.retryable => return self.retried(task, submission, arrival, error.clone()),
                 ErrorClass::Task | ErrorClass::TooLarge | ErrorClass::Upstream | ErrorClass::Input => {}
             }
         }
+        self.is_away.store(false, Ordering::Relaxed);
         match arrival.record(result) {
             Some(finished) => self.ended(task, submission, &finished),
             None => Outcome::HandOver,
