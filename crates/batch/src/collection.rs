@@ -1,6 +1,6 @@
 //! Records made elsewhere, kept in an output as a run keeps its own: journaled, safe before they count, each id once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -90,6 +90,11 @@ impl Collection {
             }
         }
         new.retain(|(record, _)| self.known.get(&Digest::of(record.id)) != Some(&Digest::of(record.line)));
+        // Of several records of an id that come together the last counts.
+        let mut seen = HashSet::new();
+        new.reverse();
+        new.retain(|(record, _)| seen.insert(Digest::of(record.id)));
+        new.reverse();
         let replaced: Vec<&str> = new
             .iter()
             .filter(|(record, _)| self.known.contains_key(&Digest::of(record.id)))
@@ -249,6 +254,9 @@ mod tests {
         keep(&path, &[("a", line("a", 0, "new"))]).await;
         let out = fs::read_to_string(&path).unwrap();
         assert!(out.contains("new") && !out.contains("old") && out.lines().count() == 2, "{out}");
+        keep(&path, &[("c", line("c", 2, "first")), ("c", line("c", 2, "last"))]).await;
+        let out = fs::read_to_string(&path).unwrap();
+        assert!(out.contains("last") && !out.contains("first") && out.lines().count() == 3, "{out}");
         let beside = fs::read_to_string(folder.path().join("out.jsonl.tidegate/superseded.jsonl")).unwrap();
         assert!(beside.contains("old"), "{beside}");
     }

@@ -239,6 +239,22 @@ fn what_a_killed_worker_had_is_answered_by_another() {
 }
 
 #[test]
+fn what_may_have_been_asked_is_not_asked_again_where_at_most_once_is_wanted() {
+    let place = Place::new();
+    place.dir.prompts(6);
+    place.run(&["submit", "in.jsonl", "--at-most-once"]).expect(0);
+    let simulator = Simulator::start(&slow(60_000));
+    let mut first = place.worker(&simulator, &[]);
+    assert!(wait_until(|| place.status()["in_flight"] == 6));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    end_of(place.worker(&simulator, &["--drain"])).expect(1).mentions("6 dead letters");
+    place.run(&["collect", "-o", "out.jsonl"]).expect(0);
+    assert!(place.dir.records("out.jsonl").iter().all(|record| record["error"]["code"] == "interrupted"));
+    assert_eq!(place.status()["counts"]["quarantined"], 6);
+}
+
+#[test]
 fn a_prompt_that_waits_too_long_for_its_permit_goes_back_and_never_fails_for_it() {
     let place = Place::new();
     place.dir.prompts(9);

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use redis::Value;
+
 use super::Queue;
 use crate::connection::CallError;
 
@@ -60,20 +62,30 @@ impl Queue {
     /// # Errors
     /// When Redis does not answer, or does not let us look.
     pub async fn examine(&self) -> Result<Findings, CallError> {
-        let info: String = self.ask(&redis::cmd("INFO")).await?;
-        let info = Info(&info);
+        let told = texts(self.ask(&redis::cmd("INFO")).await?);
         let before = SystemTime::now();
         let theirs = Duration::from_millis(self.now().await?);
         let ours = before.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Ok(Findings(vec![
-            info.persistence(),
-            info.eviction(),
-            info.version(),
-            info.memory(),
-            clock(ours, theirs),
-            info.cluster(&self.keys.own[0]),
-            info.replicas(),
-        ]))
+        let of_node = |info: &String| {
+            let info = Info(info);
+            let (cluster, replicas) = (info.cluster(&self.keys.own[0]), info.replicas());
+            vec![info.persistence(), info.eviction(), info.version(), info.memory(), cluster, replicas]
+        };
+        // Of several nodes the worst one counts: the queue may come to lie on any.
+        let worst = told.iter().map(of_node).reduce(|one, other| {
+            one.into_iter().zip(other).map(|(one, other)| if other.verdict > one.verdict { other } else { one }).collect()
+        });
+        let mut findings = worst.unwrap_or_default();
+        findings.push(clock(ours, theirs));
+        Ok(Findings(findings))
+    }
+}
+
+/// What one server tells, or every master of a cluster.
+fn texts(told: Value) -> Vec<String> {
+    match told {
+        Value::Map(nodes) => nodes.into_iter().flat_map(|(_, told)| texts(told)).collect(),
+        told => redis::from_redis_value(told).into_iter().collect(),
     }
 }
 

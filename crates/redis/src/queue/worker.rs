@@ -111,6 +111,7 @@ pub async fn work(queue: &Queue, ears: &Connection, handler: &impl Handler, sett
         next: 0,
         ended: Vec::new(),
         busy: Busy::default(),
+        listening: None,
         fetches: 0,
         drained: false,
         end: None,
@@ -135,6 +136,8 @@ struct Worker<'a, H> {
     /// Outcomes Redis has not been told yet.
     ended: Vec<(u64, Outcome)>,
     busy: Busy,
+    /// Ends the wait for something to fetch.
+    listening: Option<AbortHandle>,
     fetches: u64,
     drained: bool,
     /// When what is under way is left off.
@@ -154,7 +157,6 @@ struct Held {
 #[derive(Default)]
 struct Busy {
     fetching: bool,
-    listening: bool,
     concluding: bool,
     renewing: bool,
     reaping: bool,
@@ -242,7 +244,7 @@ impl<'a, H: Handler> Worker<'a, H> {
                     self.listen(wait, steps);
                 }
             }
-            Step::Heard => self.busy.listening = false,
+            Step::Heard => self.listening = None,
             Step::Reaped(tasks) => {
                 self.busy.reaping = false;
                 self.begin(tasks, steps);
@@ -310,6 +312,10 @@ impl<'a, H: Handler> Worker<'a, H> {
             Outcome::Retry { .. } | Outcome::Postpone { .. } | Outcome::HandOver => self.tally.returned += 1,
         }
         self.handler.concluded(&held.task, outcome, counted);
+        if let (true, true, Some(listening)) = (self.settings.drain, self.held.is_empty(), &self.listening) {
+            // Now it can be told whether anything is left.
+            listening.abort();
+        }
     }
 
     fn stop(&mut self, stop: &Stop, steps: &Steps<'a>) {
@@ -332,7 +338,7 @@ impl<'a, H: Handler> Worker<'a, H> {
     /// Fetches when there is room.
     fn fetch(&mut self, steps: &Steps<'a>) {
         let room = self.settings.most.saturating_sub(self.held.len()).min(self.handler.room(self.held.len()));
-        if room == 0 || self.busy.fetching || self.busy.listening || self.end.is_some() || self.drained {
+        if room == 0 || self.busy.fetching || self.listening.is_some() || self.end.is_some() || self.drained {
             return;
         }
         self.busy.fetching = true;
@@ -359,10 +365,11 @@ impl<'a, H: Handler> Worker<'a, H> {
 
     /// Waits for something to fetch: a new entry, or the first delayed task.
     fn listen(&mut self, most: Duration, steps: &Steps<'a>) {
-        self.busy.listening = true;
         let (queue, ears) = (self.queue, self.ears);
+        let (abort, registration) = AbortHandle::new_pair();
+        self.listening = Some(abort);
         steps.push(Box::pin(async move {
-            queue.listen(ears, most).await;
+            let _ = Abortable::new(queue.listen(ears, most), registration).await;
             Step::Heard
         }));
     }

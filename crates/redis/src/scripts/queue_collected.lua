@@ -9,7 +9,7 @@ for i = OWN + 1, #KEYS do
   if task[1] == entry then
     if redis.call('ZSCORE', KEYS[7], string.match(KEYS[i], '}:t:(.*)$')) then
       -- Its webhook has not been told yet and needs the record.
-      redis.call('HDEL', KEYS[i], 'told')
+      redis.call('HSET', KEYS[i], 'told', '')
     else
       redis.call('HSET', KEYS[i], 'result', '')
     end

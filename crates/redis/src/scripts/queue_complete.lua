@@ -18,11 +18,11 @@ for i = OWN + 1, #KEYS do
   local task, stream, entry, id = KEYS[i], KEYS[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2]
   local ending, wishes, record, history = ARGV[at + 3], ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
   local good = ending == 'done'
-  local verdict
+  local verdict, fresh
   if not good and not holds(stream, entry) then
     verdict = redis.call('HGET', task, 'result') == record and 1 or -1
   elseif redis.call('HSETNX', task, 'result', record) == 1 then
-    verdict = 1
+    verdict, fresh = 1, true
     count(ending)
   else
     local state = redis.call('HGET', task, 'state')
@@ -30,7 +30,7 @@ for i = OWN + 1, #KEYS do
       redis.call('HSET', task, 'result', record)
       redis.call('ZREM', KEYS[6], id)
       count(ending)
-      verdict = 1
+      verdict, fresh = 1, true
     elseif redis.call('HGET', task, 'result') == record then
       verdict = 2
     else
@@ -38,21 +38,23 @@ for i = OWN + 1, #KEYS do
       verdict = 0
     end
   end
-  if verdict == 1 and redis.call('HGET', task, 'state') ~= ending then
-    redis.call('HSET', task, 'state', ending)
-    redis.call('HDEL', task, 'given')
-    if history ~= '' then redis.call('HSET', task, 'history', history) end
+  if fresh then
+    local told
+    if wishes:find('r', 1, true) then told = redis.call('XADD', KEYS[5], '*', 'id', id, 'ending', ending) end
+    local hook = wishes:find('h', 1, true)
     if good then
-      redis.call('HDEL', task, 'body', 'large', 'history')
+      redis.call('HSET', task, 'state', ending, 'told', told or '')
+      redis.call('HDEL', task, 'given', 'body', 'large', 'history')
     else
+      redis.call('HSET', task, 'state', ending, 'told', told or '', 'history', history)
+      redis.call('HDEL', task, 'given')
       redis.call('ZADD', KEYS[6], now, id)
     end
-    if wishes:find('r', 1, true) then
-      redis.call('HSET', task, 'told', redis.call('XADD', KEYS[5], '*', 'id', id, 'ending', ending))
-    elseif not wishes:find('h', 1, true) then
+    if hook then
+      redis.call('ZADD', KEYS[7], now, id)
+    elseif not told then
       redis.call('HSET', task, 'result', '')
     end
-    if wishes:find('h', 1, true) then redis.call('ZADD', KEYS[7], now, id) end
     redis.call('PEXPIREAT', task, now + keep)
   end
   if verdict >= 0 then

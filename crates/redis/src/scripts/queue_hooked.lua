@@ -4,7 +4,8 @@
 local id, delay = ARGV[1], tonumber(ARGV[2])
 if delay < 0 then
   redis.call('ZREM', KEYS[7], id)
-  if redis.call('HEXISTS', KEYS[10], 'told') == 0 and redis.call('EXISTS', KEYS[10]) == 1 then
+  -- Whoever collects it still needs the record.
+  if redis.call('HGET', KEYS[10], 'told') == '' then
     redis.call('HSET', KEYS[10], 'result', '')
   end
   return 0
