@@ -170,7 +170,8 @@ enum Step {
     /// There was nothing to fetch. `open` is false when no task is open at all.
     Nothing {
         next_due: Option<Duration>,
-        open: bool,
+        /// Whether any task is open at all, where that was asked.
+        open: Option<bool>,
     },
     /// Something may have come.
     Heard,
@@ -238,9 +239,11 @@ impl<'a, H: Handler> Worker<'a, H> {
             }
             Step::Nothing { next_due, open } => {
                 self.busy.fetching = false;
-                self.drained = !open;
+                self.drained = open == Some(false);
+                // What was held when this fetch began has ended meanwhile: the next one asks whether anything is left.
+                let ask_again = self.settings.drain && open.is_none() && self.held.is_empty();
                 let wait = next_due.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT);
-                if open && !wait.is_zero() {
+                if !self.drained && !ask_again && !wait.is_zero() {
                     self.listen(wait, steps);
                 }
             }
@@ -358,7 +361,10 @@ impl<'a, H: Handler> Worker<'a, H> {
                 let tasks = queue.patiently("fetching", || queue.take(name, entries)).await;
                 return Step::Fetched(tasks);
             }
-            let open = !drain || queue.patiently("draining", || queue.outlook()).await.open > 0;
+            let open = match drain {
+                true => Some(queue.patiently("draining", || queue.outlook()).await.open > 0),
+                false => None,
+            };
             Step::Nothing { next_due: fetched.next_due, open }
         }));
     }
