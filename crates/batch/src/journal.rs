@@ -190,7 +190,8 @@ fn heal_end(mut file: File, ours: bool) -> io::Result<Option<String>> {
     Ok(Some(format!("the last record was torn when its writer ended; {cut} bytes were cut off, its row is asked again")))
 }
 
-fn head(bytes: &[u8]) -> Result<Head<'_>, String> {
+/// What a line says of its row.
+pub(crate) fn head(bytes: &[u8]) -> Result<Head<'_>, String> {
     serde_json::from_slice(bytes).map_err(|error| error.to_string())
 }
 

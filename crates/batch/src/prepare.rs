@@ -101,12 +101,13 @@ pub(crate) fn prepare(
 
 /// What earlier runs left.
 #[derive(Default)]
-struct Earlier {
-    index: Index,
-    warnings: Vec<String>,
+pub(crate) struct Earlier {
+    pub(crate) index: Index,
+    pub(crate) warnings: Vec<String>,
 }
 
-fn earlier(files: &Layout, manifest: &Manifest, accept: bool, spending: &mut Spending) -> Result<Earlier, RunError> {
+/// Opens what earlier runs left: heals it, reads it, and refuses what others wrote or began otherwise.
+pub(crate) fn earlier(files: &Layout, manifest: &Manifest, accept: bool, spending: &mut Spending) -> Result<Earlier, RunError> {
     let begun = begun_with(files, accept)?;
     let (journal, ours) = (files.journal(), files.manifest().exists());
     if !ours {

@@ -4,6 +4,7 @@ mod embed;
 mod keys;
 mod pacing;
 mod plan;
+mod queue;
 mod redis;
 mod run;
 mod serve;
@@ -16,6 +17,7 @@ pub use embed::{EMBEDDING_MODEL, EmbedArgs};
 pub use keys::{AddArgs, ExplainArgs, InitArgs, KeysArgs, KeysCommand, ListingArgs, NameArgs};
 pub use pacing::PacingArgs;
 pub use plan::PlanArgs;
+pub use queue::{CollectArgs, QueueCommand, SubmitArgs, WhichQueue, WorkArgs};
 pub use redis::RedisArgs;
 pub use run::{Progress, RunArgs, WhenExhausted};
 pub use serve::ServeArgs;
@@ -29,7 +31,7 @@ Keys are read from GEMINI_API_KEY, GOOGLE_API_KEY and GEMINI_API_KEY_* (environm
 Settings: flags win over TIDEGATE_* variables, over tidegate.toml (here, then in the user's configuration folder), over defaults.
 
 Exit codes: 0 all ok; 1 finished, some failed; 2 wrong usage, configuration or input; 3 no usable key;
-4 the API or a file cannot be reached; 75 stopped with work left; 130 interrupted, 143 terminated, work saved.";
+4 the API, Redis or a file cannot be reached; 75 stopped with work left; 130 interrupted, 143 terminated, work saved.";
 
 /// Pushes many prompts through the Gemini API at the full rate of the quota and loses nothing.
 #[derive(Debug, Parser)]
@@ -56,6 +58,15 @@ pub enum Command {
     Keys(KeysArgs),
     /// Serve Gemini's and OpenAI's API to other programs, over the same keys and quotas
     Serve(Box<ServeArgs>),
+    /// Put the prompts of the inputs into a queue in Redis; the same command again adds nothing twice
+    Submit(Box<SubmitArgs>),
+    /// Answer the prompts of a queue, until a signal ends it or nothing is left
+    Work(Box<WorkArgs>),
+    /// Write the answers of a queue to OUT as they come, until every prompt has its record
+    Collect(Box<CollectArgs>),
+    /// Look after a queue: status, dead, requeue, cancel, doctor
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// Serve a simulated Gemini API, for offline work and tests
     Simulate(SimulateArgs),
     /// Print the completion script of a shell

@@ -1,14 +1,19 @@
 //! The commands, one file each, and what all of them start from.
 
+pub mod collect;
 pub mod completions;
 pub mod embed;
+mod hook;
 pub mod keys;
 mod past;
 pub mod plan;
+pub mod queue;
 pub mod run;
 pub mod serve;
 mod sharing;
 pub mod simulate;
+pub mod submit;
+pub mod work;
 
 use std::path::PathBuf;
 

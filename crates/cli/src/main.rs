@@ -67,6 +67,10 @@ fn run(command: Command, context: Context) -> Result<ExitCode, Failure> {
                 Command::Plan(wanted) => commands::plan::run(&wanted, &context),
                 Command::Keys(wanted) => commands::keys::run(wanted, context).await,
                 Command::Serve(wanted) => commands::serve::run(*wanted, context).await,
+                Command::Submit(wanted) => commands::submit::run(*wanted, context).await,
+                Command::Work(wanted) => commands::work::run(*wanted, context).await,
+                Command::Collect(wanted) => commands::collect::run(*wanted, context).await,
+                Command::Queue(wanted) => commands::queue::run(wanted, context).await,
                 Command::Simulate(wanted) => commands::simulate::serve(wanted, context).await,
                 Command::Completions(wanted) => Ok(commands::completions::print(&wanted)),
             }

@@ -49,7 +49,8 @@ impl Signal {
         }
     }
 
-    fn announcement(self) -> String {
+    /// What is said when the first one comes.
+    pub fn announcement(self) -> String {
         let grace = self.grace().as_secs();
         format!("{}: no further prompt is sent, those in flight have {grace} s to finish", self.name())
     }
@@ -61,7 +62,8 @@ impl Signal {
         }
     }
 
-    fn grace(self) -> Duration {
+    /// How long what is under way may go on.
+    pub fn grace(self) -> Duration {
         match self {
             Signal::Interrupt => INTERRUPT_GRACE,
             Signal::Terminate => TERMINATE_GRACE,

@@ -7,6 +7,7 @@ pub mod connection;
 pub mod facts;
 pub mod ledger;
 pub mod names;
+pub mod queue;
 mod script;
 
 pub use connection::{Address, Connection, OpenError};

@@ -24,7 +24,7 @@ use crate::screen;
 use crate::settings::Settings;
 use crate::settings::layers::Layer;
 use crate::signals;
-pub(super) use prepare::{build_code, builder, system_instruction};
+pub(super) use prepare::{build_code, builder, json_schema, system_instruction};
 use records::Records;
 use summary::Account;
 pub(super) use summary::kin_in_words;
@@ -131,7 +131,8 @@ fn account(mut summary: Summary, engine: &Engine, watch: &Watch, scale: Scale, w
     }
 }
 
-async fn simulator(context: &Context) -> Result<Option<Simulated>, Failure> {
+/// The embedded simulator, where `--sim` asks for it.
+pub(super) async fn simulator(context: &Context) -> Result<Option<Simulated>, Failure> {
     let Some(named) = &context.global.sim else { return Ok(None) };
     let scenario = embedded::scenario(named)?;
     let server = Embedded::start(scenario.clone()).await?;
@@ -140,9 +141,9 @@ async fn simulator(context: &Context) -> Result<Option<Simulated>, Failure> {
 }
 
 /// The embedded simulator and what it tells its clients.
-struct Simulated {
-    server: Embedded,
-    layer: Layer,
+pub(super) struct Simulated {
+    pub(super) server: Embedded,
+    pub(super) layer: Layer,
 }
 
 fn settings(wanted: &RunArgs, context: &Context, simulator: Option<&Simulated>) -> Result<Settings, Failure> {

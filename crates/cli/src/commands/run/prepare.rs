@@ -93,7 +93,10 @@ pub fn system_instruction(written: &str) -> Result<String, Failure> {
 }
 
 /// The schema of a file, checked.
-fn json_schema(path: &Path) -> Result<Value, Failure> {
+///
+/// # Errors
+/// When it cannot be read, or is none.
+pub fn json_schema(path: &Path) -> Result<Value, Failure> {
     let name = path.display();
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::new(ExitCode::Unreachable, format!("--json-schema {name}: cannot be read: {error}")))?;
