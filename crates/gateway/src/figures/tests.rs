@@ -1,3 +1,4 @@
+//! What the figures say after events that a test tells them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use std::time::Duration;
 

@@ -1,6 +1,8 @@
 //! A gateway over a simulated API, each on a port of its own, and a client as small as possible.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../told/mod.rs"]
+mod told;
 pub mod world;
 
 use std::net::SocketAddr;
@@ -19,6 +21,8 @@ use tidegate_gateway::{Gateway, Settings};
 use tidegate_gemini::Limits;
 use tidegate_simulator::{Scenario, Simulator};
 use tokio::net::TcpListener;
+
+pub use told::Told;
 
 /// The key of the simulated project: nobody outside may ever see it.
 pub const KEY: &str = "SIM-gateway-secret-key-0123456789";
@@ -96,27 +100,6 @@ impl House {
 
     pub async fn ask(&self, text: &str) -> Told {
         self.post(GENERATE, &prompt(text)).await
-    }
-}
-
-/// What came back.
-#[derive(Debug)]
-pub struct Told(pub Response<Bytes>);
-
-impl Told {
-    pub fn status(&self) -> u16 {
-        self.0.status().as_u16()
-    }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.0.headers().get(name).map(|value| value.to_str().unwrap())
-    }
-
-    #[track_caller]
-    pub fn json(&self, status: u16) -> Value {
-        let text = String::from_utf8_lossy(self.0.body());
-        assert_eq!(self.status(), status, "{text}");
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 }
 

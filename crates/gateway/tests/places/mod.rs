@@ -1,6 +1,9 @@
 //! A gateway over a simulated API of several projects, which can be started again; and a client that may send bodies as streams.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../told/mod.rs"]
+mod told;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -17,6 +20,8 @@ use tidegate_engine::{Engine, Project};
 use tidegate_gateway::{Gateway, Settings};
 use tidegate_simulator::{Scenario, Simulator};
 use tokio::net::TcpListener;
+
+pub use told::Told;
 
 pub const GENERATE: &str = "/v1beta/models/gemini-3.8-flash:generateContent";
 /// What a client shows; the API must never see it.
@@ -157,27 +162,6 @@ impl Door {
         let told = self.chunk(&url, "upload, finalize", 0, text.to_string()).await;
         assert_eq!(told.header("x-goog-upload-status"), Some("final"), "{told:?}");
         told.json(200)["file"].clone()
-    }
-}
-
-/// What came back.
-#[derive(Debug)]
-pub struct Told(pub Response<Bytes>);
-
-impl Told {
-    pub fn status(&self) -> u16 {
-        self.0.status().as_u16()
-    }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.0.headers().get(name).map(|value| value.to_str().unwrap())
-    }
-
-    #[track_caller]
-    pub fn json(&self, status: u16) -> Value {
-        let text = String::from_utf8_lossy(self.0.body());
-        assert_eq!(self.status(), status, "{text}");
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 }
 
