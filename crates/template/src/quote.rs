@@ -75,7 +75,7 @@ impl Plain {
 
 /// Without what models add around a quote.
 fn trimmed(quote: &str) -> &str {
-    quote.trim_matches(|letter: char| letter.is_whitespace() || matches!(letter, '"' | '\'' | '.' | ',' | ';' | ':'))
+    quote.trim_matches(|letter: char| letter.is_whitespace() || matches!(letter, '"' | '\'' | '.' | ',' | ';' | ':' | '-'))
 }
 
 #[cfg(test)]
@@ -107,6 +107,22 @@ mod tests {
     fn other_words_and_no_words_are_not_found() {
         for quote in ["Die Kaltmiete beträgt 900,00 EUR", "", "...", "\"\""] {
             assert!(found(quote).is_none(), "{quote}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_copied_from_a_source_is_found_where_it_stands(
+            source in "([a-zA-ZäöüßÉ0-9„“’ ,:;|\n\u{ad}\u{a0}-]|ﬁ){1,80}", begin in 0usize..80, length in 1usize..40,
+        ) {
+            let letters: Vec<(usize, char)> = source.char_indices().collect();
+            let copied: String = letters.iter().skip(begin).take(length).map(|(_, letter)| *letter).collect();
+            if let Some(first) = copied.chars().find(|letter| letter.is_alphanumeric()) {
+                let (from, to) = Plain::new(&source).find(&copied).expect("a copy stands in its source");
+                proptest::prop_assert!(from < to && to <= source.len() + 4);
+                let there = &source[source.floor_char_boundary(from)..source.ceil_char_boundary(to)];
+                proptest::prop_assert!(there.to_lowercase().contains(first.to_lowercase().next().unwrap()) || first == 'ﬁ');
+            }
         }
     }
 }

@@ -149,3 +149,26 @@ impl Totals {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filled::Filled;
+
+    #[test]
+    fn usage_of_all_fillings_is_shown_under_its_known_names() {
+        let totals = Totals::default();
+        for calls in [2, 4] {
+            let stats = Stats { fields: 30, generation_calls: calls, ..Stats::default() };
+            totals.add(&Filled { stats, ..Filled::default() });
+        }
+        let usage = totals.api_usage(&Settings::default(), 7);
+        let (api, info) = (&usage["gemini_api_stats"], &usage["optimization_info"]);
+        assert_eq!(
+            (&api["total_api_calls"], &api["cache_size"], &api["service_available"]),
+            (&json!(6), &json!(7), &json!(true))
+        );
+        assert_eq!((&info["parallel_processing_enabled"], &info["max_concurrent_batches"]), (&json!(true), &json!(2)));
+        assert_eq!(info["fields_per_api_call_efficiency"], json!(10.0));
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -43,6 +44,8 @@ pub struct Store {
     connection: Mutex<Connection>,
     path: PathBuf,
     most_answers: i64,
+    /// The last instant that was written down.
+    last: AtomicI64,
 }
 
 /// An answer as it is to be kept.
@@ -83,7 +86,7 @@ impl Store {
     fn prepared(connection: Connection, path: PathBuf) -> Result<Store, StoreError> {
         let ready = connection.busy_timeout(PATIENCE).and_then(|()| connection.execute_batch(SCHEMA));
         ready.map_err(|error| fault(&path, &error))?;
-        Ok(Store { connection: Mutex::new(connection), path, most_answers: MOST_ANSWERS })
+        Ok(Store { connection: Mutex::new(connection), path, most_answers: MOST_ANSWERS, last: AtomicI64::new(0) })
     }
 
     /// Bytes of answers that are kept, at most; the oldest go first.
@@ -97,7 +100,7 @@ impl Store {
     /// [`StoreError`] when the file cannot be read.
     pub fn vector(&self, model: &str, text: &str) -> Result<Option<Vec<f32>>, StoreError> {
         let sql = "UPDATE vectors SET used = ?3 WHERE model = ?1 AND text = ?2 RETURNING numbers";
-        let bytes: Option<Vec<u8>> = self.one(sql, params![model, text, now()])?;
+        let bytes: Option<Vec<u8>> = self.one(sql, params![model, text, self.now()])?;
         Ok(bytes.map(|bytes| bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect()))
     }
 
@@ -112,7 +115,7 @@ impl Store {
             for (text, numbers) in vectors {
                 let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
                 let sql = "INSERT OR REPLACE INTO vectors (model, text, numbers, used) VALUES (?1, ?2, ?3, ?4)";
-                together.prepare_cached(sql)?.execute(params![model, text, bytes, now()])?;
+                together.prepare_cached(sql)?.execute(params![model, text, bytes, self.now()])?;
             }
             together.commit()
         };
@@ -124,7 +127,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the file cannot be read.
     pub fn answer(&self, key: &str) -> Result<Option<String>, StoreError> {
-        self.one("UPDATE answers SET used = ?2 WHERE key = ?1 RETURNING answer", params![key, now()])
+        self.one("UPDATE answers SET used = ?2 WHERE key = ?1 RETURNING answer", params![key, self.now()])
     }
 
     /// The latest answer for a field from the same documents, whatever model gave it from whatever part of them: for times
@@ -146,7 +149,7 @@ impl Store {
         let sql = "INSERT OR REPLACE INTO answers (key, field, documents, answer, used) VALUES (?1, ?2, ?3, ?4, ?5)";
         let written = connection
             .prepare_cached(sql)
-            .and_then(|mut insert| insert.execute(params![kept.key, kept.field, kept.documents, kept.answer, now()]));
+            .and_then(|mut insert| insert.execute(params![kept.key, kept.field, kept.documents, kept.answer, self.now()]));
         written.map(|_| ()).map_err(|error| fault(&self.path, &error))
     }
 
@@ -183,6 +186,14 @@ impl Store {
         Ok(())
     }
 
+    /// Microseconds of the wall clock, each larger than the one before: what was used last can be told.
+    fn now(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
+        let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
+        last.map_or(now, |last| now.max(last + 1))
+    }
+
     fn one<T: rusqlite::types::FromSql>(&self, sql: &str, values: impl rusqlite::Params) -> Result<Option<T>, StoreError> {
         let connection = self.connection.lock();
         let found = connection.prepare_cached(sql).and_then(|mut query| query.query_row(values, |row| row.get(0)).optional());
@@ -192,11 +203,6 @@ impl Store {
 
 fn fault(path: &Path, error: &dyn Display) -> StoreError {
     StoreError { path: path.display().to_string(), reason: error.to_string() }
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -235,7 +241,6 @@ mod tests {
         let store = Store::in_memory().unwrap().most_answers(1000);
         for number in 0..8 {
             keep(&store, &number.to_string(), "f", "x");
-            std::thread::sleep(Duration::from_micros(5));
         }
         store.answer("0").unwrap();
         store.trim().unwrap();

@@ -5,8 +5,6 @@ mod common;
 #[path = "common/pdf.rs"]
 mod pdf;
 
-use std::time::Instant;
-
 use common::{Scripted, searching};
 use pdf::{column, pdf};
 use serde_json::{Value, json};
@@ -185,7 +183,7 @@ async fn a_form_of_text_is_filled_from_documents_and_written_back() {
 }
 
 #[test]
-fn ten_thousand_chunks_are_searched_by_words() {
+fn among_ten_thousand_chunks_the_one_with_the_rare_word_is_found() {
     let texts: Vec<Document> = (0..10_000)
         .map(|number| {
             let text = format!("Entry {number} of the register concerns parcel p{} in district {}.", number * 31, number % 97);
@@ -193,13 +191,10 @@ fn ten_thousand_chunks_are_searched_by_words() {
         })
         .collect();
     let index = Index::new(chunks(&texts, ChunkSize::default()));
-    let begun = Instant::now();
     for number in (0..10_000).step_by(500) {
         let found = index.find(&[Question::words(format!("which entry concerns parcel p{}", number * 31))], 5);
         assert_eq!(found[0], number);
     }
-    // The figure that counts is measured in a release build; this only shows that nothing is quadratic.
-    assert!(begun.elapsed().as_secs() < 20);
 }
 
 #[tokio::test(start_paused = true)]

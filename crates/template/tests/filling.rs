@@ -230,11 +230,13 @@ async fn without_the_api_kept_answers_come_before_patterns() {
     let only_rent = Template { fields: template.fields[..1].to_vec(), ..template.clone() };
     Filler::builder(only_rent, vec![document.clone()]).store(store.clone()).build().fill(&online, &Unobserved).await;
     let offline = common::Scripted::new([]).with(|_, _, _| Err(ModelError::Unavailable { reason: "offline".into() }));
+    // Said otherwise, the question is another one: its answer is not known, but one to the same field is.
+    let template = Template { description: "said otherwise".into(), ..template };
     let filled = Filler::builder(template, vec![document]).store(store).build().fill(&offline, &Unobserved).await;
     let shown: Vec<_> = filled.fields.iter().map(|field| (field.value.clone(), field.origin)).collect();
     let expected = [(json!(800), Origin::Cache), (json!("ada@byron.example"), Origin::Pattern), (Value::Null, Origin::Missing)];
     assert_eq!(shown, expected);
-    assert_eq!(filled.pending(), ["email", "colour"]);
+    assert_eq!(filled.pending(), ["rent", "email", "colour"]);
 }
 
 #[tokio::test(start_paused = true)]

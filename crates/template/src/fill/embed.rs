@@ -46,14 +46,12 @@ impl Context {
             self.index.chunks.iter().filter(|chunk| known.contains_key(&chunk.fingerprint())).count() as u64;
         let mut unknown_questions = Vec::new();
         split(filler, &maker, &asked, &mut known, &mut unknown_questions);
-        let work: Vec<(Purpose, &[(String, String)])> = unknown
-            .chunks(TOGETHER)
-            .map(|part| (Purpose::Document, part))
-            .chain(unknown_questions.chunks(TOGETHER).map(|part| (Purpose::Query, part)))
-            .collect();
         let of = unknown.len() + unknown_questions.len();
+        let mut work = parts(Purpose::Document, unknown);
+        work.extend(parts(Purpose::Query, unknown_questions));
         let most = filler.settings.max_concurrent_api_calls.max(1);
-        let mut calls = stream::iter(work).map(|(purpose, part)| made(filler, model, &maker, purpose, part)).buffered(most);
+        let by = maker.as_str();
+        let mut calls = stream::iter(work).map(|(purpose, part)| made(filler, model, by, purpose, part)).buffered(most);
         let mut done = 0;
         while let Some(vectors) = calls.next().await {
             let vectors = vectors.map_err(|error| error.to_string())?;
@@ -96,13 +94,23 @@ fn split(filler: &Filler, maker: &str, texts: &[(String, String)], known: &mut V
     }
 }
 
+/// Texts in the numbers that are handed over together.
+fn parts(purpose: Purpose, mut texts: Vec<(String, String)>) -> Vec<(Purpose, Vec<(String, String)>)> {
+    let mut parts = Vec::new();
+    while !texts.is_empty() {
+        let rest = texts.split_off(texts.len().min(TOGETHER));
+        parts.push((purpose, std::mem::replace(&mut texts, rest)));
+    }
+    parts
+}
+
 /// Has vectors made, and keeps them at once: a run that stops in the middle has lost none.
 async fn made(
     filler: &Filler,
     model: &dyn Model,
     maker: &str,
     purpose: Purpose,
-    part: &[(String, String)],
+    part: Vec<(String, String)>,
 ) -> Result<Vec<(String, Vec<f32>)>, ModelError> {
     let texts: Vec<String> = part.iter().map(|(_, text)| text.clone()).collect();
     let mut tries = 0;
@@ -129,5 +137,5 @@ async fn made(
             tracing::warn!("vectors are not kept: {fault}");
         }
     }
-    Ok(part.iter().map(|(key, _)| key.clone()).zip(vectors).collect())
+    Ok(part.into_iter().map(|(key, _)| key).zip(vectors).collect())
 }

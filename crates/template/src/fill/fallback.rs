@@ -13,9 +13,10 @@ use crate::rules;
 pub(super) fn fall_back(filler: &Filler, context: &Context, field: usize) -> FilledField {
     if filler.settings.use_cache
         && let Some(kept) = kept::from_another_time(filler, &context.documents, field)
-        && !kept.value.is_null()
     {
-        return FilledField { name: filler.template.fields[field].name.clone(), ..kept };
+        // That these documents hold no value is an answer, too.
+        let wanted = &filler.template.fields[field];
+        return FilledField { name: wanted.name.clone(), required: wanted.required, ..kept };
     }
     by_rules(filler, context, field).unwrap_or_else(|| empty(&filler.template.fields[field]))
 }

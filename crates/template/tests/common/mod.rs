@@ -25,6 +25,8 @@ pub struct Scripted {
     pub whim: Option<Box<Whim>>,
     /// Makes vectors of words.
     pub embeds: bool,
+    /// So long are they.
+    pub dimensions: usize,
     pub embedded: AtomicUsize,
     pub under_way: AtomicUsize,
     pub most_under_way: AtomicUsize,
@@ -39,6 +41,7 @@ impl Scripted {
             latency: Duration::from_secs(1),
             whim: None,
             embeds: false,
+            dimensions: 64,
             embedded: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
             most_under_way: AtomicUsize::new(0),
@@ -112,7 +115,7 @@ impl Model for Scripted {
 
     fn embed<'a>(&'a self, texts: &'a [String], _: Purpose) -> BoxFuture<'a, Result<Vec<Vec<f32>>, ModelError>> {
         self.embedded.fetch_add(texts.len(), Ordering::SeqCst);
-        let vectors = texts.iter().map(|text| vector(text)).collect();
+        let vectors = texts.iter().map(|text| vector(text, self.dimensions)).collect();
         async move { Ok(vectors) }.boxed()
     }
 }
@@ -121,11 +124,12 @@ pub fn said(answers: &Value) -> Result<Answered, ModelError> {
     Ok(Answered { text: answers.to_string(), input_tokens: 100, output_tokens: 50, ..Answered::default() })
 }
 
-/// A text's words thrown into 64 buckets.
-fn vector(text: &str) -> Vec<f32> {
-    let mut buckets = vec![0.01f32; 64];
+/// A text's words thrown into buckets.
+fn vector(text: &str, buckets: usize) -> Vec<f32> {
+    let count = buckets;
+    let mut buckets = vec![0.01f32; count];
     for word in text.to_lowercase().split(|letter: char| !letter.is_alphanumeric()).filter(|word| word.len() > 3) {
-        let bucket = word.bytes().take(5).fold(7usize, |sum, byte| sum * 31 + usize::from(byte)) % 64;
+        let bucket = word.bytes().take(5).fold(7usize, |sum, byte| sum * 31 + usize::from(byte)) % count;
         buckets[bucket] += 1.0;
     }
     buckets
