@@ -1,7 +1,7 @@
 //! Chaos with true processes: workers killed with kill -9 and frozen, Redis killed, and an account of every execution.
 //!
 //! The workers are this very test binary, started again with its orders in the environment.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod server;
 mod stub;
