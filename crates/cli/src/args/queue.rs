@@ -1,5 +1,6 @@
 //! Flags of `submit`, `work`, `collect` and `queue`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -99,6 +100,9 @@ pub struct WorkArgs {
     /// End when no prompt is open in the queue
     #[arg(long, help_heading = "Queue")]
     pub drain: bool,
+    /// Tell of the queue at http://ADDR/metrics, and at /healthz that this worker lives; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", help_heading = "Queue")]
+    pub listen: Option<SocketAddr>,
     /// How long a worker has a prompt to itself without a sign of life; the same for all workers of a queue
     #[arg(long, value_name = "DUR", value_parser = lease, default_value = "15s", help_heading = "Queue")]
     pub lease: Duration,

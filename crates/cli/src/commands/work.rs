@@ -1,6 +1,7 @@
 //! `tidegate work`: answers the prompts of a queue, under the quotas of its keys, until a signal ends it or nothing is left.
 
 mod desk;
+mod door;
 mod history;
 mod pace;
 
@@ -11,6 +12,7 @@ use serde_json::json;
 use tidegate_engine::Engine;
 use tidegate_redis::queue::{Queue, Tally, Terms, WorkerSettings, unique_name, work};
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::desk::Desk;
 use self::history::Historian;
@@ -47,6 +49,14 @@ pub async fn run(wanted: WorkArgs, context: Context) -> Result<ExitCode, Failure
         drain: wanted.drain,
     };
     context.screen.say(format!("queue {}: {} works", queue.name(), worker.name));
+    let watched = match wanted.listen {
+        Some(address) => {
+            let (listener, address) = door::open(address).await?;
+            context.screen.say(format!("http://{address}/metrics tells of the queue, /healthz that this worker lives"));
+            Some(AbortOnDropHandle::new(tokio::spawn(door::serve(listener, queue.clone()))))
+        }
+        None => None,
+    };
     let (stop, wish) = watch::channel(None);
     let reason = Arc::new(std::sync::OnceLock::new());
     let steering = tokio::spawn(steer(stop.clone(), reason.clone(), context.screen.clone()));
@@ -66,6 +76,7 @@ pub async fn run(wanted: WorkArgs, context: Context) -> Result<ExitCode, Failure
     };
     let unhooked = if wanted.drain { desk.last_hooks(&teller).await } else { 0 };
     steering.abort();
+    drop(watched);
     engine.shutdown(Duration::ZERO).await;
     tell(&tally, unhooked, &queue, &wanted, &context);
     Ok(reason.get().copied().unwrap_or(if tally.dead > 0 { ExitCode::SomeFailed } else { ExitCode::AllOk }))
