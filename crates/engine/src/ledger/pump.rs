@@ -275,10 +275,11 @@ impl Pump {
             }
             let Some(driver) = self.driver.upgrade() else { return };
             let away = self.pumps.away.load(Ordering::Relaxed);
-            if pending.is_urgent() && !away {
-                if let Err(fault) = self.carry(&driver, &mut pending).await {
-                    self.pumps.lost(&driver, &fault);
-                }
+            if pending.is_urgent()
+                && !away
+                && let Err(fault) = self.carry(&driver, &mut pending).await
+            {
+                self.pumps.lost(&driver, &fault);
             }
             pending.flushed.drain(..).for_each(|done| {
                 let _ = done.send(());
