@@ -2,6 +2,7 @@
 
 pub mod completions;
 pub mod embed;
+pub mod fill;
 pub mod keys;
 mod past;
 pub mod plan;

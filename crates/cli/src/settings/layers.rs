@@ -14,6 +14,7 @@ use tidegate_gemini::prices::{Price, Prices};
 use super::cache::CacheLayer;
 use super::media::{MediaLayer, Size};
 use super::profile::Profile;
+use super::template::TemplateLayer;
 use super::values::{AutoSpan, Part, Statuses, Written, written};
 use crate::env_vars::{self, Environment};
 use crate::keys::{KeySource, key_list, shown};
@@ -43,6 +44,8 @@ pub struct Layer {
     pub media: MediaLayer,
     /// `[cache]`.
     pub cache: CacheLayer,
+    /// `[template]`.
+    pub template: TemplateLayer,
     /// `[serve]`.
     pub serve: ServeLayer,
     /// `[[projects]]`.
