@@ -90,6 +90,27 @@ impl Control {
         self.0.stop.borrow().map(|stop| stop.reason)
     }
 
+    /// Comes back when what is in flight is to be dropped: at once after [`cancel`](Control::cancel), else when the grace of
+    /// a [`stop`](Control::stop) is over.
+    pub async fn ended(&self) {
+        let mut stops = self.stops();
+        loop {
+            let grace = stops.borrow_and_update().map(|stop| stop.grace);
+            let over = async {
+                match grace {
+                    Some(grace) => tokio::time::sleep(grace).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.cancelled() => return,
+                () = over => return,
+                // The sender lives as long as this control does.
+                _ = stops.changed() => {}
+            }
+        }
+    }
+
     pub(crate) fn stops(&self) -> watch::Receiver<Option<Stop>> {
         let mut stops = self.0.stop.subscribe();
         stops.mark_changed();
@@ -112,6 +133,24 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_in_flight_ends_with_the_grace_or_at_once_when_cancelled() {
+        let begun = tokio::time::Instant::now();
+        let control = Control::new();
+        control.stop(StopReason::Interrupted, Duration::from_secs(10));
+        control.ended().await;
+        assert_eq!(begun.elapsed(), Duration::from_secs(10));
+        let control = Control::new();
+        let waiting = tokio::spawn({
+            let control = control.clone();
+            async move { control.ended().await }
+        });
+        control.stop(StopReason::Interrupted, Duration::from_secs(10));
+        control.cancel(StopReason::Interrupted);
+        waiting.await.unwrap();
+        assert_eq!(begun.elapsed(), Duration::from_secs(10));
+    }
 
     #[test]
     fn the_first_reason_stands_and_the_shortest_grace_wins() {

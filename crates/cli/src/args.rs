@@ -1,6 +1,7 @@
 //! The command line as it is typed: what people may write, and nothing beyond checking it.
 
 mod embed;
+mod fill;
 mod keys;
 mod pacing;
 mod plan;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use embed::{EMBEDDING_MODEL, EmbedArgs};
+pub use fill::FillArgs;
 pub use keys::{AddArgs, ExplainArgs, InitArgs, KeysArgs, KeysCommand, ListingArgs, NameArgs};
 pub use pacing::PacingArgs;
 pub use plan::PlanArgs;
@@ -52,6 +54,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Ask the vector of every text of the inputs once, with the guarantees of run
     Embed(Box<EmbedArgs>),
+    /// Fill the fields of a template from documents, many fields a call; the same command again goes on
+    Fill(Box<FillArgs>),
     /// Tell tokens, cost and time of the inputs under these quotas, before anything is spent
     Plan(Box<PlanArgs>),
     /// Look after the keys: init, add, list, remove, check, explain

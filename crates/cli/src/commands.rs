@@ -3,6 +3,7 @@
 pub mod collect;
 pub mod completions;
 pub mod embed;
+pub mod fill;
 mod hook;
 pub mod keys;
 mod past;

@@ -64,6 +64,7 @@ fn run(command: Command, context: Context) -> Result<ExitCode, Failure> {
             match command {
                 Command::Run(wanted) => commands::run::run(*wanted, context).await,
                 Command::Embed(wanted) => commands::embed::run(*wanted, context).await,
+                Command::Fill(wanted) => commands::fill::run(*wanted, context).await,
                 Command::Plan(wanted) => commands::plan::run(&wanted, &context),
                 Command::Keys(wanted) => commands::keys::run(wanted, context).await,
                 Command::Serve(wanted) => commands::serve::run(*wanted, context).await,

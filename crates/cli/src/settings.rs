@@ -9,6 +9,7 @@ pub mod profile;
 pub mod projects;
 pub mod redis;
 pub mod serve;
+pub mod template;
 pub mod traces;
 pub mod values;
 mod watched;
@@ -64,6 +65,8 @@ pub struct Settings {
     pub media: MediaSettings,
     /// Which answers are reused.
     pub cache: CacheWish,
+    /// How templates are filled.
+    pub template: template::TemplateWish,
     /// What the gateway is told.
     pub serve: serve::Serve,
     /// Where machines meet.
@@ -208,6 +211,7 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
     };
     let media = media::resolve(&mut resolver)?;
     let cache = cache::resolve(&mut resolver);
+    let template = template::resolve(&mut resolver, profile)?;
     resolver.limits();
     let mut warnings = Vec::new();
     let serve = serve::resolve(&mut resolver, environment, &mut warnings)?;
@@ -229,6 +233,7 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
         max_json_tokens,
         media,
         cache,
+        template,
         serve,
         redis,
         projects,

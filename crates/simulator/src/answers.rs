@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::chance::Chance;
+use crate::form;
 use crate::phrases::sentences;
 use crate::prompt::Prompt;
 use crate::schema::value_of;
@@ -116,6 +117,9 @@ impl Answers {
 
     fn text(&self, prompt: &Prompt, chance: &mut Chance) -> String {
         let schema = prompt.config.schema.as_ref();
+        if let Some(filled) = schema.filter(|_| prompt.config.json).and_then(|schema| form::filled(&prompt.text, schema)) {
+            return filled.to_string();
+        }
         match (prompt.config.json, prompt.config.choice) {
             (true, _) => value_of(schema.unwrap_or(&default_schema()), chance).to_string(),
             (false, true) => match value_of(schema.unwrap_or(&Value::Null), chance) {

@@ -21,7 +21,7 @@ struct Texts {
     joined: String,
     tokens: u64,
     /// Of each text: which it is, and how long its vector is to be.
-    wanted: Vec<(u128, usize)>,
+    wanted: Vec<(u128, String, usize)>,
 }
 
 /// The dimensions of a vector unless fewer are asked for.
@@ -50,7 +50,7 @@ impl Simulator {
             Ok(texts) => texts,
             Err(error) => return self.reject(asking, "invalid_argument", &error),
         };
-        let identity = texts.wanted.iter().fold(0, |all: u128, (one, _)| all.rotate_left(7) ^ one);
+        let identity = texts.wanted.iter().fold(0, |all: u128, (one, ..)| all.rotate_left(7) ^ one);
         let subject = Subject { text: &texts.joined, identity };
         if let Some((kind, hold)) = self.fault(Phase::Uncharged, asking, subject) {
             return self.fault_answer(asking, kind, hold);
@@ -68,7 +68,7 @@ impl Simulator {
         {
             return self.fault_answer(asking, kind, hold);
         }
-        let identities: Vec<_> = texts.wanted.iter().map(|(identity, _)| *identity).collect();
+        let identities: Vec<_> = texts.wanted.iter().map(|(identity, ..)| *identity).collect();
         self.tally.account.embedded(&identities);
         let after = self.scenario.latency.base.draw(&mut self.fate);
         SimAnswer::written(200, texts.answer(self.seed, batch, asking.model), after)
@@ -139,16 +139,16 @@ impl Texts {
         self.tokens += said.iter().map(|text| of_text(text)).sum::<u64>();
         said.iter().for_each(|text| self.joined.extend([text, "\n"]));
         let described = json!({"parts": parts, "task": task, "title": text("title")});
-        self.wanted.push((of_request(model, &described, &|_| None), dimensions as usize));
+        self.wanted.push((of_request(model, &described, &|_| None), said.join(" "), dimensions as usize));
         Ok(())
     }
 
     /// Written by hand: a vector of 3,072 numbers is no place for a tree of values.
     fn answer(&self, seed: u64, batch: bool, model: &str) -> String {
         let mut body = String::from(if batch { "{\"embeddings\": [" } else { "{\"embedding\": " });
-        for (index, (identity, dimensions)) in self.wanted.iter().enumerate() {
+        for (index, (identity, text, dimensions)) in self.wanted.iter().enumerate() {
             body.push_str(if index == 0 { "{\"values\": [" } else { ", {\"values\": [" });
-            for (n, value) in unit_vector(seed, *identity, *dimensions).iter().enumerate() {
+            for (n, value) in unit_vector(seed, *identity, text, *dimensions).iter().enumerate() {
                 let _ = write!(body, "{}{value:.8}", if n == 0 { "" } else { "," });
             }
             body.push_str("]}");
@@ -162,10 +162,28 @@ impl Texts {
     }
 }
 
-/// The same direction for the same text; a shorter vector is the longer one's beginning, made a unit again.
-fn unit_vector(seed: u64, identity: u128, dimensions: usize) -> Vec<f64> {
+/// How much of a vector tells one text from any other, whatever its words are.
+const OWN: f64 = 0.02;
+/// A word points along so many axes.
+const AXES: usize = 24;
+
+/// The same direction for the same text, and near ones for texts that share words; a shorter vector is the longer one's
+/// beginning, made a unit again.
+fn unit_vector(seed: u64, identity: u128, text: &str, dimensions: usize) -> Vec<f64> {
     let mut chance = Chance::new(seed ^ (identity >> 64) as u64 ^ identity as u64);
-    let raw: Vec<_> = (0..dimensions).map(|_| chance.between(-1.0, 1.0)).collect();
+    let mut raw: Vec<f64> = (0..DIMENSIONS).map(|_| OWN * chance.between(-1.0, 1.0)).collect();
+    for word in text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| word.chars().count() > 2) {
+        let letters = word.to_lowercase();
+        let name = letters.bytes().fold(seed, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3));
+        let mut chance = Chance::new(name);
+        // Short words are common ones.
+        let weight = letters.len().min(10) as f64;
+        for _ in 0..AXES {
+            let axis = chance.below(DIMENSIONS as usize);
+            raw[axis] += weight * chance.between(-1.0, 1.0);
+        }
+    }
+    raw.truncate(dimensions);
     let length = raw.iter().map(|value| value * value).sum::<f64>().sqrt();
     raw.iter().map(|value| if length > 0.0 { value / length } else { *value }).collect()
 }
@@ -177,10 +195,10 @@ mod tests {
 
     #[test]
     fn vectors_have_length_one_and_depend_on_the_text_alone() {
-        let one = unit_vector(1, 42, 768);
+        let one = unit_vector(1, 42, "a tide at noon", 768);
         assert!((one.iter().map(|v| v * v).sum::<f64>() - 1.0).abs() < 1e-9);
-        assert_eq!(one, unit_vector(1, 42, 768));
-        assert_ne!(one, unit_vector(1, 43, 768));
+        assert_eq!(one, unit_vector(1, 42, "a tide at noon", 768));
+        assert_ne!(one, unit_vector(1, 43, "a tide at noon", 768));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Documents cut into chunks along their structure, each overlapping its neighbour and knowing its place.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::documents::{Block, BlockKind, Content, Document, Place};
@@ -48,9 +49,16 @@ impl Chunk {
         Place { line: place.line.map(|line| line + lines), ..*place }
     }
 
-    /// What its vector is made from: the text under its headings.
+    /// What it is found by before its text: the words of the file's name, which often say alone whose document it is, and
+    /// the headings.
+    pub fn title(&self) -> String {
+        let stem = Path::new(&*self.document).file_stem().map(|stem| stem.to_string_lossy().replace(['-', '_'], " "));
+        [stem.as_deref().unwrap_or_default(), &self.heading].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// What its vector is made from: the text under its title.
     pub fn embedded_text(&self) -> String {
-        if self.heading.is_empty() { self.text.clone() } else { format!("{}\n{}", self.heading, self.text) }
+        format!("{}\n{}", self.title(), self.text)
     }
 
     /// A hash of [`Chunk::embedded_text`]: chunks of one hash share a vector.

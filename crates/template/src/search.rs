@@ -9,8 +9,11 @@ use crate::vectors::Vectors;
 
 /// So many hits of each list are fused.
 const DEPTH: usize = 30;
-/// How slowly a rank loses its worth in the fusion (the usual constant of reciprocal ranks).
-const RANK: f32 = 60.0;
+/// How slowly a rank loses its worth in the fusion of reciprocal ranks. The usual 60 hardly tells the first from the tenth:
+/// over the labelled questions of the bench it found fewer than keywords alone.
+const RANK: f32 = 5.0;
+/// What a rank among keywords is worth beside one among vectors, by the same questions.
+const KEYWORDS: f32 = 2.0;
 /// Of a hit's worth so much is its relevance, the rest is being unlike those before it.
 const RELEVANCE: f32 = 0.8;
 
@@ -45,7 +48,8 @@ pub struct Index {
 impl Index {
     /// Reads chunks for keyword search.
     pub fn new(chunks: Vec<Chunk>) -> Index {
-        let bm25 = Bm25::new(chunks.iter().map(|chunk| (&*chunk.heading, chunk.text.as_str())));
+        let titles: Vec<String> = chunks.iter().map(Chunk::title).collect();
+        let bm25 = Bm25::new(titles.iter().map(String::as_str).zip(chunks.iter().map(|chunk| chunk.text.as_str())));
         let runs = chunks.iter().map(|chunk| Runs::new(&chunk.text)).collect();
         let mut seen = HashSet::new();
         let plain = |chunk: &Chunk| chunk.text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -68,12 +72,15 @@ impl Index {
     pub fn find(&self, questions: &[Question], most: usize) -> Vec<u32> {
         let mut lists = Vec::new();
         for question in questions {
-            lists.push(self.bm25.search(&question.text, DEPTH));
+            lists.push((KEYWORDS, self.bm25.search(&question.text, DEPTH)));
             if let (Some(vectors), Some(vector)) = (&self.vectors, &question.vector) {
-                lists.push(vectors.search(vector, DEPTH));
+                // What points elsewhere is not found, however few chunks there are.
+                let near = vectors.search(vector, DEPTH).into_iter().filter(|(_, cosine)| *cosine > 0.0);
+                lists.push((1.0, near.collect()));
             }
         }
-        let lists = lists.into_iter().map(|list| list.into_iter().map(|(number, _)| number).collect());
+        let numbers = |list: Vec<(u32, f32)>| list.into_iter().map(|(number, _)| number).collect();
+        let lists = lists.into_iter().map(|(weight, list)| (weight, numbers(list)));
         self.varied(fused(lists), most)
     }
 
@@ -105,12 +112,13 @@ impl Index {
     }
 }
 
-/// Lists of numbers as one, by reciprocal ranks: scores of different searches cannot be compared, ranks can.
-fn fused(lists: impl IntoIterator<Item = Vec<u32>>) -> Vec<(u32, f32)> {
+/// Lists of numbers, each with its weight, as one, by reciprocal ranks: scores of different searches cannot be compared,
+/// ranks can.
+fn fused(lists: impl IntoIterator<Item = (f32, Vec<u32>)>) -> Vec<(u32, f32)> {
     let mut scores: HashMap<u32, f32> = HashMap::new();
-    for list in lists {
+    for (weight, list) in lists {
         for (rank, number) in list.into_iter().enumerate() {
-            *scores.entry(number).or_default() += 1.0 / (RANK + rank as f32 + 1.0);
+            *scores.entry(number).or_default() += weight / (RANK + rank as f32 + 1.0);
         }
     }
     let mut all: Vec<(u32, f32)> = scores.into_iter().collect();
@@ -157,6 +165,16 @@ mod tests {
         let question = Question { text: "rent".into(), vector: Some(vec![1.0, 0.2]) };
         assert_eq!(index.find(&[question], 1), [0]);
         assert_eq!(index.find(&[Question::words("rent")], 1), [2]);
+    }
+
+    #[test]
+    fn the_name_of_a_file_tells_alike_documents_apart() {
+        let text = b"The deposit is 900 EUR.";
+        let named = |name: &str| Document::from_bytes(name, text).unwrap();
+        let mut other = named("lease-mill-lane.txt");
+        other.content = Document::from_bytes("x.txt", b"The deposit is 700 EUR.").unwrap().content;
+        let index = Index::new(chunks(&[named("lease_castle-road.txt"), other], ChunkSize::default()));
+        assert_eq!(index.find(&[Question::words("deposit mill lane")], 1), [1]);
     }
 
     #[test]

@@ -67,6 +67,35 @@ impl Stats {
         }
     }
 
+    /// Both together.
+    pub fn plus(&self, one: &Stats) -> Stats {
+        let mut all = self.clone();
+        for (sum, part) in [
+            (&mut all.fields, one.fields),
+            (&mut all.generation_calls, one.generation_calls),
+            (&mut all.asked_again, one.asked_again),
+            (&mut all.embedded_texts, one.embedded_texts),
+            (&mut all.chunks, one.chunks),
+            (&mut all.chunks_known, one.chunks_known),
+            (&mut all.packs, one.packs),
+            (&mut all.cache_hits, one.cache_hits),
+            (&mut all.cache_misses, one.cache_misses),
+            (&mut all.repaired_answers, one.repaired_answers),
+            (&mut all.unsupported, one.unsupported),
+            (&mut all.from_model, one.from_model),
+            (&mut all.from_cache, one.from_cache),
+            (&mut all.from_pattern, one.from_pattern),
+            (&mut all.missing, one.missing),
+            (&mut all.pauses, one.pauses),
+            (&mut all.input_tokens, one.input_tokens),
+            (&mut all.output_tokens, one.output_tokens),
+            (&mut all.elapsed_ms, one.elapsed_ms),
+        ] {
+            *sum += part;
+        }
+        all
+    }
+
     /// Fields for each call that was made; all of them where none was.
     pub fn fields_per_call(&self) -> f64 {
         self.fields as f64 / self.generation_calls.max(1) as f64
@@ -93,30 +122,7 @@ impl Totals {
         let one = &filled.stats;
         sums.fills += 1;
         sums.is_out_of_reach = !filled.pending().is_empty();
-        let all = &mut sums.all;
-        for (sum, part) in [
-            (&mut all.fields, one.fields),
-            (&mut all.generation_calls, one.generation_calls),
-            (&mut all.asked_again, one.asked_again),
-            (&mut all.embedded_texts, one.embedded_texts),
-            (&mut all.chunks, one.chunks),
-            (&mut all.chunks_known, one.chunks_known),
-            (&mut all.packs, one.packs),
-            (&mut all.cache_hits, one.cache_hits),
-            (&mut all.cache_misses, one.cache_misses),
-            (&mut all.repaired_answers, one.repaired_answers),
-            (&mut all.unsupported, one.unsupported),
-            (&mut all.from_model, one.from_model),
-            (&mut all.from_cache, one.from_cache),
-            (&mut all.from_pattern, one.from_pattern),
-            (&mut all.missing, one.missing),
-            (&mut all.pauses, one.pauses),
-            (&mut all.input_tokens, one.input_tokens),
-            (&mut all.output_tokens, one.output_tokens),
-            (&mut all.elapsed_ms, one.elapsed_ms),
-        ] {
-            *sum += part;
-        }
+        sums.all = sums.all.plus(one);
     }
 
     /// What `GET /api/templates/stats/api-usage` shows; `kept` is the number of kept answers.

@@ -24,11 +24,12 @@ use crate::screen;
 use crate::settings::Settings;
 use crate::settings::layers::Layer;
 use crate::signals;
-pub(super) use prepare::{build_code, builder, json_schema, system_instruction};
+pub(super) use again::command as command_again;
+pub(super) use prepare::{budget, build_code, builder, json_schema, system_instruction};
 use records::Records;
 use summary::Account;
 pub(super) use summary::kin_in_words;
-use watch::Watch;
+pub(super) use watch::Watch;
 
 /// Runs a batch to its end, or until something stops it.
 ///

@@ -15,6 +15,7 @@ use super::cache::CacheLayer;
 use super::media::{MediaLayer, Size};
 use super::profile::Profile;
 use super::redis::RedisLayer;
+use super::template::TemplateLayer;
 use super::values::{AutoSpan, Part, Statuses, Written, written};
 use crate::env_vars::{self, Environment};
 use crate::keys::{KeySource, key_list, shown};
@@ -44,6 +45,8 @@ pub struct Layer {
     pub media: MediaLayer,
     /// `[cache]`.
     pub cache: CacheLayer,
+    /// `[template]`.
+    pub template: TemplateLayer,
     /// `[serve]`.
     pub serve: ServeLayer,
     /// `[redis]`.

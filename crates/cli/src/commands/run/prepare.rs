@@ -64,7 +64,10 @@ pub fn options(wanted: &RunArgs, settings: &Settings) -> Result<Options, Failure
 }
 
 /// The most money to spend. A bound that could not be kept is refused.
-fn budget(most: Usd, settings: &Settings) -> Result<Budget, Failure> {
+///
+/// # Errors
+/// When no price of the model is known.
+pub fn budget(most: Usd, settings: &Settings) -> Result<Budget, Failure> {
     let today = Date::of_unix_seconds(jiff::Timestamp::now().as_second().unsigned_abs());
     let model = &settings.model;
     if !settings.prices.knows(model, today) {

@@ -1,0 +1,73 @@
+//! A model that can be stopped: after Ctrl-C or a deadline nothing more is asked, and the filling ends with what there is.
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tidegate_batch::{Control, StopReason};
+use tidegate_template::{Answered, Ask, EngineModel, Model, ModelError, Purpose};
+
+/// An engine's model under a control.
+pub struct Steered {
+    model: EngineModel,
+    control: Control,
+}
+
+impl Steered {
+    /// This model, until the control stops it.
+    pub fn new(model: EngineModel, control: Control) -> Steered {
+        Steered { model, control }
+    }
+
+    async fn unless_stopped<T>(&self, asking: impl Future<Output = Result<T, ModelError>>) -> Result<T, ModelError> {
+        if self.control.reason().is_some() {
+            return Err(self.stopped());
+        }
+        tokio::select! {
+            answer = asking => answer,
+            () = self.control.ended() => Err(self.stopped()),
+        }
+    }
+
+    fn stopped(&self) -> ModelError {
+        ModelError::Unavailable { reason: self.control.reason().map_or("stopped", in_words).to_owned() }
+    }
+}
+
+/// Why asking stopped, for people.
+pub fn in_words(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::Interrupted => "stopped by Ctrl-C",
+        StopReason::Terminated => "stopped by SIGTERM",
+        StopReason::Exhausted => "the quota is used up",
+        StopReason::Deadline => "the deadline has passed",
+        StopReason::Budget | StopReason::Cost => "the money is spent",
+        StopReason::TooManyErrors => "too many errors",
+        StopReason::NoKey => "no key is left",
+        StopReason::Unreachable => "the API cannot be reached",
+    }
+}
+
+impl Model for Steered {
+    fn name(&self) -> &str {
+        self.model.name()
+    }
+
+    fn output_limit(&self) -> u64 {
+        self.model.output_limit()
+    }
+
+    fn generate(&self, ask: Ask) -> BoxFuture<'_, Result<Answered, ModelError>> {
+        self.unless_stopped(self.model.generate(ask)).boxed()
+    }
+
+    fn embedding(&self) -> Option<&str> {
+        Model::embedding(&self.model)
+    }
+
+    fn embed<'a>(&'a self, texts: &'a [String], purpose: Purpose) -> BoxFuture<'a, Result<Vec<Vec<f32>>, ModelError>> {
+        self.unless_stopped(self.model.embed(texts, purpose)).boxed()
+    }
+
+    fn sees(&self, mime: &str) -> bool {
+        self.model.sees(mime)
+    }
+}
