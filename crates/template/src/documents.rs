@@ -20,6 +20,8 @@ pub struct Document {
     pub name: Arc<str>,
     /// What is in it.
     pub content: Content,
+    /// Pages whose text cannot be taken out of the file.
+    pub unread_pages: Vec<u32>,
 }
 
 /// What a document holds.
@@ -156,12 +158,17 @@ impl Document {
     /// ```
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Document, DocumentError> {
         let damaged = |kind, reason: String| DocumentError::Damaged { path: name.to_owned(), kind, reason };
+        let mut unread_pages = Vec::new();
         let content = match kind(name, bytes) {
             Kind::Media(mime) => Content::Media { mime, bytes: bytes.into() },
             Kind::Pdf => {
-                let blocks = pdf::blocks(bytes).map_err(|reason| damaged("PDF", reason))?;
-                let is_scan = blocks.is_empty();
-                if is_scan { Content::Media { mime: "application/pdf", bytes: bytes.into() } } else { Content::Text(blocks) }
+                let pages = pdf::read(bytes).map_err(|reason| damaged("PDF", reason))?;
+                if pages.blocks.is_empty() {
+                    Content::Media { mime: "application/pdf", bytes: bytes.into() }
+                } else {
+                    unread_pages = pages.unread;
+                    Content::Text(pages.blocks)
+                }
             }
             Kind::Docx => Content::Text(docx::blocks(bytes).map_err(|reason| damaged("DOCX", reason))?),
             kind => {
@@ -175,7 +182,7 @@ impl Document {
                 })
             }
         };
-        Ok(Document { name: name.into(), content })
+        Ok(Document { name: name.into(), content, unread_pages })
     }
 
     /// Whether nothing is in it, neither text nor media.

@@ -141,6 +141,10 @@ impl Filler {
         let mut notes: Vec<String> = self.documents.skipped.iter().map(|fault| format!("passed over: {fault}")).collect();
         let empty = self.documents.read.iter().filter(|document| document.is_empty());
         notes.extend(empty.map(|document| format!("document {} is empty", document.name)));
+        for document in self.documents.read.iter().filter(|document| !document.unread_pages.is_empty()) {
+            let pages = document.unread_pages.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+            notes.push(format!("document {}: the text of page {pages} cannot be read", document.name));
+        }
         if self.documents.read.is_empty() {
             notes.push("there are no documents: every field stays empty".to_owned());
         }

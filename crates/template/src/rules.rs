@@ -212,7 +212,7 @@ fn label_in(label: &[String], line: &str) -> Option<(usize, usize)> {
     let mut at = 0;
     for word in head.split(|letter: char| !letter.is_alphanumeric()) {
         let stem = words::stems(word);
-        let is_of_label = stem.first().is_some_and(|stem| label.contains(stem));
+        let is_of_label = stem.first().is_some_and(|stem| label.iter().any(|word| is_akin(word, stem)));
         if is_of_label {
             score += 1;
             end = end.or(Some(at + word.len())).map(|before: usize| before.max(at + word.len()));
@@ -222,6 +222,12 @@ fn label_in(label: &[String], line: &str) -> Option<(usize, usize)> {
         at += word.len() + head[at + word.len()..].chars().next().map_or(0, char::len_utf8);
     }
     Some((end?, score))
+}
+
+/// Equal, or forms of one word: `beginnt` and `Beginn`.
+fn is_akin(one: &str, other: &str) -> bool {
+    let (short, long) = if one.len() <= other.len() { (one, other) } else { (other, one) };
+    short == long || (short.len() >= 5 && long.len() - short.len() <= 2 && long.starts_with(short))
 }
 
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {

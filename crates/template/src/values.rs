@@ -90,7 +90,7 @@ pub fn day(text: &str) -> Option<Date> {
 /// All days of a text with the words they are written in, in their order.
 pub fn days(text: &str) -> Vec<(&str, Date)> {
     let mut found: Vec<(usize, &str, Date)> = Vec::new();
-    let forms: [(&LazyLock<Option<Regex>>, fn(&regex::Captures<'_>) -> Option<Date>); 4] =
+    let forms: [(&LazyLock<Option<Regex>>, Reading); 4] =
         [(&ISO, iso), (&DOTTED, dotted), (&DAY_MONTH, day_month), (&MONTH_DAY, month_day)];
     for (form, read) in forms {
         let Some(form) = form.as_ref() else { continue };
@@ -105,6 +105,9 @@ pub fn days(text: &str) -> Vec<(&str, Date)> {
     found.sort_unstable_by_key(|(at, _, _)| *at);
     found.into_iter().map(|(_, words, day)| (words, day)).collect()
 }
+
+/// How a form of writing days is read.
+type Reading = fn(&regex::Captures<'_>) -> Option<Date>;
 
 fn iso(captures: &regex::Captures<'_>) -> Option<Date> {
     date(&captures[1], captures[2].parse().ok()?, &captures[3])

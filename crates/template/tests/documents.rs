@@ -119,6 +119,22 @@ fn a_table_in_a_pdf_keeps_its_rows_together() {
     assert_eq!(paid.place_at(paid.text.find("Paid on").unwrap()).page, Some(2));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_page_that_cannot_be_read_costs_only_itself_and_is_told() {
+    let pages: Vec<_> = (0..3).map(|page| column(&[format!("The value of field{page} is value-{page}.").as_str()])).collect();
+    let mut file = pdf(&pages);
+    let second = find_all(&file, b"/MediaBox")[1];
+    file[second + 7] = b'u';
+    let (template, _, model) = common::form(3);
+    let filled = fill(template, Document::from_bytes("a.pdf", &file).unwrap(), &model).await;
+    assert_eq!(json!(filled.values), json!({"field0": "value-0", "field1": null, "field2": "value-2"}));
+    assert_eq!(filled.notes, ["document a.pdf: the text of page 2 cannot be read"]);
+}
+
+fn find_all(bytes: &[u8], part: &[u8]) -> Vec<usize> {
+    (0..bytes.len()).filter(|at| bytes[*at..].starts_with(part)).collect()
+}
+
 #[test]
 fn a_pdf_without_text_is_kept_as_a_picture_and_a_broken_one_is_refused() {
     let scan = Document::from_bytes("scan.pdf", &pdf(&[column(&["- 1 -"])])).unwrap();

@@ -89,19 +89,19 @@ impl<'a> Run<'a> {
 
     /// Settles fields that are answered already; one whose needed values are not is asked.
     pub fn settle_known(&mut self) {
-        let mut is_new = true;
-        let mut looked = vec![false; self.fields.len()];
-        while std::mem::take(&mut is_new) {
-            for field in 0..self.fields.len() {
-                if looked[field] || !self.needs(field).iter().all(|need| self.fields[*need].is_some()) {
-                    continue;
-                }
-                looked[field] = true;
-                if let Some(known) = self.known(field) {
-                    self.settle(field, known);
-                    is_new = true;
-                }
+        let mut waiting: Vec<usize> = (0..self.fields.len()).collect();
+        loop {
+            let is_ready = |field: &usize| self.needs(*field).iter().all(|need| self.fields[*need].is_some());
+            let (ready, later): (Vec<usize>, Vec<usize>) = waiting.into_iter().partition(is_ready);
+            let known: Vec<(usize, FilledField)> =
+                ready.into_iter().filter_map(|field| Some((field, self.known(field)?))).collect();
+            if known.is_empty() {
+                break;
             }
+            for (field, filled) in known {
+                self.settle(field, filled);
+            }
+            waiting = later;
         }
         if self.filler.settings.use_cache && self.filler.store.is_some() {
             self.stats.cache_misses = self.fields.iter().filter(|field| field.is_none()).count() as u64;

@@ -148,8 +148,8 @@ pub fn fields_of(prompt: &str) -> Vec<String> {
 
 fn number_of_source(sources: &str, quote: &str) -> usize {
     let before = &sources[..sources.find(quote).unwrap_or(0)];
-    let heads = before.lines().filter_map(|line| line.strip_prefix('[')?.split_once(']')?.0.parse().ok());
-    heads.last().unwrap_or(1)
+    let mut heads = before.lines().filter_map(|line| line.strip_prefix('[')?.split_once(']')?.0.parse().ok());
+    heads.next_back().unwrap_or(1)
 }
 
 /// A template of plain text fields `field 0`, `field 1`, ... and a document that holds each of them in a section of its own.
