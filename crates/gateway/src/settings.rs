@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tidegate_template::{DIMENSIONS, EMBEDDING_MODEL};
 
 use crate::budget::Allowance;
 
@@ -62,6 +63,12 @@ pub struct Settings {
     pub spool: Option<PathBuf>,
     /// The most bytes kept there; the oldest files go first.
     pub spool_bytes: u64,
+    /// The folder where answers and vectors of filled templates are kept. Without it they last as long as the gateway.
+    pub template_store: Option<PathBuf>,
+    /// How templates are filled until somebody sets it otherwise.
+    pub template: tidegate_template::Settings,
+    /// The model that makes vectors for the search through documents, and how many numbers each has.
+    pub embedding: (String, u32),
 }
 
 impl Default for Settings {
@@ -79,6 +86,9 @@ impl Default for Settings {
             grace: Duration::from_secs(10),
             spool: None,
             spool_bytes: 4 << 30,
+            template_store: None,
+            template: tidegate_template::Settings::default(),
+            embedding: (EMBEDDING_MODEL.to_string(), DIMENSIONS),
         }
     }
 }

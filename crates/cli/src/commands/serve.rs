@@ -107,6 +107,7 @@ fn gateway_settings(settings: &Settings) -> GatewaySettings {
         cors: serve.cors.clone(),
         grace: serve.grace,
         spool: settings.state_dir.as_ref().map(|folder| folder.join("spool")),
+        template_store: settings.state_dir.clone(),
         ..GatewaySettings::default()
     }
 }

@@ -53,7 +53,9 @@ impl Context {
             .collect();
         let of = unknown.len() + unknown_questions.len();
         let most = filler.settings.max_concurrent_api_calls.max(1);
-        let mut calls = stream::iter(work).map(|(purpose, part)| made(filler, model, &maker, purpose, part)).buffered(most);
+// Made before they are streamed: a closure within the stream would bind the filling to one thread.
+        let calls: Vec<_> = work.into_iter().map(|(purpose, part)| made(filler, model, &maker, purpose, part)).collect();
+        let mut calls = stream::iter(calls).buffered(most);
         let mut done = 0;
         while let Some(vectors) = calls.next().await {
             let vectors = vectors.map_err(|error| error.to_string())?;
