@@ -278,7 +278,7 @@ async fn usage_has_its_figures() {
 async fn without_the_api_patterns_answer_and_the_service_is_told_unavailable() {
     let house = House::over(Reader { is_offline: true, ..Reader::free() }, settings()).await;
     let order = json!({
-        "template": {"fields": [{"name": "mail", "pattern": "[a-z]+@[a-z.]+"}, {"name": "rest"}]},
+        "template": {"fields": [{"name": "mail", "pattern": "[a-z]+@[a-z]+\\.[a-z]+"}, {"name": "rest"}]},
         "documents": ["Write to ada@example.org."], "embed": false,
     });
     let header = [("x-tidegate-max-wait", "100ms")];
@@ -376,7 +376,8 @@ async fn a_bad_order_is_told_with_its_place_and_a_large_one_is_not_read() {
 
 #[tokio::test]
 async fn a_job_is_gone_an_hour_after_its_end() {
-    let house = House::over(Reader::free(), settings()).await;
+    // The connection between two questions outlives the hour.
+    let house = House::over(Reader::free(), Settings { header_timeout: Duration::from_secs(86_400), ..settings() }).await;
     let path = job(&house.post(FILL, &order(2)).await);
     done(&house, &path).await;
     tokio::time::pause();
