@@ -44,7 +44,8 @@ pub struct Desk {
 
 impl Fillings {
     pub fn new(settings: &Settings) -> Fillings {
-        let store = store(settings.template_store.as_deref()).map(Arc::new);
+        let store =
+            store(settings.template_store.as_deref()).map(|store| Arc::new(store.most_answers(settings.template_answers)));
         Fillings { store, jobs: Jobs::default(), desks: Mutex::default() }
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tidegate_template::{DIMENSIONS, EMBEDDING_MODEL};
+use tidegate_template::EMBEDDING_MODEL;
 
 use crate::budget::Allowance;
 
@@ -67,8 +67,10 @@ pub struct Settings {
     pub template_store: Option<PathBuf>,
     /// How templates are filled until somebody sets it otherwise.
     pub template: tidegate_template::Settings,
-    /// The model that makes vectors for the search through documents, and how many numbers each has.
-    pub embedding: (String, u32),
+    /// The most bytes of answers that are kept for them; the oldest go first.
+    pub template_answers: u64,
+    /// The model that makes vectors for the search through documents; without it keywords alone are searched.
+    pub embedding_model: Option<String>,
 }
 
 impl Default for Settings {
@@ -88,7 +90,8 @@ impl Default for Settings {
             spool_bytes: 4 << 30,
             template_store: None,
             template: tidegate_template::Settings::default(),
-            embedding: (EMBEDDING_MODEL.to_string(), DIMENSIONS),
+            template_answers: 64 << 20,
+            embedding_model: Some(EMBEDDING_MODEL.to_string()),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use tidegate_template::{EngineModel, Event, Filler, Totals};
+use tidegate_template::{DIMENSIONS, EngineModel, Event, Filler, Totals};
 
 use super::asker::Asker;
 use super::job::{End, Job};
@@ -78,9 +78,11 @@ async fn watch_over(job: &Job, totals: &Totals, filling: impl Future<Output = ()
 fn asker(gate: &Gate, call: &Call, model: &str) -> Result<Asker, Refusal> {
     let patience = call.patience(&gate.settings)?;
     let caller = call.caller.clone();
-    let (embedding, dimensions) = &gate.settings.embedding;
     let model = EngineModel::new(gate.engine.clone(), model).patience(patience).priority(caller.priority);
     let model = model.party(caller.party).client(caller.name.clone());
-    let model = if caller.may_ask(embedding) { model.embedding(embedding, *dimensions) } else { model.without_embedding() };
+    let model = match gate.settings.embedding_model.as_deref().filter(|embedding| caller.may_ask(embedding)) {
+        Some(embedding) => model.embedding(embedding, DIMENSIONS),
+        None => model.without_embedding(),
+    };
     Ok(Asker { model, engine: gate.engine.clone(), purses: gate.purses.clone(), caller, patience })
 }

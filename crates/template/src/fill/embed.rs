@@ -53,7 +53,7 @@ impl Context {
             .collect();
         let of = unknown.len() + unknown_questions.len();
         let most = filler.settings.max_concurrent_api_calls.max(1);
-// Made before they are streamed: a closure within the stream would bind the filling to one thread.
+        // Made before they are streamed: a closure within the stream would bind the filling to one thread.
         let calls: Vec<_> = work.into_iter().map(|(purpose, part)| made(filler, model, &maker, purpose, part)).collect();
         let mut calls = stream::iter(calls).buffered(most);
         let mut done = 0;
