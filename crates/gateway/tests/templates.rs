@@ -311,6 +311,21 @@ async fn settings_change_at_run_time_for_the_client_who_says_so() {
 }
 
 #[tokio::test]
+async fn new_bounds_hold_for_jobs_under_way() {
+    let reader = Reader::with(0);
+    let house = House::over(reader.clone(), settings()).await;
+    let bound = |calls: u32| json!({"max_concurrent_api_calls": calls}).to_string();
+    house.send("PATCH", "/api/templates/config", &[], bound(1)).await.json(200);
+    let path = job(&house.post(FILL, &order(50)).await);
+    until(|| reader.calls() == 1).await;
+    house.send("PATCH", "/api/templates/config", &[], bound(3)).await.json(200);
+    reader.leaves.add_permits(1);
+    until(|| reader.calls() == 4).await;
+    reader.leaves.add_permits(100);
+    assert_eq!(done(&house, &path).await["result"]["values"]["part-30"], "value 30");
+}
+
+#[tokio::test]
 async fn strangers_hear_nothing_and_clients_see_only_their_own_jobs() {
     let house = House::over(Reader::free(), clients(vec![client("a"), client("b")])).await;
     let (a, b) = ([("authorization", "Bearer token-a")], [("authorization", "Bearer token-b")]);

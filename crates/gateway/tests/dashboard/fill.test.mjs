@@ -172,6 +172,16 @@ test('everything can be done with the keyboard alone', async context => {
   assert.ok(!(await page.content()).includes('the-token'));
 });
 
+test('a gateway that really works fills what is chosen here', async () => {
+  const page = await open(chrome, `${house.url}/fill`);
+  await order(page);
+  await page.waitForFunction(() => /of 4 fields filled$/.test(document.getElementById('state').textContent));
+  assert.equal(await page.locator('#fields > li:not([data-waiting])').count(), 4);
+  const [download] = await Promise.all([page.waitForEvent('download'), page.locator('[data-format=html]').click()]);
+  assert.equal(download.suggestedFilename(), 'filled.html');
+  assert.deepEqual(page.complaints, []);
+});
+
 for (const width of [1280, 360]) {
   for (const colorScheme of ['light', 'dark']) {
     test(`nothing is cut off at ${width} pixels in ${colorScheme}`, async context => {
