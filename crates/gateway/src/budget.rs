@@ -4,6 +4,7 @@
 //! its end. Tokens are estimated first and settled by what was used, prompt and answer together.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 
 use tidegate_engine::scheduler::Timestamp;
@@ -78,6 +79,16 @@ pub enum Limit {
     Tpm(u64),
     /// So many tokens a day.
     Day(u64),
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Limit::Rpm(most) => write!(out, "{most} requests a minute"),
+            Limit::Tpm(most) => write!(out, "{most} tokens a minute"),
+            Limit::Day(most) => write!(out, "{most} tokens a day"),
+        }
+    }
 }
 
 impl Account {

@@ -114,11 +114,6 @@ impl Refusal {
 
     /// A limit of the client's own is used up.
     pub fn over_budget(client: &str, limit: Limit, due: Option<Duration>) -> Refusal {
-        let limit = match limit {
-            Limit::Rpm(most) => format!("{most} requests a minute"),
-            Limit::Tpm(most) => format!("{most} tokens a minute"),
-            Limit::Day(most) => format!("{most} tokens a day"),
-        };
         Refusal::over(&format!("the budget of client {client:?} is {limit}"), due)
     }
 
@@ -128,8 +123,13 @@ impl Refusal {
         Refusal::new(403, "PERMISSION_DENIED", message)
     }
 
+    /// There is no place for it now.
+    pub fn busy(message: &str, retry: Duration) -> Refusal {
+        Refusal { retry: Some(retry), ..Refusal::new(503, "UNAVAILABLE", message) }
+    }
+
     /// Something is used up, for `due`.
-    fn over(reason: &str, due: Option<Duration>) -> Refusal {
+    pub fn over(reason: &str, due: Option<Duration>) -> Refusal {
         let when = due.map(|due| format!(" Please retry in {}s.", seconds(due))).unwrap_or_default();
         let message = format!("You exceeded your current quota: {reason}.{when}");
         Refusal { retry: due, ..Refusal::new(429, "RESOURCE_EXHAUSTED", message) }

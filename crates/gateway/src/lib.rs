@@ -19,6 +19,7 @@ mod cors;
 mod error;
 mod exposition;
 mod figures;
+mod fill;
 mod follower;
 mod health;
 mod live;

@@ -12,6 +12,7 @@ mod native;
 mod openai;
 mod status;
 mod stream;
+mod templates;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use http::Method;
 use http::request::Parts;
 use native::Native;
+use templates::Templates;
 
 use crate::answer::Answer;
 use crate::auth::bearer;
@@ -49,6 +51,8 @@ pub enum Route {
     OpenAi(OpenAi),
     /// `POST /chat`.
     Chat,
+    /// Everything about filled templates.
+    Templates(Templates),
     /// `GET /status`.
     Status,
     /// `GET /api/events`.
@@ -97,6 +101,9 @@ impl Route {
             "healthz" => return own(Method::GET, Route::Health),
             "readyz" => return own(Method::GET, Route::Ready),
             _ => {}
+        }
+        if let Some(rest) = path.strip_prefix("api/templates/") {
+            return templates::find(&head.method, rest);
         }
         if let Some(rest) = openai_path(path) {
             return Route::of_openai(&head.method, rest);
@@ -208,6 +215,7 @@ pub async fn answer(gate: &Arc<Gate>, route: Route, mut call: Box<Call>) -> Resu
         Route::OpenAi(OpenAi::Models) => Box::pin(openai::models(gate, &call)).await,
         Route::OpenAi(OpenAi::Model(model)) => Box::pin(openai::model(gate, &call, &model)).await,
         Route::Chat => Box::pin(chat::chat(gate, &mut call)).await,
+        Route::Templates(wanted) => Box::pin(templates::answer(gate, wanted, *call)).await,
         Route::Status => Ok(status::status(gate)),
         Route::Events => events::events(gate),
         Route::Metrics => Ok(metrics::metrics(gate)),

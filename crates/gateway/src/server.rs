@@ -27,6 +27,7 @@ use crate::call::Call;
 use crate::cors::Cors;
 use crate::error::{Dialect, Refusal};
 use crate::figures::Figures;
+use crate::fill::Fillings;
 use crate::follower::Follower;
 use crate::opening::{Spoken, listen};
 use crate::purse::Purses;
@@ -97,6 +98,7 @@ pub(crate) struct House {
     pub figures: Arc<Figures>,
     _observing: Observing,
     pub watchers: Watchers,
+    pub fillings: Fillings,
     follower: OnceLock<Arc<dyn Follower>>,
     stranger: Arc<str>,
     ids: Ids,
@@ -156,6 +158,7 @@ impl Gateway {
                 _observing: observing,
                 follower: OnceLock::new(),
                 watchers: Watchers::default(),
+                fillings: Fillings::new(&settings),
                 stranger: "stranger".into(),
                 ids: Ids::new(),
                 gates: gates.clone(),

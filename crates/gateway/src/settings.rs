@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tidegate_template::EMBEDDING_MODEL;
 
 use crate::budget::Allowance;
 
@@ -62,6 +63,14 @@ pub struct Settings {
     pub spool: Option<PathBuf>,
     /// The most bytes kept there; the oldest files go first.
     pub spool_bytes: u64,
+    /// The folder where answers and vectors of filled templates are kept. Without it they last as long as the gateway.
+    pub template_store: Option<PathBuf>,
+    /// How templates are filled until somebody sets it otherwise.
+    pub template: tidegate_template::Settings,
+    /// The most bytes of answers that are kept for them; the oldest go first.
+    pub template_answers: u64,
+    /// The model that makes vectors for the search through documents; without it keywords alone are searched.
+    pub embedding_model: Option<String>,
 }
 
 impl Default for Settings {
@@ -79,6 +88,10 @@ impl Default for Settings {
             grace: Duration::from_secs(10),
             spool: None,
             spool_bytes: 4 << 30,
+            template_store: None,
+            template: tidegate_template::Settings::default(),
+            template_answers: 64 << 20,
+            embedding_model: Some(EMBEDDING_MODEL.to_string()),
         }
     }
 }

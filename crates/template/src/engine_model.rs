@@ -33,6 +33,7 @@ pub struct EngineModel {
     temperature: Option<f64>,
     patience: Duration,
     priority: i32,
+    party: u32,
     client: Option<Arc<str>>,
 }
 
@@ -54,6 +55,7 @@ impl EngineModel {
             temperature: Some(0.0),
             patience: PATIENCE,
             priority: 0,
+            party: 0,
             client: None,
         };
         plain.embedding(EMBEDDING_MODEL, DIMENSIONS)
@@ -91,6 +93,12 @@ impl EngineModel {
         self
     }
 
+    /// Whose turn its questions take: those of one number are one party of the queue; 0, as long as none is named, is work in bulk.
+    pub fn party(mut self, party: u32) -> EngineModel {
+        self.party = party;
+        self
+    }
+
     /// Whom the questions are for, in events and figures.
     pub fn client(mut self, client: impl Into<Arc<str>>) -> EngineModel {
         self.client = Some(client.into());
@@ -101,6 +109,7 @@ impl EngineModel {
     fn ready(&self, request: Request, label: &str) -> Request {
         Request {
             priority: self.priority,
+            party: self.party,
             client: self.client.clone(),
             deadline: Some(Deadline::Start(self.patience)),
             admission: Some(Admission { most_waiting: usize::MAX }),

@@ -125,6 +125,11 @@ impl Totals {
         sums.all = sums.all.plus(one);
     }
 
+    /// Adds the calls of a filling that was given up before it had a result.
+    pub fn add_calls(&self, generation_calls: u64) {
+        self.sums.lock().all.generation_calls += generation_calls;
+    }
+
     /// What `GET /api/templates/stats/api-usage` shows; `kept` is the number of kept answers.
     pub fn api_usage(&self, settings: &Settings, kept: u64) -> Value {
         let sums = self.sums.lock();

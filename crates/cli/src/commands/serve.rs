@@ -8,6 +8,7 @@ mod traces;
 #[path = "serve/no_traces.rs"]
 mod traces;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tidegate_engine::Engine;
@@ -53,7 +54,8 @@ pub async fn run(wanted: ServeArgs, context: Context) -> Result<ExitCode, Failur
     let listener = TcpListener::bind(listen).await.map_err(|error| taken(&error))?;
     let address = listener.local_addr().map_err(|error| taken(&error))?;
     let grace = settings.serve.grace;
-    let gateway = Gateway::new(engine.clone(), gateway_settings(&settings));
+    let template_store = template_store(&settings).filter(|_| simulator.is_none());
+    let gateway = Gateway::new(engine.clone(), GatewaySettings { template_store, ..gateway_settings(&settings) });
     let mut traces = settings.serve.traces.as_ref().map(Traces::start).transpose()?.flatten();
     if let Some(traces) = &mut traces {
         traces.follow(&engine, &gateway);
@@ -110,6 +112,13 @@ fn gateway_settings(settings: &Settings) -> GatewaySettings {
         spool: settings.state_dir.as_ref().map(|folder| folder.join("spool")),
         ..GatewaySettings::default()
     }
+}
+
+/// Where answers for templates are kept: apart for every service, lest those of a test server pass for those of the API.
+fn template_store(settings: &Settings) -> Option<PathBuf> {
+    let plain = |letter: char| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' };
+    let service: String = settings.base_url.chars().map(plain).collect();
+    Some(settings.state_dir.as_ref()?.join("templates").join(service))
 }
 
 async fn engine(settings: &Settings, simulated: bool) -> Result<Engine, Failure> {

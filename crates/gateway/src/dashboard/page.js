@@ -5,20 +5,11 @@ import { say, set, show, svg } from './dom.js';
 import { keys, quotas } from './groups.js';
 import { clients, errors } from './lists.js';
 import { overview } from './overview.js';
+import { isToken, session, themes, TOKEN } from './session.js';
 import { follow } from './stream.js';
 import { age, count, healthState, span } from './words.js';
 
 const $ = id => document.getElementById(id);
-const TOKEN = 'tidegate-token';
-const THEME = 'tidegate-theme';
-
-/** A store of the browser's, which may be forbidden. */
-const stored = store => ({
-  get: name => { try { return globalThis[store].getItem(name); } catch { return null; } },
-  set: (name, value) => { try { value == null ? globalThis[store].removeItem(name) : globalThis[store].setItem(name, value); } catch { /* then it lasts as long as the page */ } },
-});
-const session = stored('sessionStorage');
-const lasting = stored('localStorage');
 
 // ---- figures
 
@@ -162,8 +153,7 @@ $('ask').addEventListener('submit', event => {
   event.preventDefault();
   const token = $('token').value.trim();
   say($('token-fault'), '');
-  // What cannot stand in a header is no token.
-  if (!/^[\x21-\x7e]+$/.test(token)) return ask(true);
+  if (!isToken(token)) return ask(true);
   session.set(TOKEN, token);
   connect(token);
 });
@@ -186,20 +176,5 @@ $('filter').addEventListener('input', filter);
 $('problems').addEventListener('change', filter);
 filter();
 
-// ---- light and dark
-
-function paint(theme) {
-  set(document.documentElement, 'data-theme', theme);
-  say($('theme'), `Theme: ${theme ?? 'system'}`);
-}
-
-$('theme').addEventListener('click', () => {
-  const order = [null, 'light', 'dark'];
-  const next = order[(order.indexOf(document.documentElement.dataset.theme ?? null) + 1) % order.length];
-  lasting.set(THEME, next);
-  paint(next);
-});
-
-const kept = lasting.get(THEME);
-paint(kept === 'light' || kept === 'dark' ? kept : null);
+themes($('theme'));
 connect(session.get(TOKEN));

@@ -1,4 +1,4 @@
-//! `GET /`: the dashboard, a page whose files are part of the program.
+//! `GET /` and `GET /fill`: the dashboard's pages, whose files are part of the program.
 //!
 //! The files tell nothing that the source does not, so anybody may have them; the figures come from `/api/events`, which asks
 //! who wants to know.
@@ -39,6 +39,11 @@ const FILES: &[File] = files! {
     "/dashboard/charts.js": SCRIPT = "charts.js",
     "/dashboard/groups.js": SCRIPT = "groups.js",
     "/dashboard/lists.js": SCRIPT = "lists.js",
+    "/dashboard/session.js": SCRIPT = "session.js",
+    "/fill": HTML = "fill.html",
+    "/dashboard/fill.css": CSS = "fill.css",
+    "/dashboard/fill.js": SCRIPT = "fill.js",
+    "/dashboard/fields.js": SCRIPT = "fields.js",
 };
 
 /// What the page may do: load its own files, ask its own server, show the sign of its tab. A script that came in with an error
@@ -109,9 +114,10 @@ mod tests {
         let named = |text: &'static str, before: &str| {
             text.split(before).skip(1).map(|rest| rest.split(['"', '\'']).next().unwrap()).collect::<Vec<_>>()
         };
-        let page = find("/").unwrap().text;
-        for path in named(page, "=\"dashboard/") {
-            assert!(find(&format!("/dashboard/{path}")).is_some(), "{path}");
+        for page in FILES.iter().filter(|file| file.content_type == HTML) {
+            for path in named(page.text, "=\"dashboard/") {
+                assert!(find(&format!("/dashboard/{path}")).is_some(), "{path}");
+            }
         }
         for file in FILES.iter().filter(|file| file.content_type == SCRIPT) {
             for path in named(file.text, "from './") {

@@ -1,6 +1,7 @@
 //! How a route is called in figures.
 
 use super::native::Native;
+use super::templates::Templates;
 use super::{OpenAi, Route};
 
 impl Route {
@@ -19,6 +20,8 @@ impl Route {
             Route::Native(Native::List { .. }) => "list",
             Route::Native(Native::Member { .. }) => "member",
             Route::Native(Native::Other) => "other",
+            Route::Templates(Templates::Fill) => "templates/fill",
+            Route::Templates(_) => return None,
             Route::Chat => "chat",
             Route::Status | Route::Events | Route::Metrics | Route::Dashboard(_) | Route::Health | Route::Ready => return None,
             Route::OtherMethod | Route::Unknown => "unknown",

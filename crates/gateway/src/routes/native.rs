@@ -3,7 +3,7 @@
 mod headers;
 mod list;
 mod member;
-mod multipart;
+pub(super) mod multipart;
 mod other;
 mod upload;
 
