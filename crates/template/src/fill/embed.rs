@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream;
+use futures_util::{FutureExt, StreamExt};
 
 use super::Filler;
 use super::context::Context;
@@ -53,8 +53,8 @@ impl Context {
             .collect();
         let of = unknown.len() + unknown_questions.len();
         let most = filler.settings.max_concurrent_api_calls.max(1);
-        // Made before they are streamed: a closure within the stream would bind the filling to one thread.
-        let calls: Vec<_> = work.into_iter().map(|(purpose, part)| made(filler, model, &maker, purpose, part)).collect();
+        // Boxed and in a list: a stream of closures over borrowed parts could not be sent to another thread.
+        let calls: Vec<_> = work.into_iter().map(|(purpose, part)| made(filler, model, &maker, purpose, part).boxed()).collect();
         let mut calls = stream::iter(calls).buffered(most);
         let mut done = 0;
         while let Some(vectors) = calls.next().await {
