@@ -34,19 +34,19 @@ impl Jobs {
     /// A 429 when the client has as many under way as it may, a 503 when everybody together has.
     pub fn add(&self, job: &Arc<Job>) -> Result<u64, Refusal> {
         let mut jobs = self.0.lock();
-        let running = || jobs.values().filter(|job| job.end().is_none());
-        if running().filter(|other| other.client == job.client).count() >= MOST_OF_CLIENT {
-            let reason = format!("{MOST_OF_CLIENT} fillings of this client are under way: wait for one to end, or cancel it");
-            return Err(Refusal::over(&reason, Some(RETRY)));
-        }
-        let (count, weight) = running().fold((0, 0), |(count, weight), job| (count + 1, weight + job.weight));
-        if count >= MOST_RUNNING || (count > 0 && weight + job.weight > MOST_WEIGHT) {
-            return Err(Refusal::busy("as many fillings are under way as this gateway has room for", RETRY));
-        }
+        room(&jobs, &job.client, job.weight)?;
         shed(&mut jobs);
         let number = jobs.last_key_value().map_or(0, |(number, _)| number + 1);
         jobs.insert(number, job.clone());
         Ok(number)
+    }
+
+    /// Whether there is room for one more now: nothing is read for a client who will be refused.
+    ///
+    /// # Errors
+    /// As [`Jobs::add`].
+    pub fn room(&self, client: &str, weight: usize) -> Result<(), Refusal> {
+        room(&self.0.lock(), client, weight)
     }
 
     /// One that has ended for long is forgotten.
@@ -73,6 +73,19 @@ impl Jobs {
     pub fn of(&self, client: &str) -> Vec<Arc<Job>> {
         self.0.lock().values().rev().filter(|job| &*job.client == client).cloned().collect()
     }
+}
+
+fn room(jobs: &BTreeMap<u64, Arc<Job>>, client: &str, weight: usize) -> Result<(), Refusal> {
+    let running = || jobs.values().filter(|job| job.end().is_none());
+    if running().filter(|other| &*other.client == client).count() >= MOST_OF_CLIENT {
+        let reason = format!("{MOST_OF_CLIENT} fillings of this client are under way: wait for one to end, or cancel it");
+        return Err(Refusal::over(&reason, Some(RETRY)));
+    }
+    let (count, all) = running().fold((0, weight), |(count, all), job| (count + 1, all + job.weight));
+    if count >= MOST_RUNNING || (count > 0 && all > MOST_WEIGHT) {
+        return Err(Refusal::busy("as many fillings are under way as this gateway has room for", RETRY));
+    }
+    Ok(())
 }
 
 fn shed(jobs: &mut BTreeMap<u64, Arc<Job>>) {

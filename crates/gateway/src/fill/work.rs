@@ -27,6 +27,7 @@ pub async fn begin(gate: &Arc<Gate>, call: &Call, order: Order) -> Result<Arc<Jo
     let asker = asker(gate, call, &model)?;
     config.settings.max_pause = asker.patience;
     let weight = order.bytes();
+    gate.fillings.jobs.room(client, weight)?;
     // Large documents take seconds to read, in which others want to be served.
     let read = tokio::task::spawn_blocking(move || order.read()).await;
     let Read { template, text, documents } = read.map_err(|_| Refusal::invalid("a document broke the reader of its kind"))??;
