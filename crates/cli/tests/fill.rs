@@ -13,7 +13,7 @@ fields:
   - {name: made_on, type: date}
   - {name: contact, description: E-mail address, pattern: '\\S+@\\S+'}
 ";
-const SHEET: &str = "Weight: 12.5 kg\nColour: green\nMade on: 1 March 2025\nWrite to info@example.org\n";
+const SHEET: &str = "Weight: 12.5 kg\nColour: green\nMade on: 1 March 2025\nE-mail address: info@example.org\n";
 
 fn folder() -> TestDir {
     let dir = TestDir::new();
@@ -60,10 +60,10 @@ fn a_required_field_that_no_document_holds_is_empty_and_the_code_is_1() {
 #[test]
 fn a_text_form_is_written_back_filled() {
     let dir = folder();
-    dir.write("letter.txt", "It weighs {weight} and is {colour}. Yours, [nobody]\n");
+    dir.write("letter.txt", "It weighs {weight} and is {colour}.\nSigned: [nobody]\n");
     let words = ["fill", "letter.txt", "--docs", "sheet.txt", "-o", "filled.txt", "-o", "filled.json", "--sim"];
     dir.run(&words).expect(0);
-    assert_eq!(dir.read("filled.txt"), "It weighs 12.5 kg and is green. Yours, [nobody]\n");
+    assert_eq!(dir.read("filled.txt"), "It weighs 12.5 kg and is green.\nSigned: [nobody]\n");
 }
 
 #[test]
@@ -97,7 +97,10 @@ fn each_entry_of_a_folder_is_filled_by_itself_and_a_bad_one_costs_only_itself() 
     dir.write("sets/broken.pdf", "%PDF-1.7 and no more");
     let outs = ["-o", "all.csv", "-o", "each/{name}.json"];
     fill(&dir, &[&["--each", "sets", "--sim"], &outs[..]].concat()).expect(1).mentions("broken.pdf");
-    assert_eq!(dir.read("all.csv"), "name,weight_kg,colour,made_on,contact\ngreen,12.5,green,2025-03-01,info@example.org\nred,3.0,red,,\n");
+    assert_eq!(
+        dir.read("all.csv"),
+        "name,weight_kg,colour,made_on,contact\ngreen,12.5,green,2025-03-01,info@example.org\nred,3.0,red,,\n"
+    );
     assert_eq!(json(&dir, "each/red.json")["values"]["colour"], "red");
 }
 

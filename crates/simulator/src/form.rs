@@ -46,7 +46,8 @@ const QUOTE: usize = 200;
 /// `number. name (type): description`, and a schema with `value` and `quote` for each number.
 pub(crate) fn filled(text: &str, schema: &Value) -> Option<Value> {
     let wanted = field(schema, "properties")?.as_object()?;
-    let is_field = |one: &Value| ["value", "quote"].iter().all(|name| field(one, "properties").is_some_and(|all| all.get(name).is_some()));
+    let is_field =
+        |one: &Value| ["value", "quote"].iter().all(|name| field(one, "properties").is_some_and(|all| all.get(name).is_some()));
     if wanted.is_empty() || !wanted.values().all(is_field) {
         return None;
     }
@@ -128,7 +129,13 @@ fn passages(sources: &str) -> Vec<Passage<'_>> {
         let told = line.trim_start_matches(['|', '-', '*', '#', ' ']);
         let parts = told.split_once(" | ").or_else(|| told.split_once(": ").filter(|(label, _)| label.split(' ').count() < 6));
         if let Some((label, value)) = parts {
-            all.push(Passage { source, label: words(label), value: value.trim_end_matches(['|', ' ']), whole: line, is_plain: true });
+            all.push(Passage {
+                source,
+                label: words(label),
+                value: value.trim_end_matches(['|', ' ']),
+                whole: line,
+                is_plain: true,
+            });
         }
         for sentence in line.split_inclusive(". ").map(str::trim) {
             all.push(Passage { source, label: words(sentence), value: sentence, whole: sentence, is_plain: false });
@@ -166,7 +173,8 @@ mod tests {
 
     fn schema(kinds: &[&str]) -> Value {
         let one = |kind: &&str| json!({"type": "object", "properties": {"quote": {}, "source": {}, "value": {"type": [kind, "null"], "description": "YYYY-MM-DD"}}});
-        let plain = |kind: &&str| json!({"type": "object", "properties": {"quote": {}, "source": {}, "value": {"type": [kind, "null"]}}});
+        let plain =
+            |kind: &&str| json!({"type": "object", "properties": {"quote": {}, "source": {}, "value": {"type": [kind, "null"]}}});
         let each = kinds.iter().enumerate().map(|(at, kind)| {
             let schema = if *kind == "date" { one(&"string") } else { plain(kind) };
             ((at + 1).to_string(), schema)

@@ -6,9 +6,30 @@ use crate::config::list;
 use crate::identity::field;
 
 const MONTHS: [(&str, u32); 24] = [
-    ("january", 1), ("jan", 1), ("januar", 1), ("february", 2), ("februar", 2), ("march", 3), ("märz", 3), ("april", 4),
-    ("may", 5), ("mai", 5), ("june", 6), ("juni", 6), ("july", 7), ("juli", 7), ("august", 8), ("september", 9), ("october", 10),
-    ("oktober", 10), ("november", 11), ("december", 12), ("dezember", 12), ("sept", 9), ("oct", 10), ("dec", 12),
+    ("january", 1),
+    ("jan", 1),
+    ("januar", 1),
+    ("february", 2),
+    ("februar", 2),
+    ("march", 3),
+    ("märz", 3),
+    ("april", 4),
+    ("may", 5),
+    ("mai", 5),
+    ("june", 6),
+    ("juni", 6),
+    ("july", 7),
+    ("juli", 7),
+    ("august", 8),
+    ("september", 9),
+    ("october", 10),
+    ("oktober", 10),
+    ("november", 11),
+    ("december", 12),
+    ("dezember", 12),
+    ("sept", 9),
+    ("oct", 10),
+    ("dec", 12),
 ];
 
 /// The value of a text as the schema wants it; `None` when the text holds none.
@@ -17,7 +38,8 @@ pub(crate) fn value(text: &str, schema: &Value) -> Option<Value> {
     let choices: Vec<&str> = list(field(schema, "enum")).iter().filter_map(Value::as_str).collect();
     if !choices.is_empty() {
         let lower = text.to_lowercase();
-        let is_word = |choice: &&&str| lower.split(|letter: char| !letter.is_alphanumeric()).any(|word| word == choice.to_lowercase());
+        let is_word =
+            |choice: &&&str| lower.split(|letter: char| !letter.is_alphanumeric()).any(|word| word == choice.to_lowercase());
         return choices.iter().find(is_word).map(|choice| json!(choice));
     }
     match kind(schema).as_str() {
@@ -81,7 +103,8 @@ fn boolean(text: &str) -> Option<bool> {
 fn date(text: &str) -> Option<String> {
     let words: Vec<&str> = text.split([' ', ',', ';', '(', ')']).filter(|word| !word.is_empty()).collect();
     words.iter().enumerate().find_map(|(at, word)| {
-        let numbers = |by: char| word.trim_end_matches('.').split(by).map(|part| part.parse::<u32>().ok()).collect::<Option<Vec<_>>>();
+        let numbers =
+            |by: char| word.trim_end_matches('.').split(by).map(|part| part.parse::<u32>().ok()).collect::<Option<Vec<_>>>();
         let (year, month, day) = match (numbers('-').as_deref(), numbers('.').as_deref()) {
             (Some([year, month, day]), _) | (_, Some([day, month, year])) => (*year, *month, *day),
             _ => {
@@ -106,7 +129,9 @@ mod tests {
             assert_eq!(date(text).as_deref(), Some("2025-03-01"), "{text}");
         }
         assert_eq!(date("in March"), None);
-        for (text, wanted) in [("2.955,00 EUR", 2955.0), ("1,470", 1470.0), ("78,40 m²", 78.4), ("3.4 m", 3.4), ("2,940 rpm", 2940.0)] {
+        for (text, wanted) in
+            [("2.955,00 EUR", 2955.0), ("1,470", 1470.0), ("78,40 m²", 78.4), ("3.4 m", 3.4), ("2,940 rpm", 2940.0)]
+        {
             assert_eq!(number(text), Some(wanted), "{text}");
         }
     }

@@ -49,7 +49,9 @@ async fn large() {
     for number in 0..FIELDS {
         text += &format!("# Section {number}\n\nThe value of field{number} is value-{number}.\n\n");
         for line in 0..REMARKS {
-            text += &format!("Remark {number}/{line}: nothing that matters stands in this line, whose words w{number}x{line} and v{line}y{number} are its own and nobody else's.\n\n");
+            text += &format!(
+                "Remark {number}/{line}: nothing that matters stands in this line, whose words w{number}x{line} and v{line}y{number} are its own and nobody else's.\n\n"
+            );
         }
     }
     let megabytes = text.len() as f64 / 1e6;

@@ -29,7 +29,12 @@ fn main() {
     let questions = questions(&corpus.join("questions.jsonl"));
     let documents = Documents::read([corpus.join("documents")]).unwrap().read;
     let all = chunks(&documents, ChunkSize::default());
-    println!("{} documents, {} chunks, {} questions; found among the first {FIRST}:", documents.len(), all.len(), questions.len());
+    println!(
+        "{} documents, {} chunks, {} questions; found among the first {FIRST}:",
+        documents.len(),
+        all.len(),
+        questions.len()
+    );
     let mut index = Index::new(all.clone());
     let plain = |text: &str| Question::words(text);
     report("keywords", &questions, |asked| index.find(&[plain(&asked.text)], FIRST), &all);
@@ -73,7 +78,8 @@ fn speed(questions: &[Labelled]) {
     const CHUNKS: usize = 10_000;
     const DIMENSIONS: usize = 768;
     let text = |number: usize| {
-        let words = (0..160).map(|word| questions[(number * 7 + word) % questions.len()].text.split(' ').nth(word % 5).unwrap_or("and"));
+        let words =
+            (0..160).map(|word| questions[(number * 7 + word) % questions.len()].text.split(' ').nth(word % 5).unwrap_or("and"));
         format!("{} w{number}", words.collect::<Vec<_>>().join(" "))
     };
     let documents: Vec<Document> =

@@ -53,7 +53,11 @@ impl Chunk {
     /// the headings.
     pub fn title(&self) -> String {
         let stem = Path::new(&*self.document).file_stem().map(|stem| stem.to_string_lossy().replace(['-', '_'], " "));
-        [stem.as_deref().unwrap_or_default(), &self.heading].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+        [stem.as_deref().unwrap_or_default(), &self.heading]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     /// What its vector is made from: the text under its title.

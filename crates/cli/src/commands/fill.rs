@@ -169,7 +169,11 @@ impl Work<'_> {
         Ok(outcomes)
     }
 
-    async fn numbered<'s>(&self, number: usize, set: &'s DocumentSet) -> (usize, &'s DocumentSet, Result<Option<Filled>, Failure>) {
+    async fn numbered<'s>(
+        &self,
+        number: usize,
+        set: &'s DocumentSet,
+    ) -> (usize, &'s DocumentSet, Result<Option<Filled>, Failure>) {
         (number, set, self.fill(set).await)
     }
 

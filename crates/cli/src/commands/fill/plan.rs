@@ -21,8 +21,7 @@ pub async fn show(wanted: &FillArgs, context: &Context, form: &Form, sets: &[Doc
     let mut plans = Vec::new();
     for set in sets {
         let documents = Documents::read(&set.paths).map_err(sets::unreadable)?;
-        let filler =
-            Filler::builder(form.template().clone(), documents).settings(settings.template.filling.clone()).build();
+        let filler = Filler::builder(form.template().clone(), documents).settings(settings.template.filling.clone()).build();
         plans.push((set, filler.plan(output_limit(&settings.model)).await));
     }
     if wanted.json {

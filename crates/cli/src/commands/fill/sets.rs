@@ -28,8 +28,8 @@ pub fn of(wanted: &FillArgs) -> Result<Vec<DocumentSet>, Failure> {
     let Some(folder) = &wanted.each else {
         return Ok(vec![DocumentSet { name: ONLY.to_owned(), paths: wanted.docs.clone() }]);
     };
-    let entries = entries(folder)
-        .map_err(|error| Failure::new(ExitCode::Unreachable, format!("--each {}: {error}", folder.display())))?;
+    let entries =
+        entries(folder).map_err(|error| Failure::new(ExitCode::Unreachable, format!("--each {}: {error}", folder.display())))?;
     if entries.is_empty() {
         return Err(Failure::usage(format!("--each {}: it holds no documents", folder.display())));
     }

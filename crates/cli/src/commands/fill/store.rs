@@ -33,7 +33,10 @@ pub fn open(settings: &Settings, simulated: bool, screen: &Screen) -> Result<Opt
 
 /// The answers of a test server must never pass for those of the API.
 pub fn folder(settings: &Settings) -> Option<PathBuf> {
-    let service: String =
-        settings.base_url.chars().map(|letter| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' }).collect();
+    let service: String = settings
+        .base_url
+        .chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' })
+        .collect();
     Some(settings.state_dir.as_ref()?.join(FOLDER).join(service))
 }
