@@ -389,9 +389,7 @@ impl Engine {
     pub fn submit(&self, request: impl Into<Box<Request>>) -> impl Future<Output = Result<Response, Error>> + Send + '_ {
         // On the heap: while it waits, a future keeps the room of everything that was ever handed through it.
         let request = request.into();
-        async move {
-            if self.inner.hooks.is_empty() { self.answer(request).await } else { Box::pin(self.hooked(request)).await }
-        }
+        async move { if self.inner.hooks.is_empty() { self.answer(request).await } else { Box::pin(self.hooked(request)).await } }
     }
 
     /// With everybody called who wants to be.

@@ -8,7 +8,7 @@ mod plan;
 mod progress;
 mod sets;
 mod spending;
-mod store;
+pub(super) mod store;
 mod summary;
 
 use std::sync::Arc;

@@ -8,7 +8,6 @@ mod traces;
 #[path = "serve/no_traces.rs"]
 mod traces;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tidegate_engine::Engine;
@@ -19,9 +18,9 @@ use tokio::sync::mpsc;
 use self::prompts::Prompts;
 use self::reload::{Hangup, Reload};
 use self::traces::Traces;
-use super::Context;
 use super::run::{build_code, builder};
 use super::sharing::shared;
+use super::{Context, fill};
 use crate::args::ServeArgs;
 use crate::descriptors;
 use crate::embedded::{self, Embedded};
@@ -54,7 +53,7 @@ pub async fn run(wanted: ServeArgs, context: Context) -> Result<ExitCode, Failur
     let listener = TcpListener::bind(listen).await.map_err(|error| taken(&error))?;
     let address = listener.local_addr().map_err(|error| taken(&error))?;
     let grace = settings.serve.grace;
-    let template_store = template_store(&settings).filter(|_| simulator.is_none());
+    let template_store = fill::store::folder(&settings).filter(|_| simulator.is_none());
     let gateway = Gateway::new(engine.clone(), GatewaySettings { template_store, ..gateway_settings(&settings) });
     let mut traces = settings.serve.traces.as_ref().map(Traces::start).transpose()?.flatten();
     if let Some(traces) = &mut traces {
@@ -110,15 +109,11 @@ fn gateway_settings(settings: &Settings) -> GatewaySettings {
         cors: serve.cors.clone(),
         grace: serve.grace,
         spool: settings.state_dir.as_ref().map(|folder| folder.join("spool")),
+        template: settings.template.filling.clone(),
+        template_answers: settings.template.cache_size,
+        embedding_model: settings.template.embedding_model.clone(),
         ..GatewaySettings::default()
     }
-}
-
-/// Where answers for templates are kept: apart for every service, lest those of a test server pass for those of the API.
-fn template_store(settings: &Settings) -> Option<PathBuf> {
-    let plain = |letter: char| if letter.is_ascii_alphanumeric() || letter == '.' { letter } else { '-' };
-    let service: String = settings.base_url.chars().map(plain).collect();
-    Some(settings.state_dir.as_ref()?.join("templates").join(service))
 }
 
 async fn engine(settings: &Settings, simulated: bool) -> Result<Engine, Failure> {

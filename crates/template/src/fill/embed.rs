@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream;
 use futures_util::StreamExt;
+use futures_util::stream;
 
 use super::Filler;
 use super::context::Context;
