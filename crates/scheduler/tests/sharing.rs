@@ -219,5 +219,5 @@ fn a_forecast_is_no_earlier_than_the_ledger_allows() {
     let told = one.scheduler.forecast(one.now, JobId(2)).unwrap();
     assert!(told >= until, "{told:?}");
     let model = one.model;
-    assert!(one.scheduler.due(one.now, model, 10, 0).unwrap() >= until);
+    assert!(one.scheduler.due(one.now, model, 10, 0, None).unwrap() >= until);
 }

@@ -1,5 +1,5 @@
 //! What filling takes: calls beside one search and one question for each field, time at one second a call, a large form.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 use std::time::Duration;
 

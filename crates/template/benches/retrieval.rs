@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p tidegate-template --bench retrieval` measures keywords alone; `-- model VENV` starts the corpus's embedding
 //! server with the Python of that environment and measures vectors, too.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

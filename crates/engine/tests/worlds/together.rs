@@ -484,11 +484,10 @@ impl<F: FnMut(&mut SmallRng) -> u64> Together<F> {
                 process.settled.push((permit, used));
                 process.settled_since.get_or_insert(self.now);
             }
+            Action::Release { .. } if self.is_cut(node) => {}
             Action::Release { permits, .. } => {
-                if !self.is_cut(node) {
-                    self.out.released += permits.len() as u64;
-                    self.book.release(self.now, &permits);
-                }
+                self.out.released += permits.len() as u64;
+                self.book.release(self.now, &permits);
             }
             Action::Held { project, until, fully, .. } => {
                 // The 429 of one process is told to all.
