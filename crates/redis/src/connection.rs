@@ -45,7 +45,7 @@ pub enum OpenError {
     },
     /// Nothing came back in time.
     #[error(
-        "redis at {place} did not answer within {limit:?}; check host, port and firewall, and whether it expects TLS (rediss://)"
+        "redis at {place} did not answer within {limit:?}; check host, port and firewall, and that both sides mean TLS (rediss://) or neither does (redis://)"
     )]
     Silent {
         /// Host and port.

@@ -41,7 +41,9 @@ async fn a_wrong_or_missing_password_is_told_and_not_shown() {
 async fn a_server_that_speaks_plainly_fails_tls_with_a_remedy() {
     let server = Server::start();
     let error = refused(&format!("rediss://:secret@127.0.0.1:{}", server.port())).await;
-    assert!(matches!(error, OpenError::Tls { .. }), "{error:?}");
+    // It answers as soon as the random bytes of a greeting happen to hold an end of line, else it waits for one.
+    assert!(matches!(error, OpenError::Tls { .. } | OpenError::Silent { .. }), "{error:?}");
+    assert!(error.to_string().contains("redis://"), "{error}");
 }
 
 #[tokio::test]

@@ -341,7 +341,7 @@ mod tests {
     fn the_reference_shows_every_kind_of_fault_and_key() {
         let reference = Scenario::from_toml(Scenario::REFERENCE).unwrap();
         let kinds: std::collections::HashSet<_> = reference.faults.iter().map(|fault| fault.kind).collect();
-        assert_eq!((kinds.len(), reference.faults.len()), (34, 34));
+        assert_eq!((kinds.len(), reference.faults.len()), (37, 37));
         assert_eq!(reference.projects.iter().map(|p| p.key_changes.len()).sum::<usize>(), 9);
     }
 
