@@ -9,7 +9,7 @@ use crate::settings::redis::RedisLayer;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Sharing")]
 pub struct RedisArgs {
-    /// Share limits with other processes through this Redis: redis://[user:password@]host[:port][/db], rediss:// for TLS
+    /// Share limits with other processes through this Redis: redis://USER:PASSWORD@HOST:PORT/DB, rediss:// for TLS
     /// (TIDEGATE_REDIS_URL keeps a password out of sight)
     #[arg(long, value_name = "URL")]
     pub redis: Option<String>,
