@@ -104,6 +104,7 @@ test('the charts tell every minute to the mouse, to the keyboard and as a table'
   assert.match(await textOf(page, 'figure:first-child .readout'), told(state.minutes[1]));
   await page.locator('.minutes summary').press('Enter');
   const rows = page.locator('.minutes tbody tr');
+  await rows.last().waitFor();
   assert.equal(await rows.count(), 60);
   assert.deepEqual((await rows.last().locator('td').allTextContents()).slice(0, 3), ['answered', 'refused', 'failed'].map(name => String(state.minutes[0][name])));
 });
