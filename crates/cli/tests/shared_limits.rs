@@ -109,6 +109,10 @@ fn a_redis_that_is_killed_and_comes_back_empty_ends_no_program_and_loses_no_answ
     let answered = || programs.iter().map(|(dir, _)| lines_in(&dir.path("out.jsonl"))).sum::<usize>();
     assert!(wait_until(|| answered() >= 130));
     redis.kill();
+    std::thread::sleep(Duration::from_secs(2));
+    let before = answered();
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(answered(), before, "nothing starts while nobody can be asked");
     redis.restart();
     for (dir, child) in programs {
         end_of(child).expect(0);
