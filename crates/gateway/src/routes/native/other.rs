@@ -76,13 +76,7 @@ struct Interaction<'a> {
 }
 
 /// Asks with a permit of the model's quota, as prompts are asked.
-async fn counted(
-    gate: &Gate,
-    call: &mut Call,
-    model: &str,
-    relayed: Relayed,
-    project: Option<u32>,
-) -> Result<Relaying, Refusal> {
+async fn counted(gate: &Gate, call: &mut Call, model: &str, relayed: Relayed, project: Option<u32>) -> Result<Relaying, Refusal> {
     let built = request::forwarded(model, relayed.body.clone()).map_err(|fault| Refusal::not_found(fault.to_string()))?;
     let mut request = call.asks(Request { only: project, ..Request::new(built) }, &gate.settings)?;
     call.forget_head();
