@@ -32,6 +32,7 @@ use crate::clock::Clock;
 use crate::consequences::{Consequences, consequences, learn, refused, told};
 use crate::counting;
 use crate::ending::{Last, abandoned, cancelled, conclude, unheard_of};
+use crate::errand::Recipient;
 use crate::event::{Attempt, Event, EventKind, Observer, Seat};
 use crate::kinship::Kinship;
 use crate::ledger::{Order, Pumps};
@@ -45,7 +46,7 @@ use crate::residence::Residence;
 use crate::retry_on::RetryOn;
 use crate::roster::{KeyCard, Roster, RosterChange, SharedRoster, Turnover};
 use crate::stats::Stats;
-use crate::stream::{self, Listener};
+use crate::stream;
 use crate::structured::{Judge, Next};
 use crate::terms::Terms;
 use crate::uploads::{Owner, Setback, Upload};
@@ -111,8 +112,7 @@ pub(crate) struct Ticket {
     last: Last,
     abort: Option<AbortHandle>,
     media: MediaState,
-    /// Who wants the answer piece by piece.
-    listener: Option<Listener>,
+    recipient: Option<Recipient>,
     /// It was admitted to the queue, and has not begun.
     pub waits: bool,
 }
@@ -215,7 +215,7 @@ impl Driver {
         self: &Arc<Driver>,
         request: Box<Request>,
         counted: Option<u64>,
-        listener: Option<Listener>,
+        recipient: Option<Recipient>,
     ) -> (oneshot::Receiver<Result<Response, Error>>, Withdraw) {
         let (reply_to, reply) = oneshot::channel();
         let now = self.clock.now();
@@ -264,7 +264,7 @@ impl Driver {
             last,
             abort: None,
             media: MediaState::default(),
-            listener,
+            recipient,
             waits: false,
         });
         let client = ticket.request.client.clone();
@@ -519,9 +519,9 @@ impl Driver {
             (None, payload) => Met::Open(payload.unwrap_or_else(|| Bytes::new().into())),
         };
         let (tokens, method, model) = (ticket.tokens, ticket.request.method, ticket.model.clone());
-        let (key, listener) = (card.secret.clone(), ticket.listener.clone());
+        let (key, project, recipient) = (card.secret.clone(), card.project, ticket.recipient.clone());
         let (queued, after) = (ticket.trace.queued, ticket.last.fault.as_ref().map(|words| words.code.as_str().into()));
-        let attempt = attempt_once(self.clone(), job, attempt, Asked { method, model, key, judge, listener }, met);
+        let attempt = attempt_once(self.clone(), job, attempt, Asked { method, model, project, key, judge, recipient }, met);
         if let Some(memory) = &mut state.memory {
             memory.started(&mut state.scheduler, now, card.project, &ticket.family, tokens);
         }
@@ -689,16 +689,20 @@ enum Met {
 struct Asked {
     method: Method,
     model: Arc<str>,
+    project: u32,
     key: Arc<SecretString>,
     judge: Option<Judge>,
-    /// Who wants the answer piece by piece.
-    listener: Option<Listener>,
+    recipient: Option<Recipient>,
 }
 
 async fn attempt_once(driver: Arc<Driver>, job: JobId, attempt: u32, asked: Asked, met: Met) {
-    let Asked { method, model, key, judge, listener } = asked;
-    let met = match (met, listener) {
-        (Met::Open(body), Some(listener)) => {
+    let Asked { method, model, project, key, judge, recipient } = asked;
+    let met = match (met, recipient) {
+        (Met::Open(_), Some(Recipient::Errand(errand))) => {
+            let (body, reading) = Box::pin(errand.attempt(&driver, job, project, key)).await;
+            return driver.finish(job, attempt, body, reading, None);
+        }
+        (Met::Open(body), Some(Recipient::Listener(listener))) => {
             let streamed = stream::attempt(&driver, job, Call { model, method, body, key }, &listener);
             // Most attempts are none of these and need not have the room for one.
             let (body, reading) = Box::pin(streamed).await;

@@ -17,6 +17,7 @@ use crate::change::{Change, UnknownProject};
 use crate::clock::Clock;
 use crate::counting;
 use crate::driver::{Driver, Parts};
+use crate::errand::Recipient;
 use crate::event::{Event, Observer};
 use crate::fetch::{Bounds, Fetcher};
 use crate::hooks::Hooks;
@@ -456,7 +457,7 @@ impl Engine {
         async move {
             self.inner.hooks.ask(&mut request)?;
             let counted = Box::pin(self.counted(&mut request)).await?;
-            stream::begin(|listener| self.inner.driver.submit(request, counted, Some(listener))).await
+            stream::begin(|listener| self.inner.driver.submit(request, counted, Some(Recipient::Listener(listener)))).await
         }
     }
 

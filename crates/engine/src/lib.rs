@@ -15,6 +15,7 @@ mod courier;
 mod driver;
 mod ending;
 mod engine;
+mod errand;
 mod event;
 mod fetch;
 mod hooks;

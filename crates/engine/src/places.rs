@@ -4,9 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::engine::Engine;
+use crate::errand::{self, Recipient};
 use crate::media::{ContentHash, LocalFile, Source};
 use crate::passage::PassageError;
 use crate::relay::{self, RelayBody, Relayed, Relaying};
+use crate::request::{Error, Request, Trace};
 use crate::residence::Residence;
 use crate::uploads::{Owner, Setback};
 
@@ -68,7 +70,18 @@ impl Engine {
         relay::relay(self.driver(), project, relayed).await
     }
 
-    /// The same for a body that comes as a stream, and instead of that of `relayed`. It is sent once.
+    /// The same for a call that a quota counts: it waits for its permit like the prompt that `request` describes, and goes with
+    /// the key that it is for, again where a prompt would. The call is under way until the answer's body has come, or is
+    /// dropped, and is charged what was estimated. Returns with the head of the answer.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`]; of an answer that is an error the body is told.
+    pub async fn relay_counted(&self, request: impl Into<Box<Request>>, relayed: Relayed) -> Result<(Relaying, Trace), Error> {
+        let request = request.into();
+        errand::run(relayed, |errand| self.driver().submit(request, None, Some(Recipient::Errand(errand)))).await
+    }
+
+    /// As [`Engine::relay`] for a body that comes as a stream, and instead of that of `relayed`. It is sent once.
     ///
     /// # Errors
     /// As [`Engine::relay`].

@@ -116,6 +116,20 @@ impl Relay {
         Ok(Relay { client: builder.build(connector(Resolver::new(), address.secure, HttpVersion::One)?), address })
     }
 
+    async fn once(
+        &self,
+        driver: &Driver,
+        project: u32,
+        key: Arc<SecretString>,
+        relayed: Relayed,
+    ) -> Result<Relaying, TransportError> {
+        let Relayed { method, path, headers, body } = relayed;
+        let url = format!("{}/{path}", self.address.root);
+        let bound = driver.terms.now().attempt_timeout;
+        let response = self.send(method, &url, headers, Some(&key), whole(body), bound).await?;
+        Ok(opened(driver, response, project, Some(key)))
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -138,6 +152,19 @@ impl Relay {
     }
 }
 
+/// Hands a call on with this key of `project`, and brings whatever is answered.
+pub(crate) async fn once(
+    driver: &Driver,
+    project: u32,
+    key: Arc<SecretString>,
+    relayed: Relayed,
+) -> Result<Relaying, TransportError> {
+    match &driver.relay {
+        Some(relay) => relay.once(driver, project, key, relayed).await,
+        None => Err(TransportError::Cut { reason: PassageError::NoRelay.to_string() }),
+    }
+}
+
 /// Hands a call on with a key of `project`; with another one of it when the fault is the key's.
 pub(crate) async fn relay(driver: &Driver, project: u32, relayed: Relayed) -> Result<Relaying, PassageError> {
     let relay = driver.relay.as_ref().ok_or(PassageError::NoRelay)?;
@@ -145,15 +172,13 @@ pub(crate) async fn relay(driver: &Driver, project: u32, relayed: Relayed) -> Re
     let turn = driver.counted.fetch_add(1, Ordering::Relaxed);
     let mut last = PassageError::NoKey;
     for key in keys.iter().cycle().skip(turn % keys.len().max(1)).take(keys.len().min(MOST_KEYS)) {
-        let Relayed { method, path, headers, body } = relayed.clone();
-        let url = format!("{}/{path}", relay.address.root);
-        match relay.send(method.clone(), &url, headers, Some(key), whole(body), driver.terms.now().attempt_timeout).await {
-            Ok(response) => match judged(driver, opened(driver, response, project, Some(key.clone()))).await? {
+        match relay.once(driver, project, key.clone(), relayed.clone()).await {
+            Ok(relaying) => match judged(driver, relaying).await? {
                 Some(relaying) => return Ok(relaying),
                 None => last = PassageError::NoKey,
             },
             // What changes nothing may be asked twice.
-            Err(fault) if method == Method::GET => last = fault.into(),
+            Err(fault) if relayed.method == Method::GET => last = fault.into(),
             Err(fault) => return Err(fault.into()),
         }
     }
@@ -199,20 +224,31 @@ pub(crate) fn whole(bytes: Bytes) -> RelayBody {
 /// `None` for an answer that blames the key, which nobody outside is to be told of.
 async fn judged(driver: &Driver, relaying: Relaying) -> Result<Option<Relaying>, PassageError> {
     if relaying.status < 400 {
-        // Whoever follows would show its key elsewhere, or none at all.
-        let leads_away = relaying.status >= 300 && relaying.headers.contains_key(LOCATION);
-        return if leads_away { Err(PassageError::Elsewhere) } else { Ok(Some(relaying)) };
+        return if leads_away(&relaying) { Err(PassageError::Elsewhere) } else { Ok(Some(relaying)) };
     }
     let (project, headers) = (relaying.project, relaying.headers.clone());
-    let reply = relaying.whole(MOST_OF_ERRORS).await?;
+    let reply = error_of(relaying).await?;
     let outcome = classify(crate::backend::Method::Generate, &Ok(reply.clone()), &driver.terms.now().retry_on).outcome;
-    // These words are also said of a thing that is another project's.
-    let of_thing = String::from_utf8_lossy(&reply.body).contains("The caller does not have permission");
-    if matches!(outcome, Outcome::KeyRejected(_)) && !of_thing {
+    if matches!(outcome, Outcome::KeyRejected(_)) && !is_of_thing(&reply.body) {
         return Ok(None);
     }
     let body = Box::pin(stream::once(std::future::ready(Ok(reply.body))));
     Ok(Some(Relaying { status: reply.status, headers, project, body, key: None }))
+}
+
+/// Whether an answer sends its reader elsewhere: whoever follows would show its key there, or none at all.
+pub(crate) fn leads_away(relaying: &Relaying) -> bool {
+    (300..400).contains(&relaying.status) && relaying.headers.contains_key(LOCATION)
+}
+
+/// The whole of an error.
+pub(crate) async fn error_of(relaying: Relaying) -> Result<Reply, TransportError> {
+    relaying.whole(MOST_OF_ERRORS).await
+}
+
+/// Whether an error that seems to be of the key may be of a thing that is another project's: the words are the same.
+pub(crate) fn is_of_thing(body: &[u8]) -> bool {
+    String::from_utf8_lossy(body).contains("The caller does not have permission")
 }
 
 /// An error body has not so many bytes.

@@ -16,6 +16,7 @@ use hyper_util::server::conn::auto;
 use places::{Door, TOKEN, key};
 use tidegate_engine::{Engine, Project};
 use tidegate_gateway::Settings;
+use tidegate_gemini::Limits;
 use tokio::net::TcpListener;
 
 /// What the other side got.
@@ -28,6 +29,11 @@ struct Got {
 
 /// Says always the same, with a header that must not pass, and remembers what it was asked.
 async fn upstream(content_type: &'static str, says: &'static str) -> (Door, Arc<Mutex<Vec<Got>>>) {
+    limited(content_type, says, Limits::default()).await
+}
+
+/// The same for two projects with these limits.
+async fn limited(content_type: &'static str, says: &'static str, limits: Limits) -> (Door, Arc<Mutex<Vec<Got>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}", listener.local_addr().unwrap());
     let asked: Arc<Mutex<Vec<Got>>> = Arc::default();
@@ -55,7 +61,12 @@ async fn upstream(content_type: &'static str, says: &'static str) -> (Door, Arc<
             });
         }
     });
-    let project = |n: usize| Project { name: format!("p{n}"), keys: vec![(None, key(n).into())], ..Project::default() };
+    let project = |n: usize| Project {
+        name: format!("p{n}"),
+        keys: vec![(None, key(n).into())],
+        limits: vec![("*".into(), limits)],
+        account: None,
+    };
     let engine = Engine::builder().base_url(base_url).project(project(0)).project(project(1)).build().unwrap();
     (Door::open(engine, Settings::default()).await, asked)
 }
@@ -126,4 +137,38 @@ async fn paths_that_lead_elsewhere_are_not_handed_on() {
         assert_eq!(door.get(path).await.status(), 404, "{path}");
     }
     assert!(asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_generates_takes_a_permit_and_what_only_looks_does_not() {
+    const ONE_A_MINUTE: Limits = Limits { rpm: Some(1), tpm: None, rpd: None };
+    let (door, asked) = limited("application/json", r#"{"id": "int-1"}"#, ONE_A_MINUTE).await;
+    let headers = [("content-type", "application/json"), ("x-tidegate-max-wait", "1s")];
+    let generating = [
+        ("/v1beta/interactions", r#"{"model":"models/m","input":"x"}"#),
+        ("/v1beta/models/m:predict", r#"{"instances":[]}"#),
+        ("/v1beta/models/m:predictLongRunning", r#"{"instances":[]}"#),
+        ("/v1beta/models/m:generateAnswer", r#"{"contents":[]}"#),
+    ];
+    for (path, body) in &generating[..2] {
+        let told = door.send("POST", path, &headers, *body).await;
+        told.json(200);
+        assert!(told.header("x-tidegate-waited").is_some(), "{path}");
+    }
+    let used: u64 = door.engine.status().quotas.iter().map(|quota| quota.rpm.0).sum();
+    assert_eq!(used, 2, "one of each project");
+    for (path, body) in generating {
+        let told = door.send("POST", path, &headers, body).await.json(429);
+        let wait = told["error"]["details"][0]["retryDelay"].as_str().unwrap();
+        let seconds: f64 = wait.trim_end_matches('s').parse().unwrap();
+        assert!((50.0..=61.0).contains(&seconds), "{path}: {told}");
+    }
+    assert_eq!(asked.lock().unwrap().len(), 2, "who is refused is not handed on");
+    door.send("POST", "/v1beta/models/m:batchGenerateContent", &headers, r#"{"batch":{}}"#).await.json(200);
+    door.send("POST", "/v1beta/models/m:countTextTokens", &headers, "{}").await.json(200);
+    door.send("POST", "/v1beta/interactions", &headers, r#"{"agent":"deep-research","input":"x"}"#).await.json(200);
+    door.send("POST", "/v1beta/interactions/int-1:cancel", &headers, "{}").await.json(200);
+    door.get("/v1beta/interactions/int-1").await.json(200);
+    let status = door.engine.status();
+    assert_eq!((status.active, status.queued, status.stats.done), (0, 0, 2));
 }

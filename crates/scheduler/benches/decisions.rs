@@ -35,17 +35,17 @@ fn foretell(keys: u32, rpm: u64, queued: u64) {
     let projects = (0..keys).map(|_| ProjectSpec { keys: 1, limits: vec![("*".into(), limits)], account: None }).collect();
     let mut scheduler = Scheduler::new(projects, Settings::default());
     let model = scheduler.model("model");
-    let mut rng = SmallRng::seed_from_u64(1);
     let mut world = World { scheduler, now: NOW, running: Vec::new(), next: 0, times: Vec::new() };
+    let submit = |world: &mut World| world.submit(model, tokens(JobId(world.next + 1)));
     for _ in 0..queued {
-        world.submit(model, rng.random_range(100..20_000));
+        submit(&mut world);
     }
     let (mut again, mut anew) = (Vec::new(), Vec::new());
     for nth in 0..400 {
         let fresh = nth % 2 == 1;
         world.pass(if fresh { Duration::from_millis(1) } else { Duration::from_millis(500) });
         let begun = Instant::now();
-        world.submit(model, rng.random_range(100..20_000));
+        submit(&mut world);
         let job = JobId(world.next);
         assert!(std::hint::black_box(world.scheduler.forecast(world.now, job)).is_some());
         let took = begun.elapsed().as_nanos() as f64 / 1_000.0;
@@ -133,7 +133,7 @@ impl World {
         }
     }
 
-    /// Lets prompts start as they may for so long; they end when it is over.
+    /// Lets prompts start as they may for so long; they end when it is over, and have used what was estimated.
     fn pass(&mut self, span: Duration) {
         let end = self.now + span;
         while self.scheduler.next_wake().is_some_and(|at| at <= end) {
@@ -141,7 +141,7 @@ impl World {
         }
         self.now = end;
         for job in std::mem::take(&mut self.running) {
-            self.handle(Event::Finished { job, outcome: Outcome::Done { used: Some(Used::input(1_000)) } });
+            self.handle(Event::Finished { job, outcome: Outcome::Done { used: Some(Used::input(tokens(job))) } });
         }
     }
 
@@ -157,6 +157,11 @@ impl World {
             _ => None,
         }));
     }
+}
+
+/// Tokens of a prompt, by its number: from 100 to 20,000.
+fn tokens(JobId(number): JobId) -> u64 {
+    100 + (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) % 19_900
 }
 
 /// Resident memory of this process in bytes, where the system tells.

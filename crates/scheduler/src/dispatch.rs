@@ -121,7 +121,7 @@ impl Scheduler {
     fn start(&mut self, number: usize, now: Timestamp, bucket: u32, place: Place, key: KeyId, actions: &mut Vec<Action>) {
         let Some(entry) = self.lanes[number].remove(place) else { return };
         if let Some(forecast) = self.lanes[number].foreseen(now) {
-            forecast.started(place, Want { weight: entry.weight.settled(), only: entry.only() });
+            forecast.started(now, place, Want { weight: entry.weight.settled(), only: entry.only() });
         }
         let debtors = self.debtors(self.quotas[bucket as usize].project);
         self.parks.started(debtors, entry.job);

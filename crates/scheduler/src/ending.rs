@@ -1,6 +1,7 @@
 //! How prompts end: completed, forgotten, given up; and what ends with the last quota that could serve them.
 
 use crate::event::Action;
+use crate::forecast::Want;
 use crate::job::{Job, JobId, ModelId, Running, State};
 use crate::lane::Lane;
 use crate::outcome::{Reason, Verdict};
@@ -24,7 +25,7 @@ impl Scheduler {
                 let number = job.model.0 as usize;
                 if let Some(entry) = self.lanes[number].remove(job.place) {
                     if let Some(forecast) = self.lanes[number].foreseen(now) {
-                        forecast.left(job.place);
+                        forecast.left(job.place, Want { weight: entry.weight.settled(), only: entry.only() });
                     }
                     for id in self.lanes[number].starved() {
                         self.relist(id, now);

@@ -32,8 +32,10 @@ impl Scheduler {
         let bucket = &mut self.quotas[running.bucket as usize].bucket;
         match outcome {
             Outcome::Done { used } => {
-                bucket.settle(running.permit, used);
+                let beyond = bucket.settle(running.permit, used);
                 bucket.succeeded(running.permit);
+                let lane = self.quotas[running.bucket as usize].model.0 as usize;
+                self.lanes[lane].forecast.iter_mut().for_each(|forecast| forecast.settled(beyond));
                 self.relist(running.bucket, now);
                 self.complete(now, id, Verdict::Done, actions);
             }

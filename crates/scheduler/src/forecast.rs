@@ -2,8 +2,13 @@
 //!
 //! Copies of the quotas themselves are run, so windows, guards, paces and days count as they will; workers and the seats of keys
 //! are busy for as long as calls of the model have taken, and prompts that pause come back in between. What nobody can know yet
-//! is left out: refusals, answers that are longer than usual, prompts that come with a higher priority or to other models. The
-//! run is kept for a moment and goes on with the next prompt, so a long queue is walked once, not once for each that joins it.
+//! is left out: refusals, answers that are longer than usual, prompts that come with a higher priority or to other models.
+//!
+//! The run is kept, and goes on with the next prompt: a long queue is walked once, not once for each that joins it or asks. It is
+//! judged by what happens: prompts that start beside their instants and tokens that were estimated wrong make it be off, and what
+//! no run can foresee disturbs it. One that is off too far, or was disturbed a while ago, is made anew for whoever asks next.
+
+mod drift;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,6 +18,7 @@ use std::time::Duration;
 
 use crate::crew::Crew;
 use crate::day::Calendar;
+use crate::forecast::drift::Drift;
 use crate::job::{JobId, Place, State};
 use crate::key::crew;
 use crate::lane::Lane;
@@ -21,12 +27,12 @@ use crate::scheduler::Scheduler;
 use crate::time::Timestamp;
 use crate::window::Weight;
 
-/// For so long a run is gone on with; what it could not foresee is looked at after that.
+/// For so long a run is gone on with that something has disturbed.
 const FRESH: Duration = Duration::from_millis(100);
+/// For so long one that nothing has, as far as is known.
+const LASTING: Duration = Duration::from_secs(600);
 /// So many prompts are looked at (some milliseconds of work); nothing is told of what waits behind more.
 const MOST: usize = 20_000;
-/// A run is given up when one of so many that it counted has left: whoever comes next would be told too long a wait.
-const LEAVERS: usize = 8;
 
 /// The quotas of a lane, run ahead.
 #[derive(Debug)]
@@ -50,8 +56,9 @@ pub(crate) struct Forecast {
     paused: Vec<(Timestamp, Want)>,
     /// Prompts that have started since.
     started: usize,
-    /// Prompts that were run through and left without a start.
-    gone: usize,
+    /// Instants at the end that nobody waits for any more: of prompts that were run through and left without a start.
+    spare: usize,
+    drift: Drift,
     calendar: Calendar,
 }
 
@@ -81,26 +88,50 @@ impl Forecast {
         }
     }
 
-    /// A prompt left the queue without a start.
-    pub(crate) fn left(&mut self, place: Place) {
+    /// A prompt left the queue without a start: whoever joins next takes its share.
+    pub(crate) fn left(&mut self, place: Place, want: Want) {
         let before = self.late.len();
         self.late.retain(|(late, _)| *late != place);
         if self.late.len() == before && self.reached.is_some_and(|reached| place <= reached) {
-            self.gone += 1;
+            self.spare += 1;
+            self.drift.taken(-i64::from(want.weight.tokens));
+            self.drift.disturbed |= want.only.is_some();
         }
     }
 
     /// A prompt started.
-    pub(crate) fn started(&mut self, place: Place, want: Want) {
+    pub(crate) fn started(&mut self, now: Timestamp, place: Place, want: Want) {
+        self.drift.started(now, self.instants.get(self.started).copied());
         self.started += 1;
         if self.reached.is_none_or(|reached| reached < place) {
             self.late.push((place, want));
+            self.drift.disturbed = true;
         }
+        if self.started == MOST && self.instants.len() >= MOST {
+            self.instants.drain(..MOST);
+            self.started = 0;
+        }
+    }
+
+    /// An answer told that a call took so many tokens more than it was thought to, or less.
+    pub(crate) fn settled(&mut self, beyond: i64) {
+        self.drift.taken(beyond);
+    }
+
+    /// Something happened that no run foresees.
+    pub(crate) fn disturb(&mut self) {
+        self.drift.disturbed = true;
     }
 
     /// Whether it is still worth going on with.
     pub(crate) fn is_fresh(&self, now: Timestamp) -> bool {
-        now <= self.made + FRESH && self.gone * LEAVERS <= self.instants.len()
+        now <= self.made + if self.drift.disturbed { FRESH } else { LASTING }
+    }
+
+    /// Whether what it tells can be believed.
+    fn holds(&self, now: Timestamp, told: Option<Timestamp>) -> bool {
+        let next = self.instants.get(self.started).copied();
+        told.map_or(now <= self.made + FRESH, |told| self.drift.allows(now, told.since(now), next))
     }
 
     /// When a prompt goes, behind everything run through so far, and from which ghost.
@@ -139,7 +170,10 @@ impl Forecast {
 
     /// Runs through one prompt more.
     fn take(&mut self, want: Want, rules: &Rules) {
-        if let Some((at, nth)) = self.find_behind_paused(want, rules) {
+        if self.spare > 0 && want.only.is_none() {
+            self.spare -= 1;
+            self.drift.taken(i64::from(want.weight.tokens));
+        } else if let Some((at, nth)) = self.find_behind_paused(want, rules) {
             self.start(at, nth, want, rules);
             self.instants.push(at);
         }
@@ -183,7 +217,7 @@ impl Forecast {
             return;
         }
         for (&next, entry) in lane.queue.range((from, Excluded(place))) {
-            if self.instants.len() >= MOST {
+            if self.spare == 0 && !self.is_in_sight() {
                 return;
             }
             self.take(Want { weight: entry.weight.settled(), only: entry.only() }, rules);
@@ -191,15 +225,24 @@ impl Forecast {
         }
     }
 
+    /// Whether it may be run on.
+    fn is_in_sight(&self) -> bool {
+        self.instants.len() < MOST + self.started
+    }
+
     /// When the prompt at `place` starts.
-    fn due(&mut self, place: Place, want: Want, lane: &Lane, rules: &Rules) -> Option<Timestamp> {
+    fn due(&mut self, now: Timestamp, place: Place, want: Want, lane: &Lane, rules: &Rules) -> Option<Timestamp> {
+        // Nobody who comes now starts earlier.
+        self.gate = self.gate.max(now);
         self.go_on(place, lane, rules);
         if self.reached.is_some_and(|reached| place <= reached) {
             let nth = self.started + lane.queue.range(..place).count();
             return self.instants.get(nth).copied();
         }
-        let in_sight = self.instants.len() < MOST;
-        in_sight.then(|| self.find_behind_paused(want, rules)).flatten().map(|(at, _)| at)
+        if self.spare > 0 && want.only.is_none() {
+            return self.instants.get(self.instants.len().checked_sub(self.spare)?).copied();
+        }
+        self.is_in_sight().then(|| self.find_behind_paused(want, rules)).flatten().map(|(at, _)| at)
     }
 }
 
@@ -221,11 +264,22 @@ impl Scheduler {
 
     /// When a prompt at `place` would start.
     pub(crate) fn foresee(&mut self, now: Timestamp, number: usize, place: Place, want: Want) -> Option<Timestamp> {
-        let kept = self.lanes[number].forecast.take().filter(|kept| kept.is_fresh(now));
-        let mut forecast = kept.unwrap_or_else(|| Box::new(self.run_ahead(now, number)));
-        let at = forecast.due(place, want, &self.lanes[number], &self.rules);
+        if let Some(mut kept) = self.lanes[number].forecast.take().filter(|kept| kept.is_fresh(now)) {
+            let at = kept.due(now, place, want, &self.lanes[number], &self.rules);
+            if kept.holds(now, at) {
+                self.lanes[number].forecast = Some(kept);
+                return at.map(|at| at.max(now));
+            }
+        }
+        let mut forecast = Box::new(self.run_ahead(now, number));
+        let at = forecast.due(now, place, want, &self.lanes[number], &self.rules);
         self.lanes[number].forecast = Some(forecast);
         at.map(|at| at.max(now))
+    }
+
+    /// What happened could not be foreseen.
+    pub(crate) fn disturb_forecasts(&mut self) {
+        self.lanes.iter_mut().filter_map(|lane| lane.forecast.as_mut()).for_each(|forecast| forecast.disturb());
     }
 
     /// A run that has not begun.
@@ -252,12 +306,32 @@ impl Scheduler {
                 ghosts.push(Ghost { id: at as u32, bucket: quota.bucket.ghost(), seats, keys_at });
             }
         }
+        let tpm = ghosts.iter().filter_map(|ghost| ghost.bucket.limits.tpm).sum();
         let ready = (0..ghosts.len()).map(|nth| Reverse((now, nth))).collect();
         let (calendar, interval) = (self.calendar.clone(), self.settings.pacing.call_interval);
         let (instants, late) = (Vec::new(), Vec::new());
         let (workers, paused) = (self.workers.crew(call), self.back_from_pauses(number));
-        let (reached, started, gone) = (None, 0, 0);
-        Forecast { made: now, gate, interval, ghosts, ready, instants, reached, late, workers, paused, started, gone, calendar }
+        // Whoever pauses comes back to the queue; where others take permits too, or answers are waited for, time alone tells little.
+        let held = self.lanes[number].gate().is_some() || self.host.until() > now;
+        let disturbed = !paused.is_empty() || self.shares.is_some() || held;
+        let drift = Drift::new(tpm, self.rules.minute, disturbed);
+        let (reached, started, spare) = (None, 0, 0);
+        Forecast {
+            made: now,
+            gate,
+            interval,
+            ghosts,
+            ready,
+            instants,
+            reached,
+            late,
+            workers,
+            paused,
+            started,
+            spare,
+            drift,
+            calendar,
+        }
     }
 
     /// Prompts of a lane that pause, the first to be back last.
@@ -269,5 +343,138 @@ impl Scheduler {
         let mut back: Vec<_> = back.collect();
         back.reverse();
         back
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::{Event, Limits, Outcome, ProjectSpec, Settings, Submission, Used};
+
+    const NOW: Timestamp = Timestamp::from_secs(1_795_000_000);
+    const REST: Duration = Duration::from_millis(500);
+
+    struct World {
+        scheduler: Scheduler,
+        now: Timestamp,
+        last: u64,
+    }
+
+    impl World {
+        /// So many prompts wait behind one a second; each asked when it starts, as all do that come through the gateway.
+        fn with_waiting(prompts: u64, tpm: Option<u64>) -> World {
+            let limits = Limits { rpm: Some(60), tpm, rpd: None };
+            let spec = ProjectSpec { keys: 1, limits: vec![("*".into(), limits)], account: None };
+            let mut scheduler = Scheduler::new(vec![spec], Settings::default());
+            scheduler.model("model");
+            let mut world = World { scheduler, now: NOW, last: 0 };
+            // A minute's worth goes at once.
+            (0..60).for_each(|_| _ = world.ask());
+            for _ in 0..prompts {
+                let job = world.ask();
+                world.foretold(job);
+            }
+            world
+        }
+
+        fn ask(&mut self) -> u64 {
+            self.last += 1;
+            let (job, model) = (JobId(self.last), self.scheduler.model("model"));
+            let submission =
+                Submission { job, model, tokens: 100, least: 100, spread: 0, output: 0, priority: 0, party: 0, deadline: None };
+            self.event(Event::Submitted(submission));
+            self.last
+        }
+
+        fn foretold(&mut self, job: u64) -> Timestamp {
+            self.scheduler.forecast(self.now, JobId(job)).unwrap()
+        }
+
+        /// Hands in what happened; calls end at once and use so many tokens.
+        fn event(&mut self, event: Event) {
+            self.event_using(event, 100);
+        }
+
+        fn event_using(&mut self, event: Event, tokens: u64) {
+            let mut actions = Vec::new();
+            self.scheduler.handle(self.now, event, &mut actions);
+            for action in actions {
+                if let crate::Action::Start { job, .. } = action {
+                    let outcome = Outcome::Done { used: Some(Used::input(tokens)) };
+                    self.event_using(Event::Finished { job, outcome }, tokens);
+                }
+            }
+        }
+
+        fn rest(&mut self, span: Duration) {
+            let end = self.now + span;
+            while let Some(at) = self.scheduler.next_wake().filter(|at| *at <= end) {
+                self.now = at.max(self.now);
+                self.event(Event::Woke);
+            }
+            self.now = end;
+        }
+
+        /// One more comes, is told when it would start, and goes. The prompts that were walked over for that.
+        fn told_in_vain(&mut self) -> (Duration, usize) {
+            let before = self.run().map(|run| run.made);
+            let job = self.ask();
+            let told = self.foretold(job);
+            self.event(Event::Cancelled(JobId(job)));
+            let run = self.run().unwrap();
+            (told - self.now, if before == Some(run.made) { 1 } else { run.instants.len() })
+        }
+
+        fn run(&self) -> Option<&Forecast> {
+            self.scheduler.lanes[0].forecast.as_deref()
+        }
+    }
+
+    #[test]
+    fn what_it_takes_to_tell_a_newcomer_does_not_grow_with_the_queue() {
+        for waiting in [100, 10_000] {
+            let mut world = World::with_waiting(waiting, None);
+            for _ in 0..200 {
+                world.rest(REST);
+                let (wait, walked) = world.told_in_vain();
+                assert_eq!(walked, 1, "{waiting} wait, {wait:?}");
+            }
+            let (wait, _) = world.told_in_vain();
+            let left = world.scheduler.queued() as u64;
+            // A minute's worth goes together.
+            assert!(wait.as_secs().abs_diff(left) <= 61 + left / 100, "{left} wait: {wait:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_turns_out_wrong_is_not_gone_on_with() {
+        let mut world = World::with_waiting(1_000, Some(6_000));
+        world.rest(REST);
+        assert_eq!(world.told_in_vain().1, 1);
+        // Whoever starts takes half of what was thought: the quota lasts for twice as many.
+        let end = world.now + Duration::from_secs(130);
+        while let Some(at) = world.scheduler.next_wake().filter(|at| *at <= end) {
+            world.now = at;
+            world.event_using(Event::Woke, 50);
+        }
+        assert!(world.told_in_vain().1 > 1);
+        world.event(Event::Unreachable);
+        world.rest(REST);
+        assert!(world.told_in_vain().1 > 1, "something happened that it could not foresee");
+    }
+
+    #[test]
+    fn who_leaves_makes_room_for_who_comes() {
+        let mut world = World::with_waiting(1_000, None);
+        let last = world.last;
+        let before = world.foretold(last);
+        (500..600).for_each(|job| world.event(Event::Cancelled(JobId(job))));
+        world.rest(REST);
+        let job = world.ask();
+        let told = world.foretold(job);
+        let earlier = before - told;
+        assert!((60..=122).contains(&earlier.as_secs()), "{earlier:?}");
+        assert_eq!(world.told_in_vain().1, 1);
     }
 }

@@ -417,8 +417,8 @@ impl Bucket {
         Permit { at: now, weight, amount, slot, day_end: day.end, leave, paced, seen }
     }
 
-    /// An answer came: charges what was really used.
-    pub(crate) fn settle(&mut self, permit: Permit, used: Option<Used>) {
+    /// An answer came: charges what was really used. Returns how many tokens that is beyond what was taken.
+    pub(crate) fn settle(&mut self, permit: Permit, used: Option<Used>) -> i64 {
         self.in_flight = self.in_flight.saturating_sub(1);
         let Weight { tokens, output, .. } = permit.weight;
         let (tokens, output) = (u64::from(tokens), u64::from(output));
@@ -432,6 +432,7 @@ impl Bucket {
         if permit.paced[TOKENS] {
             self.pacers[TOKENS].settle(permit.amount, used);
         }
+        i64::try_from(used).unwrap_or(i64::MAX).saturating_sub(i64::try_from(permit.amount).unwrap_or(i64::MAX))
     }
 
     /// No answer of the quota came: what it took stays charged. A lone request that was to try is sent again.

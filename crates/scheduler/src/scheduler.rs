@@ -19,7 +19,7 @@ use crate::job::{Deadline, Job, JobId, ModelId, Place, State, Submission};
 use crate::jobs::Jobs;
 use crate::key::{Key, KeyId, KeyRing};
 use crate::lane::{Entry, LOOK_AHEAD, Lane, Standing};
-use crate::outcome::Verdict;
+use crate::outcome::{Outcome, Verdict};
 use crate::park::Parks;
 use crate::quota::{Bucket, Limits, Rules};
 use crate::settings::{Pacing, Settings};
@@ -205,6 +205,7 @@ impl Scheduler {
     /// Takes in what happened at `now` and says what is to be done. Calling it too often is harmless.
     pub fn handle(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) {
         self.workers.advance(now);
+        let (is_foreseen, done) = (is_foreseen(&event), actions.len());
         match event {
             Event::Submitted(submission) => self.submitted(now, submission, actions),
             Event::SubmittedTo { project, submission } => self.submitted_to(now, project, submission, actions),
@@ -229,6 +230,10 @@ impl Scheduler {
         self.dispatch(now, actions);
         self.give_back(actions);
         self.give_up_idle(actions);
+        if !is_foreseen || actions[done..].iter().any(|action| !matches!(action, Action::Start { .. } | Action::Complete { .. }))
+        {
+            self.disturb_forecasts();
+        }
     }
 
     // === events ===
@@ -369,6 +374,17 @@ impl Scheduler {
             shared.ask_at = now;
         }
         self.lanes[quota.model.0 as usize].list(id, &mut quota.standing, now, None);
+    }
+}
+
+/// Whether a forecast has reckoned with such a thing, or is told of it.
+fn is_foreseen(event: &Event) -> bool {
+    match event {
+        Event::Finished { outcome, .. } => matches!(outcome, Outcome::Done { .. }),
+        Event::Submitted(_) | Event::SubmittedTo { .. } | Event::Answering(_) | Event::Reweighed { .. } | Event::Woke => true,
+        Event::Cancelled(_) | Event::CancelledMany(_) => true,
+        Event::Resumed { .. } | Event::Reconfigured(_) | Event::Granted { .. } | Event::Heard { .. } => false,
+        Event::KeyLost { .. } | Event::Unreachable | Event::Reached => false,
     }
 }
 

@@ -98,7 +98,16 @@ pub fn has_ended(process: u32) -> bool {
 
 /// The most resident memory of a process so far, in KiB.
 pub fn high_water(process: u32) -> u64 {
+    memory(process, "VmHWM:")
+}
+
+/// The resident memory of a process, in KiB.
+pub fn resident(process: u32) -> u64 {
+    memory(process, "VmRSS:")
+}
+
+fn memory(process: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let line = status.lines().find(|line| line.starts_with(name));
     line.and_then(|line| line.split_whitespace().nth(1)).and_then(|kb| kb.parse().ok()).unwrap_or(0)
 }

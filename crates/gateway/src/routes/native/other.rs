@@ -1,9 +1,15 @@
 //! What makes things, and what has no room of its own: handed on as it is, to where the things live that it names.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
+use http::Method;
 use http::header::CONTENT_TYPE;
+use http::request::Parts;
 use http_body_util::BodyExt as _;
-use tidegate_engine::{PassageError, Relayed, Relaying};
+use serde::Deserialize;
+use tidegate_engine::{PassageError, Relayed, Relaying, Request};
+use tidegate_gemini::request;
 
 use super::headers::{of_request, streamed, target};
 use super::member::{collected, told};
@@ -12,6 +18,8 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::Refusal;
 use crate::names::{after_version, first_id};
+use crate::routes::colons;
+use crate::routes::generate::{Asked, enter};
 use crate::server::Gate;
 
 /// An interaction is named within so many bytes of its stream, or not at all.
@@ -30,13 +38,65 @@ pub async fn pass(gate: &Gate, mut call: Call) -> Result<Answer, Refusal> {
     };
     let answer = if is_json {
         let Settled { body, project } = settle(gate, call.body(&gate.settings).await?).await?;
-        asked(gate, Relayed { body, ..relayed }, project).await?
+        match generating(&call.head, &body) {
+            Some(model) => counted(gate, &mut call, &model, Relayed { body, ..relayed }, project).await?,
+            None => asked(gate, Relayed { body, ..relayed }, project).await?,
+        }
     } else {
         let project = super::member::first(gate)?;
         let body = call.body.map_err(Into::into).boxed_unsync();
         gate.engine.relay_stream(project, relayed, body).await?
     };
     if is_interaction { interaction(gate, answer).await } else { told(gate, answer).await }
+}
+
+/// The model that a call has generate something, where its path or its body tells: such a call takes a permit.
+fn generating(head: &Parts, body: &[u8]) -> Option<String> {
+    const VERBS: [&str; 4] = ["predict", "generate", "streamGenerate", "embed"];
+    let path = colons(head.uri.path());
+    let rest = after_version(path.trim_matches('/')).filter(|_| head.method == Method::POST)?;
+    if rest == "interactions" {
+        let asked: Interaction<'_> = serde_json::from_slice(body).ok()?;
+        return asked.model.map(|model| model.strip_prefix("models/").unwrap_or(&model).to_string());
+    }
+    let (name, verb) = rest.rsplit_once(':')?;
+    VERBS.iter().any(|known| verb.starts_with(known)).then_some(())?;
+    match name.split_once('/')? {
+        ("models", model) => Some(model.to_string()),
+        ("tunedModels", _) => Some(name.to_string()),
+        _ => None,
+    }
+}
+
+/// What of an interaction is looked at; one with an agent names no model.
+#[derive(Deserialize)]
+struct Interaction<'a> {
+    #[serde(borrow)]
+    model: Option<Cow<'a, str>>,
+}
+
+/// Asks with a permit of the model's quota, as prompts are asked.
+async fn counted(gate: &Gate, call: &mut Call, model: &str, relayed: Relayed, project: Option<u32>) -> Result<Relaying, Refusal> {
+    let built = request::forwarded(model, relayed.body.clone()).map_err(|fault| Refusal::not_found(fault.to_string()))?;
+    let mut request = call.asks(Request { only: project, ..Request::new(built) }, &gate.settings)?;
+    call.forget_head();
+    let (asked, estimate) = (Asked::of(&request), request.estimate.total());
+    let (spending, waited) = enter(gate, call, &mut request).await?;
+    match gate.engine.relay_counted(request, relayed).await {
+        Ok((relaying, trace)) => {
+            call.story.note(&trace, waited);
+            spending.settle(estimate);
+            Ok(relaying)
+        }
+        Err(error) => {
+            call.story.note(&error.trace, waited);
+            match error.trace.attempts {
+                0 => spending.refund(),
+                _ => spending.settle(error.trace.usage.total_tokens),
+            }
+            Err(asked.refused(gate, &error))
+        }
+    }
 }
 
 /// Asks the project, or the freest first; who is out of quota or keys is followed by the next.

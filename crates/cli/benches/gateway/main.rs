@@ -2,14 +2,18 @@
 //! server before one hyper client), and other gateways. Run: `cargo bench -p tidegate --bench gateway`.
 //!
 //! Each proxy has one core to itself, upstream and load share the other (`taskset`; needs Linux and two cores). With
-//! `-- peers FOLDER`, Portkey (npm) and LiteLLM (PyPI) are installed into FOLDER, where they are not yet, and compared instead.
+//! `-- peers FOLDER`, Portkey (npm) and LiteLLM (PyPI) are installed into FOLDER, where they are not yet, and compared instead
+//! (`-- peers FOLDER litellm`: the one). `-- told` only shows what waiting requests cost, and how soon one more is refused.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod peers;
+mod waiting;
 
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -24,6 +28,8 @@ use tokio::sync::mpsc;
 use common::{CollectAll, PATH, Server, cpu, high_water, runtime, upstream};
 
 const KEY: &str = "a-key-for-the-bench-of-thirty-chars";
+/// No way is asked for longer at a time: of a slow one, what it has answered by then counts.
+const LONGEST: Duration = Duration::from_secs(20);
 /// Connections that ask at once.
 const CONNECTIONS: usize = 64;
 const PROMPT: &str = "Name a wading bird that breeds in the Arctic, winters on muddy coasts and follows the tide, and say in a sentence or two how it finds its food there.";
@@ -36,8 +42,10 @@ fn main() {
         ["load", url, dialect, requests, rate] => {
             load(url, Dialect::named(dialect), requests.parse().unwrap(), rate.parse().unwrap());
         }
-        ["wait", url] => wait(url),
-        ["peers", folder] => compare(Some(Path::new(folder))),
+        ["wait", url, gateway] => waiting::clients(url, gateway.parse().unwrap()),
+        ["told"] => waiting::measure(&Server::start(itself_on(1).args(["upstream", "0"])).url),
+        ["peers", folder] => compare(Some((Path::new(folder), None))),
+        ["peers", folder, name] => compare(Some((Path::new(folder), Some(name)))),
         _ => compare(None),
     }
 }
@@ -66,29 +74,34 @@ impl Dialect {
     }
 
     /// A prompt of 0.2 kB.
+    fn body(self) -> String {
+        match self {
+            Dialect::Gemini => format!(r#"{{"contents":[{{"role":"user","parts":[{{"text":"{PROMPT}"}}]}}]}}"#),
+            Dialect::OpenAi | Dialect::Portkey => {
+                format!(r#"{{"model":"gemini-3.8-flash","messages":[{{"role":"user","content":"{PROMPT}"}}]}}"#)
+            }
+        }
+    }
+
     fn request(self, host: &str) -> Request<Full<Bytes>> {
         let request = Request::builder().method("POST").header("host", host).header("content-type", "application/json");
-        let openai = || format!(r#"{{"model":"gemini-3.8-flash","messages":[{{"role":"user","content":"{PROMPT}"}}]}}"#);
-        let (request, body) = match self {
-            Dialect::Gemini => (
-                request.uri(PATH).header("x-goog-api-key", KEY),
-                format!(r#"{{"contents":[{{"role":"user","parts":[{{"text":"{PROMPT}"}}]}}]}}"#),
-            ),
-            Dialect::OpenAi => (request.uri("/v1/chat/completions").header("authorization", format!("Bearer {KEY}")), openai()),
+        let request = match self {
+            Dialect::Gemini => request.uri(PATH).header("x-goog-api-key", KEY),
+            Dialect::OpenAi => request.uri("/v1/chat/completions").header("authorization", format!("Bearer {KEY}")),
             Dialect::Portkey => {
                 let upstream = std::env::var("UPSTREAM").unwrap();
                 let request = request.uri("/v1/chat/completions").header("authorization", format!("Bearer {KEY}"));
                 let request = request.header("x-portkey-provider", "google");
-                (request.header("x-portkey-custom-host", upstream), openai())
+                request.header("x-portkey-custom-host", upstream)
             }
         };
-        request.body(Full::new(Bytes::from(body))).unwrap()
+        request.body(Full::new(Bytes::from(self.body()))).unwrap()
     }
 }
 
 // === the comparison ===
 
-fn compare(peers: Option<&Path>) {
+fn compare(peers: Option<(&Path, Option<&str>)>) {
     let server = Server::start(itself_on(1).args(["upstream", "0"]));
     let upstream = &*server.url;
     println!(
@@ -103,12 +116,11 @@ fn compare(peers: Option<&Path>) {
     let hop_way = Way { name: "bare hyper hop", url: &hop.url, ..directly };
     let our_way = Way { name: "tidegate serve", url: &ours.url, ..directly };
     let openai = Way { name: "tidegate serve, OpenAI's", dialect: Dialect::OpenAi, ..our_way };
-    if let Some(folder) = peers {
+    if let Some((folder, only)) = peers {
         hop.row(&hop_way, 20_000);
         ours.row(&our_way, 20_000);
         ours.row(&openai, 20_000);
-        compare_peer(&portkey(folder), "Portkey", Dialect::Portkey, &[&directly, &our_way, &openai]);
-        return compare_peer(&litellm(folder, upstream), "LiteLLM", Dialect::OpenAi, &[&directly, &our_way, &openai]);
+        return peers::compare(folder, only, upstream, &[&directly, &our_way, &openai]);
     }
     let most = in_turn(&[(&hop, &hop_way), (&ours, &our_way)]);
     ours.row(&openai, 30_000);
@@ -120,7 +132,7 @@ fn compare(peers: Option<&Path>) {
         println!("tidegate serve adds {p50:.2} (p50) and {p99:.2} (p99) times what the hop adds at {rate}");
     }
     drop((hop, ours));
-    waiting(upstream);
+    waiting::measure(upstream);
 }
 
 fn title_of_rows() {
@@ -143,12 +155,12 @@ fn in_turn(proxies: &[(&Proxy, &Way<'_>)]) -> Vec<f64> {
 }
 
 /// Latency of some ways at the same rate, and what each adds to the first (returned: p50 and p99 in ms). All take turns, each for
-/// a second and a half; of each figure the median of five rounds is told.
+/// a second and a half or ten requests; of each figure the median of five rounds is told.
 fn latencies(ways: &[&Way<'_>], rate: f64) -> Vec<(f64, f64)> {
     let mut rounds = vec![(Vec::new(), Vec::new()); ways.len()];
     for _ in 0..5 {
         for (way, (p50s, p99s)) in ways.iter().zip(&mut rounds) {
-            let told = asked(way, (rate * 1.5) as usize, rate);
+            let told = asked(way, (rate * 1.5).max(10.0) as usize, rate);
             p50s.push(told.p50);
             p99s.push(told.p99);
         }
@@ -167,85 +179,10 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// How soon a request is told that its permit comes too late, while very many wait before it.
-fn waiting(upstream: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let ours = tidegate(upstream, folder.path(), "60");
-    let mut command = itself_on(1);
-    let output = command.args(["wait", &ours.url]).stderr(Stdio::inherit()).output().unwrap();
-    assert!(output.status.success(), "no request waited well");
-    print!("\n{}", String::from_utf8(output.stdout).unwrap());
-}
+/// One connection of HTTP/1.1.
+type Sender = hyper::client::conn::http1::SendRequest<Full<Bytes>>;
 
-/// So many wait: as many descriptors as a process has nearly everywhere.
-const WAITING: usize = 10_000;
-
-/// The clients of [`waiting`]: they fill the queue, then one more comes again and again that would wait in vain.
-fn wait(url: &str) {
-    let address = url.trim_start_matches("http://").to_string();
-    runtime().block_on(async move {
-        // One connection of HTTP/2 carries a thousand requests.
-        let mut open = Vec::new();
-        for _ in 0..WAITING / 1_000 {
-            let socket = tokio::net::TcpStream::connect(&address).await.unwrap();
-            let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket));
-            let (sender, connection) = handshake.await.unwrap();
-            tokio::spawn(connection);
-            for _ in 0..1_000 {
-                let mut request = Dialect::Gemini.request(&address);
-                *request.uri_mut() = format!("http://{address}{PATH}").parse().unwrap();
-                request.headers_mut().remove("host");
-                request.headers_mut().insert("x-tidegate-max-wait", "24h".parse().unwrap());
-                let mut sender = sender.clone();
-                open.push(tokio::spawn(async move { sender.send_request(request).await }));
-            }
-        }
-        until_queued(&address).await;
-        for pause in [Duration::from_millis(1), Duration::from_millis(500)] {
-            let (p50, most) = told_in_vain(&address, pause).await;
-            println!(
-                "{WAITING} wait; one more is told in {p50:.3} ms (median), {most:.3} (most) that it would wait in vain, every {} ms",
-                pause.as_millis()
-            );
-        }
-        open.iter().for_each(tokio::task::JoinHandle::abort);
-    });
-}
-
-async fn until_queued(address: &str) {
-    let begun = Instant::now();
-    loop {
-        let mut sender = connected(address).await;
-        let request = Request::get("/status").header("host", address).body(Full::default()).unwrap();
-        let status = sender.send_request(request).await.unwrap().collect_all().await;
-        let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
-        if status["queue_size"].as_u64().unwrap() as usize + 200 >= WAITING {
-            return;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60), "the queue does not fill: {}", status["queue_size"]);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// The median and the longest time in ms until a request is refused whose caller waits for a second only.
-async fn told_in_vain(address: &str, pause: Duration) -> (f64, f64) {
-    let mut sender = connected(address).await;
-    let mut took = Vec::new();
-    for _ in 0..30 {
-        tokio::time::sleep(pause).await;
-        let mut request = Dialect::Gemini.request(address);
-        request.headers_mut().insert("x-tidegate-max-wait", "1s".parse().unwrap());
-        let begun = Instant::now();
-        let answer = sender.send_request(request).await.unwrap();
-        took.push(begun.elapsed().as_secs_f64() * 1e3);
-        assert_eq!(answer.status(), 429);
-        answer.collect_all().await;
-    }
-    let most = took.iter().copied().fold(0.0, f64::max);
-    (median(took), most)
-}
-
-async fn connected(address: &str) -> hyper::client::conn::http1::SendRequest<Full<Bytes>> {
+async fn connected(address: &str) -> Sender {
     let socket = tokio::net::TcpStream::connect(address).await.unwrap();
     socket.set_nodelay(true).unwrap();
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.unwrap();
@@ -279,7 +216,7 @@ impl Proxy {
         asked(way, requests / 10, 0.0);
         let before = family_cpu(self.pid);
         let told = asked(way, requests, 0.0);
-        let each = (family_cpu(self.pid) - before).as_secs_f64() * 1e6 / requests as f64;
+        let each = (family_cpu(self.pid) - before).as_secs_f64() * 1e6 / told.answers;
         let ready = self.ready.map_or("-".to_string(), |ready| format!("{:.0}", ready.as_secs_f64() * 1e3));
         let peak = family(self.pid).into_iter().map(high_water).sum::<u64>() as f64 / 1024.0;
         println!("{:<26} {:>11.0} {each:>12.1} {peak:>10.1} {ready:>12}", way.name, told.rate);
@@ -327,59 +264,8 @@ fn until_open(url: &str, begun: Instant) -> Duration {
     begun.elapsed()
 }
 
-// === peers ===
-
-/// The same figures of another gateway, and ours once more beside it at half of the rate that it reaches.
-fn compare_peer(peer: &Proxy, name: &str, dialect: Dialect, beside: &[&Way<'_>]) {
-    let way = Way { name, url: &peer.url, dialect, upstream: beside[0].url };
-    title_of_rows();
-    let most = peer.row(&way, 1_000).rate;
-    title_of_latencies();
-    latencies(&[beside, &[&way]].concat(), most / 2.0);
-}
-
-fn portkey(folder: &Path) -> Proxy {
-    let script = folder.join("node_modules/@portkey-ai/gateway/build/start-server.js");
-    if !script.exists() {
-        run(Command::new("npm").args(["install", "--no-audit", "--no-fund", "@portkey-ai/gateway@1.15.2"]).current_dir(folder));
-    }
-    let port = free_port();
-    peer(on(0, "node").arg(script).args([&format!("--port={port}"), "--headless"]), port)
-}
-
-fn litellm(folder: &Path, upstream: &str) -> Proxy {
-    let program = folder.join("venv/bin/litellm");
-    if !program.exists() {
-        run(Command::new("python3").args(["-m", "venv", "venv"]).current_dir(folder));
-        run(Command::new(folder.join("venv/bin/pip")).args(["install", "-q", "litellm[proxy]==1.106.2"]));
-    }
-    let config = folder.join("litellm.yaml");
-    let model = format!(
-        "{{model_name: gemini-3.8-flash, litellm_params: {{model: gemini/gemini-3.8-flash, api_key: {KEY}, api_base: \"{upstream}{}\"}}}}",
-        PATH.trim_end_matches(":generateContent")
-    );
-    std::fs::write(&config, format!("model_list: [{model}]\n")).unwrap();
-    let port = free_port();
-    let mut command = on(0, program.to_str().unwrap());
-    // It asks nobody who they are, which is the least work for it.
-    command.env("LITELLM_LOCAL_MODEL_COST_MAP", "True").env("LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY", "true");
-    peer(command.arg("--config").arg(config).args(["--port", &port.to_string(), "--num_workers", "1"]), port)
-}
-
-fn peer(command: &mut Command, port: u16) -> Proxy {
-    let begun = Instant::now();
-    let child: Child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let url = format!("http://127.0.0.1:{port}");
-    let ready = until_open(&url, begun);
-    Proxy { pid: child.id(), url: url.clone(), process: Some(Server { process: child, url }), ready: Some(ready) }
-}
-
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn run(command: &mut Command) {
-    assert!(command.status().unwrap().success(), "{command:?} failed");
 }
 
 // === roles ===
@@ -419,6 +305,7 @@ fn hop(upstream: String) {
 // === the load ===
 
 struct Told {
+    answers: f64,
     rate: f64,
     p50: f64,
     p99: f64,
@@ -432,7 +319,7 @@ fn asked(way: &Way<'_>, requests: usize, rate: f64) -> Told {
     assert!(output.status.success(), "{} did not answer well", way.name);
     let text = String::from_utf8(output.stdout).unwrap();
     let numbers: Vec<f64> = text.split_whitespace().map(|number| number.parse().unwrap()).collect();
-    Told { rate: numbers[0], p50: numbers[1], p99: numbers[2] }
+    Told { answers: numbers[0], rate: numbers[1], p50: numbers[2], p99: numbers[3] }
 }
 
 fn load(url: &str, dialect: Dialect, requests: usize, rate: f64) {
@@ -453,7 +340,8 @@ fn load(url: &str, dialect: Dialect, requests: usize, rate: f64) {
     });
     took.sort_unstable();
     let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
-    println!("{} {} {}", took.len() as f64 / wall.as_secs_f64(), at(0.50), at(0.99));
+    let answers = took.len() as f64;
+    println!("{answers} {} {} {}", answers / wall.as_secs_f64(), at(0.50), at(0.99));
 }
 
 /// Gives each connection its turns, each at its instant where there is a rate. A timer of the runtime counts milliseconds, in which
@@ -473,11 +361,13 @@ fn pace(turns: &[mpsc::UnboundedSender<Instant>], requests: usize, rate: f64) {
     }
 }
 
-/// One connection's requests. At a rate, time counts from the turn on: who is still busy with the one before is late.
+/// One connection's requests, none of them after [`LONGEST`]. At a rate, time counts from the turn on: who is still busy with the one
+/// before is late.
 async fn caller(address: String, dialect: Dialect, mut turns: mpsc::UnboundedReceiver<Instant>) -> Vec<Duration> {
     let mut sender = connected(&address).await;
     let mut took = Vec::new();
-    while let Some(turn) = turns.recv().await {
+    let begun = Instant::now();
+    while let Some(turn) = turns.recv().await.filter(|_| begun.elapsed() < LONGEST) {
         let answer = sender.send_request(dialect.request(&address)).await.unwrap();
         assert_eq!(answer.status(), 200);
         assert!(answer.collect_all().await.len() > 100);
