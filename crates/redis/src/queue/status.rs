@@ -164,15 +164,16 @@ impl Queue {
         for chunk in listed.chunks(100) {
             let mut pipe = redis::pipe();
             for (id, _) in chunk {
-                pipe.cmd("HMGET").arg(self.keys.task(id)).arg(&["state", "history", "result"]);
+                pipe.cmd("HMGET").arg(self.keys.task(id)).arg(&["state", "history", "told"]);
             }
-            let told: Vec<[Option<String>; 3]> = self.ask_all(&pipe).await?;
-            letters.extend(chunk.iter().zip(told).map(|((id, at), [state, history, record])| DeadLetter {
+            let known: Vec<[Option<String>; 3]> = self.ask_all(&pipe).await?;
+            let records = self.records(known.iter().map(|[_, _, told]| told.as_deref())).await?;
+            letters.extend(chunk.iter().zip(known).zip(records).map(|(((id, at), [state, history, _]), record)| DeadLetter {
                 id: id.clone(),
                 state: state.unwrap_or_else(|| "forgotten".to_owned()),
                 at: *at,
                 history: history.unwrap_or_default(),
-                record: record.unwrap_or_default(),
+                record,
             }));
         }
         Ok(letters)

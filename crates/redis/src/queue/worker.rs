@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Queue;
-use super::hold::Lease;
+use super::hold::{Cursors, Lease};
 use super::task::{Ending, Outcome, Place, Task};
 use crate::connection::Connection;
 
@@ -113,6 +113,7 @@ pub async fn work(queue: &Queue, ears: &Connection, handler: &impl Handler, sett
         busy: Busy::default(),
         listening: None,
         fetches: 0,
+        cursors: Cursors::default(),
         drained: false,
         end: None,
         left_off: false,
@@ -139,6 +140,8 @@ struct Worker<'a, H> {
     /// Ends the wait for something to fetch.
     listening: Option<AbortHandle>,
     fetches: u64,
+    /// How far it has looked for tasks that others left.
+    cursors: Cursors,
     drained: bool,
     /// When what is under way is left off.
     end: Option<Instant>,
@@ -175,7 +178,7 @@ enum Step {
     },
     /// Something may have come.
     Heard,
-    Reaped(Vec<Task>),
+    Reaped(Vec<Task>, Cursors),
     Concluded(Vec<(u64, Outcome, bool)>),
     Renewed(Vec<(u64, Lease)>),
     Stopped,
@@ -248,8 +251,9 @@ impl<'a, H: Handler> Worker<'a, H> {
                 }
             }
             Step::Heard => self.listening = None,
-            Step::Reaped(tasks) => {
+            Step::Reaped(tasks, cursors) => {
                 self.busy.reaping = false;
+                self.cursors = cursors;
                 self.begin(tasks, steps);
             }
             Step::Concluded(told) => {
@@ -356,9 +360,11 @@ impl<'a, H: Handler> Worker<'a, H> {
         let drain = self.settings.drain && self.held.is_empty();
         steps.push(Box::pin(async move {
             let fetched = queue.patiently("fetching", || queue.fetch(name, room, order)).await;
-            if !fetched.entries.is_empty() {
-                let entries = &fetched.entries;
-                let tasks = queue.patiently("fetching", || queue.take(name, entries)).await;
+            if !fetched.is_empty() {
+                let (mut tasks, entries) = (fetched.tasks, &fetched.entries);
+                if !entries.is_empty() {
+                    tasks.extend(queue.patiently("fetching", || queue.take(entries)).await);
+                }
                 return Step::Fetched(tasks);
             }
             let open = match drain {
@@ -387,12 +393,14 @@ impl<'a, H: Handler> Worker<'a, H> {
         }
         self.busy.reaping = true;
         let (queue, name) = (self.queue, self.settings.name.as_str());
+        let cursors = std::mem::take(&mut self.cursors);
         steps.push(Box::pin(async move {
-            let entries = queue.patiently("taking over", || queue.reap(name, room)).await;
-            if entries.is_empty() {
-                return Step::Reaped(Vec::new());
-            }
-            Step::Reaped(queue.patiently("taking over", || queue.take(name, &entries)).await)
+            let (entries, next) = queue.patiently("taking over", || queue.reap(name, room, &cursors)).await;
+            let tasks = match entries.as_slice() {
+                [] => Vec::new(),
+                entries => queue.patiently("taking over", || queue.take(entries)).await,
+            };
+            Step::Reaped(tasks, next)
         }));
     }
 
