@@ -1,13 +1,14 @@
 //! How fast tasks go through the queue with one worker process and a backend that answers at once.
 //!
-//! `cargo bench -p tidegate-redis --bench queue [-- LARGEST]`: drains backlogs of 1,000, 20,000 and LARGEST (1,000,000) tasks,
-//! then lets a producer, a worker and a collector run at the same time. A redis-server of its own, with its append-only
-//! file on. With `-- peers FOLDER`, Dramatiq, BullMQ and apalis-redis are installed into FOLDER, where they are not yet, and
-//! drain the same backlog on the same server.
+//! `cargo bench -p tidegate-redis --bench queue [-- LARGEST]`: drains LARGEST (1,000,000) tasks three times: in waves of 1,000,
+//! in waves of 20,000, and all at once. Then a producer, a worker and a collector run at the same time. A redis-server of its
+//! own, with its append-only file on. With `-- peers FOLDER`, Dramatiq, BullMQ and apalis-redis are installed into FOLDER,
+//! where they are not yet, and drain the same backlog on the same server.
 //!
 //! A drain is timed from the first task that is begun to the last whose record is stored: what a worker does before and
-//! after, opening connections and asking whether anything is left, would rule the figure of a thousand tasks. Small backlogs
-//! are drained again and again and the median is told. Every figure stands beside the speed of PING at the same time.
+//! after, opening connections and asking whether anything is left, would rule the figure of a thousand tasks. Waves follow
+//! each other on the same Redis, which keeps what has ended: so the same number of tasks is kept and written to the file at
+//! the end of each row, and what differs is the backlog. Every figure stands beside the speed of PING at the same time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod peers;
@@ -54,24 +55,22 @@ async fn backlogs(server: &Server, largest: usize) {
     );
     let mut rates = Vec::new();
     for backlog in [1_000, 20_000, largest] {
-        let rounds = (100_000 / backlog).max(1);
-        let mut all = Vec::with_capacity(rounds);
-        for round in 0..rounds {
-            all.push(Round::of(server, &format!("b{backlog}-{round}"), backlog).await);
-            server.cli(&["flushall"]);
+        let queue = fresh(server, &format!("b{backlog}")).await;
+        let mut sum = Wave::default();
+        for wave in 0..(largest / backlog).max(1) {
+            sum.add(&Wave::of(server, &queue, wave * backlog, backlog).await);
         }
-        let median = |of: fn(&Round) -> f64| median(all.iter().map(of).collect());
-        // The system counts CPU in hundredths of a second: too coarse for a single small round.
-        let mean = |of: fn(&Round) -> f64| all.iter().map(of).sum::<f64>() / rounds as f64;
+        let tasks = sum.tasks as f64;
         println!(
             "{backlog:>9} {:>13.0} {:>13.0} {:>16.1} {:>16.1} {:>14.0}",
-            median(|round| round.entered),
-            median(|round| round.drained),
-            mean(|round| round.redis),
-            mean(|round| round.worker),
-            median(|round| round.bytes)
+            tasks / sum.entered.as_secs_f64(),
+            tasks / sum.drained.as_secs_f64(),
+            sum.redis * 1e6 / tasks,
+            sum.worker * 1e6 / tasks,
+            sum.bytes / tasks
         );
-        rates.push(median(|round| round.drained));
+        rates.push(tasks / sum.drained.as_secs_f64());
+        server.cli(&["flushall"]);
     }
     let percent = |of: f64| rates[2] / of * 100.0;
     println!(
@@ -81,40 +80,37 @@ async fn backlogs(server: &Server, largest: usize) {
     );
 }
 
-/// One backlog handed in and drained.
-struct Round {
-    /// Tasks a second handed in, and drained.
-    entered: f64,
-    drained: f64,
-    /// CPU while it was drained, in microseconds a task, of Redis and of this process.
+/// One backlog handed in and drained, or the sum of some.
+#[derive(Default)]
+struct Wave {
+    tasks: usize,
+    entered: Duration,
+    drained: Duration,
+    /// Seconds of CPU while it was drained, of Redis and of this process.
     redis: f64,
     worker: f64,
-    /// Memory of Redis a task that waits.
+    /// Memory of Redis for all that waits.
     bytes: f64,
 }
 
-impl Round {
-    async fn of(server: &Server, name: &str, backlog: usize) -> Round {
-        let queue = fresh(server, name).await;
+impl Wave {
+    async fn of(server: &Server, queue: &Queue, from: usize, tasks: usize) -> Wave {
         let before = info(server, "memory", "used_memory");
-        let entered = enqueue(&queue, backlog).await;
+        let entered = enqueue(queue, from, tasks).await;
         let bytes = info(server, "memory", "used_memory") - before;
         let (redis, own) = (redis_cpu(server), own_cpu());
-        let drained = drain(server, &queue, backlog).await;
-        let each = |seconds: f64| seconds * 1e6 / backlog as f64;
-        Round {
-            entered: backlog as f64 / entered.as_secs_f64(),
-            drained: backlog as f64 / drained.as_secs_f64(),
-            redis: each(redis_cpu(server) - redis),
-            worker: each(own_cpu() - own),
-            bytes: bytes / backlog as f64,
-        }
+        let drained = drain(server, queue, tasks).await;
+        Wave { tasks, entered, drained, redis: redis_cpu(server) - redis, worker: own_cpu() - own, bytes }
     }
-}
 
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
+    fn add(&mut self, wave: &Wave) {
+        self.tasks += wave.tasks;
+        self.entered += wave.entered;
+        self.drained += wave.drained;
+        self.redis += wave.redis;
+        self.worker += wave.worker;
+        self.bytes += wave.bytes;
+    }
 }
 
 /// Everybody drains the same backlog, after it was handed in one by one where a peer knows no other way.
@@ -128,8 +124,9 @@ async fn beside_peers(server: &Server, folder: &Path) {
     ];
     for (_, words) in programs {
         // Ours takes its turn before each of them.
-        let ours = Round::of(server, "beside", BACKLOG).await;
-        row("tidegate", ours.entered, ours.drained);
+        let ours = Wave::of(server, &fresh(server, "beside").await, 0, BACKLOG).await;
+        let rate = |took: Duration| BACKLOG as f64 / took.as_secs_f64();
+        row("tidegate", rate(ours.entered), rate(ours.drained));
         server.cli(&["flushall"]);
         let mut command = Command::new(&words[0]);
         for told in peers::told(command.args(&words[1..]).arg(server.url()).arg(BACKLOG.to_string())) {
@@ -150,10 +147,10 @@ fn tasks(from: usize, many: usize) -> Vec<NewTask> {
     (from..from + many).map(|n| NewTask { id: format!("task-{n}"), body: body.clone(), ..NewTask::default() }).collect()
 }
 
-async fn enqueue(queue: &Queue, many: usize) -> Duration {
+async fn enqueue(queue: &Queue, from: usize, many: usize) -> Duration {
     let mut took = Duration::ZERO;
-    for from in (0..many).step_by(10_000) {
-        let tasks = tasks(from, 10_000.min(many - from));
+    for start in (0..many).step_by(10_000) {
+        let tasks = tasks(from + start, 10_000.min(many - start));
         let began = Instant::now();
         assert_eq!(queue.enqueue(&tasks, ROOM).await.unwrap().len(), tasks.len());
         took += began.elapsed();
@@ -187,7 +184,7 @@ async fn together(server: &Server, many: usize) -> f64 {
     let began = Instant::now();
     let producer = tokio::spawn({
         let queue = queue.clone();
-        async move { enqueue(&queue, many).await }
+        async move { enqueue(&queue, 0, many).await }
     });
     let (mut collected, ears) = (0, server.connect().await);
     while collected < many {

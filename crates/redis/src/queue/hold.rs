@@ -18,6 +18,12 @@ pub(crate) struct Entry {
     again: bool,
 }
 
+impl Entry {
+    pub(crate) fn place(&self) -> &Place {
+        &self.task.place
+    }
+}
+
 /// What a look at the queue gave.
 #[derive(Debug, Default)]
 pub(crate) struct Fetched {
@@ -105,13 +111,31 @@ impl Queue {
             let mut parts = parts.into_iter();
             *cursor = parts.next().and_then(|value| String::from_redis_value(value).ok()).unwrap_or_else(|| "0-0".to_owned());
             let Some(Value::Array(claimed)) = parts.next() else { continue };
-            let listed = claimed.into_iter().filter_map(|pair| match pair {
-                Value::Array(pair) => entry(Value::Array([vec![Value::Int(class)], pair].concat())),
-                _ => None,
-            });
+            let listed = claimed.into_iter().filter_map(|pair| listed(class, pair));
             entries.extend(listed.map(|entry| Entry { again: true, ..entry }));
         }
         Ok((entries, next))
+    }
+
+    /// Everything that was given to `worker` and that it has not given back or ended, whether it heard of it or not.
+    pub(crate) async fn given(&self, worker: &str) -> Result<Vec<Entry>, CallError> {
+        let mut entries = Vec::new();
+        for (class, stream) in (1..).zip(self.keys.streams()) {
+            let mut after = "0".to_owned();
+            loop {
+                let mut read = redis::cmd("XREADGROUP");
+                read.arg("GROUP").arg(GROUP).arg(worker).arg("COUNT").arg(CHUNK).arg("STREAMS").arg(stream).arg(&after);
+                let told: Option<[(String, Vec<Value>); 1]> = self.ask(&read).await?;
+                let Some([(_, page)]) = told else { break };
+                let many = page.len();
+                entries.extend(page.into_iter().filter_map(|pair| listed(class, pair)));
+                match entries.last() {
+                    Some(last) if many == CHUNK => after.clone_from(&last.task.place.entry),
+                    _ => break,
+                }
+            }
+        }
+        Ok(entries)
     }
 
     /// Looks the tasks of entries up; those that have ended meanwhile are left out.
@@ -143,7 +167,11 @@ impl Queue {
 
     /// Renews what `worker` holds; the answers stand in the order of `held`. Tells others that it lives, with `info`.
     pub(crate) async fn renew(&self, worker: &str, info: &str, held: &[(Place, String)]) -> Result<Vec<Lease>, CallError> {
-        self.report(worker, info).await?;
+        let (leases, ()) = futures_util::future::try_join(self.renew_all(worker, held), self.report(worker, info)).await?;
+        Ok(leases)
+    }
+
+    async fn renew_all(&self, worker: &str, held: &[(Place, String)]) -> Result<Vec<Lease>, CallError> {
         let mut leases = Vec::with_capacity(held.len());
         for chunk in held.chunks(CHUNK) {
             let mut call = self.call(&SCRIPTS.renew, chunk.iter().map(|(_, id)| id.as_str()));
@@ -230,6 +258,14 @@ fn size(outcome: &Outcome) -> usize {
     match outcome {
         Outcome::Ended { record, history, .. } => record.len() + history.len(),
         Outcome::Retry { .. } | Outcome::Postpone { .. } | Outcome::HandOver => 0,
+    }
+}
+
+/// Reads an entry with its fields, as Redis lists it; none where it was deleted.
+fn listed(class: i64, pair: Value) -> Option<Entry> {
+    match pair {
+        Value::Array(pair) => entry(Value::Array([vec![Value::Int(class)], pair].concat())),
+        _ => None,
     }
 }
 

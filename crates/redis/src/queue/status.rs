@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::{FromRedisValue, Value};
 
 use super::task::Class;
-use super::{GROUP, Queue};
+use super::{GROUP, Queue, SCRIPTS};
 use crate::connection::CallError;
 
 /// The state of a queue at one instant.
@@ -126,11 +126,9 @@ impl Queue {
 
     /// Tells how `worker` is; it counts as alive for three leases.
     pub(crate) async fn report(&self, worker: &str, info: &str) -> Result<(), CallError> {
-        let now = self.now().await?;
-        let mut pipe = redis::pipe();
-        pipe.atomic().cmd("HSET").arg(self.keys.workers()).arg(worker).arg(format!("{now} {info}")).ignore();
-        pipe.cmd("PEXPIRE").arg(self.keys.workers()).arg(self.terms.keep.as_millis() as u64).ignore();
-        self.ask_all(&pipe).await
+        let mut call = self.call(&SCRIPTS.report, []);
+        call.arg(worker).arg(info).arg(self.terms.keep.as_millis() as u64);
+        self.run(&call).await
     }
 
     /// Takes `worker` off the books when it holds nothing, and those that died long ago.

@@ -19,7 +19,12 @@ pub fn terms() -> Terms {
 }
 
 pub async fn queue(server: &Server) -> Queue {
-    let queue = Queue::new(server.connect().await, "test".parse().unwrap(), terms());
+    queue_over(server.connect().await).await
+}
+
+/// The same queue over a connection of one's choice.
+pub async fn queue_over(link: Connection) -> Queue {
+    let queue = Queue::new(link, "test".parse().unwrap(), terms());
     queue.open().await.unwrap();
     queue
 }
