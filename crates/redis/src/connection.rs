@@ -1,18 +1,19 @@
 //! A connection to one Redis or to a cluster, that comes back by itself however long Redis is away.
 //!
 //! Opening it looks before it leaps: one attempt of at most five seconds tells a wrong address, password or certificate
-//! apart. What was opened never gives up; whoever calls decides with [`Connection::call`] how long an answer may take.
+//! apart. What was opened never gives up; whoever calls decides with [`Connection::call`] how long an answer may take. A
+//! connection on which nothing is answered any more, though nobody closed it, is replaced as soon as a new one answers.
 
 use std::fmt;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
-use redis::cluster::ClusterClient;
-use redis::cluster_async::ClusterConnection;
+use redis::aio::ConnectionLike;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError,
-    RedisFuture, RedisResult, Value,
+    Cmd, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, RedisFuture, RedisResult, Value,
 };
+
+use crate::link::{Link, Links};
 
 /// Where Redis is and how one gets in; shows neither user nor password.
 ///
@@ -119,14 +120,8 @@ pub enum CallError {
 /// A connection that any number of tasks may use at once; cloning it is cheap.
 #[derive(Clone)]
 pub struct Connection {
-    link: Link,
-    place: std::sync::Arc<str>,
-}
-
-#[derive(Clone)]
-enum Link {
-    Single(ConnectionManager),
-    Cluster(ClusterConnection),
+    links: Arc<Links>,
+    place: Arc<str>,
 }
 
 /// How long opening may take, all steps together.
@@ -160,24 +155,14 @@ impl Connection {
     /// Opens a connection; a node of a cluster is recognised as such. At most [`OPENING`].
     pub async fn open(address: &Address) -> Result<Connection, OpenError> {
         let silent = || OpenError::Silent { place: address.place.clone(), limit: OPENING };
-        match tokio::time::timeout(OPENING, Self::connect(address)).await {
-            Ok(opened) => opened.map_err(|error| refused(address, &error)),
+        match tokio::time::timeout(OPENING, Link::open(&address.nodes)).await {
+            Ok(Ok(link)) => {
+                let links = Arc::new(Links::new(link, address.nodes.clone()));
+                Ok(Connection { links, place: address.place.as_str().into() })
+            }
+            Ok(Err(error)) => Err(refused(address, &error)),
             Err(_) => Err(silent()),
         }
-    }
-
-    async fn connect(address: &Address) -> RedisResult<Connection> {
-        let mut last = None;
-        for node in &address.nodes {
-            match probe(node).await {
-                Ok(clustered) => {
-                    let link = if clustered { cluster(address).await? } else { single(node).await? };
-                    return Ok(Connection { link, place: address.place.as_str().into() });
-                }
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| (ErrorKind::InvalidClientConfig, "no host").into()))
     }
 
     /// Host and port.
@@ -187,7 +172,7 @@ impl Connection {
 
     /// True when keys are spread over several nodes.
     pub fn is_cluster(&self) -> bool {
-        matches!(self.link, Link::Cluster(_))
+        matches!(self.links.current(), Link::Cluster(_))
     }
 
     /// Sends one command and waits for its answer, at most `patience`. While Redis is away that is what passes.
@@ -203,9 +188,16 @@ impl Connection {
 
     /// Waits for an answer, at most `patience`, and says what its error means.
     pub async fn within<T>(&self, patience: Duration, answer: impl Future<Output = RedisResult<T>>) -> Result<T, CallError> {
+        let began = Instant::now();
         match tokio::time::timeout(patience, answer).await {
-            Ok(answer) => answer.map_err(|error| self.explain(&error)),
-            Err(_) => Err(CallError::Late { place: self.place.to_string(), limit: patience }),
+            Ok(answer) => {
+                self.links.answered();
+                answer.map_err(|error| self.explain(&error))
+            }
+            Err(_) => {
+                self.links.unanswered(began, &self.place);
+                Err(CallError::Late { place: self.place.to_string(), limit: patience })
+            }
         }
     }
 
@@ -234,21 +226,27 @@ impl fmt::Debug for Connection {
 
 impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        match &mut self.link {
-            Link::Single(link) => link.req_packed_command(cmd),
-            Link::Cluster(link) => link.req_packed_command(cmd),
-        }
+        let link = self.links.current();
+        Box::pin(async move {
+            match link {
+                Link::Single(mut link) => link.req_packed_command(cmd).await,
+                Link::Cluster(mut link) => link.req_packed_command(cmd).await,
+            }
+        })
     }
 
     fn req_packed_commands<'a>(&'a mut self, pipeline: &'a Pipeline, offset: usize, count: usize) -> RedisFuture<'a, Vec<Value>> {
-        match &mut self.link {
-            Link::Single(link) => link.req_packed_commands(pipeline, offset, count),
-            Link::Cluster(link) => link.req_packed_commands(pipeline, offset, count),
-        }
+        let link = self.links.current();
+        Box::pin(async move {
+            match link {
+                Link::Single(mut link) => link.req_packed_commands(pipeline, offset, count).await,
+                Link::Cluster(mut link) => link.req_packed_commands(pipeline, offset, count).await,
+            }
+        })
     }
 
     fn get_db(&self) -> i64 {
-        match &self.link {
+        match self.links.current() {
             Link::Single(link) => link.get_db(),
             Link::Cluster(link) => link.get_db(),
         }
@@ -275,35 +273,6 @@ fn read(node: &str) -> Result<ConnectionInfo, OpenError> {
         },
     };
     node.into_connection_info().map_err(reason)
-}
-
-/// One short-lived connection: is somebody there, does it let us in, is it part of a cluster?
-async fn probe(node: &ConnectionInfo) -> RedisResult<bool> {
-    let client = Client::open(node.clone())?;
-    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(OPENING)).set_response_timeout(Some(OPENING));
-    let mut link = client.get_multiplexed_async_connection_with_config(&config).await?;
-    let told: String = redis::cmd("INFO").arg("cluster").query_async(&mut link).await?;
-    Ok(told.contains("cluster_enabled:1"))
-}
-
-async fn single(node: &ConnectionInfo) -> RedisResult<Link> {
-    let config = ConnectionManagerConfig::new()
-        .set_number_of_retries(usize::MAX)
-        .set_min_delay(Duration::from_millis(20))
-        .set_max_delay(Duration::from_millis(200))
-        .set_connection_timeout(Some(OPENING))
-        .set_response_timeout(None);
-    Ok(Link::Single(ConnectionManager::new_with_config(Client::open(node.clone())?, config).await?))
-}
-
-async fn cluster(address: &Address) -> RedisResult<Link> {
-    let client = ClusterClient::builder(address.nodes.clone())
-        .connection_timeout(OPENING)
-        .min_retry_wait(20)
-        .max_retry_wait(200)
-        .retries(8)
-        .build()?;
-    Ok(Link::Cluster(client.get_async_connection().await?))
 }
 
 fn refused(address: &Address, error: &RedisError) -> OpenError {

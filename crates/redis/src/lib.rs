@@ -6,6 +6,7 @@
 pub mod connection;
 pub mod facts;
 pub mod ledger;
+mod link;
 pub mod names;
 pub mod queue;
 mod script;

@@ -38,6 +38,8 @@ const GROUP: &str = "workers";
 
 /// The longest a single call is waited for; every one of them can be repeated.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The least it is waited for, however short leases are.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A queue; clones share its connection.
 #[derive(Clone)]
@@ -77,6 +79,7 @@ struct Scripts {
     collected: Script,
     hooks: Script,
     hooked: Script,
+    report: Script,
     sign_off: Script,
 }
 
@@ -84,8 +87,8 @@ static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     enqueue: Script::new(include_str!("scripts/queue_enqueue.lua")),
     fetch: Script::new(include_str!("scripts/queue_fetch.lua")),
     take: Script::new(include_str!("scripts/queue_take.lua")),
-    complete: Script::new(include_str!("scripts/queue_complete.lua")),
-    give_back: Script::new(include_str!("scripts/queue_return.lua")),
+    complete: Script::new(concat!(include_str!("scripts/queue_unfold.lua"), include_str!("scripts/queue_complete.lua"))),
+    give_back: Script::new(concat!(include_str!("scripts/queue_unfold.lua"), include_str!("scripts/queue_return.lua"))),
     promote: Script::new(include_str!("scripts/queue_promote.lua")),
     renew: Script::new(include_str!("scripts/queue_renew.lua")),
     cancel: Script::new(include_str!("scripts/queue_cancel.lua")),
@@ -93,8 +96,17 @@ static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     collected: Script::new(include_str!("scripts/queue_collected.lua")),
     hooks: Script::new(include_str!("scripts/queue_hooks.lua")),
     hooked: Script::new(include_str!("scripts/queue_hooked.lua")),
+    report: Script::new(include_str!("scripts/queue_report.lua")),
     sign_off: Script::new(include_str!("scripts/queue_sign_off.lua")),
 });
+
+impl Scripts {
+    fn all(&self) -> [&Script; 14] {
+        let Scripts { enqueue, fetch, take, complete, give_back, promote, renew, .. } = self;
+        let Scripts { cancel, requeue, collected, hooks, hooked, report, sign_off, .. } = self;
+        [enqueue, fetch, take, complete, give_back, promote, renew, cancel, requeue, collected, hooks, hooked, report, sign_off]
+    }
+}
 
 impl Queue {
     /// The queue of this name; nothing is asked of Redis yet.
@@ -112,11 +124,18 @@ impl Queue {
         self.terms
     }
 
-    /// Makes its streams and their group where they are missing.
+    /// Makes its streams and their group where they are missing, and brings the scripts: over a long way, a first call that
+    /// had to bring its own would take thrice as long as any other.
     ///
     /// # Errors
     /// When Redis does not answer or refuses.
     pub async fn open(&self) -> Result<(), CallError> {
+        let loads = SCRIPTS.all().map(|script| {
+            let call = script.prepare_invoke();
+            let mut link = self.link.clone();
+            async move { self.link.within(self.patience(), call.load_async(&mut link)).await }
+        });
+        futures_util::future::try_join_all(loads).await?;
         for stream in self.keys.streams() {
             let mut create = redis::cmd("XGROUP");
             create.arg("CREATE").arg(stream).arg(GROUP).arg(0).arg("MKSTREAM");
@@ -137,13 +156,18 @@ impl Queue {
         Ok(seconds * 1000 + micros / 1000)
     }
 
+    /// How long a call is waited for: so that one which fails in silence leaves time to renew leases by another.
+    fn patience(&self) -> Duration {
+        (self.terms.lease / 3).clamp(LEAST_PATIENCE, PATIENCE)
+    }
+
     async fn ask<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, CallError> {
-        self.link.call(command, PATIENCE).await
+        self.link.call(command, self.patience()).await
     }
 
     async fn ask_all<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, CallError> {
         let mut link = self.link.clone();
-        self.link.within(PATIENCE, pipeline.query_async(&mut link)).await
+        self.link.within(self.patience(), pipeline.query_async(&mut link)).await
     }
 
     /// A call of `script` with the queue's own keys and those of the tasks named.
@@ -160,6 +184,6 @@ impl Queue {
 
     async fn run<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, CallError> {
         let mut link = self.link.clone();
-        self.link.within(PATIENCE, call.invoke_async(&mut link)).await
+        self.link.within(self.patience(), call.invoke_async(&mut link)).await
     }
 }

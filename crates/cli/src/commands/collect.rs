@@ -97,8 +97,7 @@ impl Collecting {
 
     /// Writes records, and lets Redis let go of them.
     async fn keep(&mut self, told: Vec<Told>) -> Result<(), RunError> {
-        let records: Vec<Record<'_>> =
-            told.iter().filter_map(|told| Some(Record { id: &told.id, line: told.record.as_deref()? })).collect();
+        let records: Vec<Record<'_>> = told.iter().map(|told| Record { id: &told.id, line: &told.record }).collect();
         let refused = self.collection.keep(&records).await?;
         let mut safe = Vec::with_capacity(told.len());
         for told in &told {

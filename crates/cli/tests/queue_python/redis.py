@@ -21,9 +21,6 @@ class Redis:
         entries = self._ask("XRANGE", key, min, "+", "COUNT", str(count))
         return [(entry, dict(zip(fields[::2], fields[1::2]))) for entry, fields in entries]
 
-    def hget(self, key, field):
-        return self._ask("HGET", key, field)
-
     def _ask(self, *words):
         parts = [word.encode() for word in words]
         self.file.write(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts))

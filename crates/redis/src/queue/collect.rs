@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use redis::{FromRedisValue, Value};
 
-use super::task::CHUNK;
+use super::task::{CHUNK, CHUNK_BYTES};
 use super::{Queue, SCRIPTS};
 use crate::connection::{CallError, Connection};
 
 /// The longest wait for a record.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
+/// How many records are read before their size is known.
+const HANDFUL: usize = 50;
 
 /// A record that waits to be collected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +20,8 @@ pub struct Told {
     pub id: String,
     /// Its place among all results: what comes after it is newer.
     pub entry: String,
-    /// The record; `None` when the task was queued again, or collected by somebody else.
-    pub record: Option<String>,
+    /// The record: one JSON object on one line.
+    pub record: String,
 }
 
 /// What is left to collect.
@@ -41,30 +43,46 @@ impl Outlook {
 }
 
 impl Queue {
-    /// The oldest records that come after the place `after` (`0` for the very first), at most 500.
+    /// The oldest records that come after the place `after` (`0` for the very first): at most 500, and not many more bytes
+    /// than a script call carries.
     ///
     /// # Errors
     /// When Redis does not answer.
     pub async fn results(&self, after: &str) -> Result<Vec<Told>, CallError> {
-        let mut range = redis::cmd("XRANGE");
-        range.arg(self.keys.results()).arg(format!("({after}")).arg("+").arg("COUNT").arg(CHUNK);
-        let entries: Vec<(String, Vec<String>)> = self.ask(&range).await?;
-        let mut told = Vec::with_capacity(entries.len());
-        // Records may be large: they are fetched by the handful.
-        for chunk in entries.chunks(50) {
-            let ids: Vec<&str> = chunk.iter().map(|(_, fields)| id(fields)).collect();
-            let mut pipe = redis::pipe();
-            for id in &ids {
-                pipe.cmd("HGET").arg(self.keys.task(id)).arg("result");
+        let (mut told, mut bytes): (Vec<Told>, usize) = (Vec::new(), 0);
+        while told.len() < CHUNK && bytes < CHUNK_BYTES {
+            // Records may be large: a handful tells how large they are.
+            let most = match told.len() {
+                0 => HANDFUL,
+                have => ((CHUNK_BYTES - bytes) * have / bytes.max(1)).clamp(1, CHUNK - have),
+            };
+            let mut range = redis::cmd("XRANGE");
+            let after = told.last().map_or(after, |last| last.entry.as_str());
+            range.arg(self.keys.results()).arg(format!("({after}")).arg("+").arg("COUNT").arg(most);
+            let entries: Vec<(String, Vec<String>)> = self.ask(&range).await?;
+            let all = entries.len() < most;
+            told.extend(entries.into_iter().map(|(entry, fields)| record(entry, fields)));
+            bytes = told.iter().map(|told| told.record.len()).sum();
+            if all {
+                break;
             }
-            let records: Vec<Option<String>> = self.ask_all(&pipe).await?;
-            told.extend(chunk.iter().zip(ids).zip(records).map(|(((entry, _), id), record)| Told {
-                id: id.to_owned(),
-                entry: entry.clone(),
-                record: record.filter(|record| !record.is_empty()),
-            }));
         }
         Ok(told)
+    }
+
+    /// The records at these places among all results; empty where there is none any more.
+    pub(crate) async fn records(&self, places: impl Iterator<Item = Option<&str>>) -> Result<Vec<String>, CallError> {
+        let mut pipe = redis::pipe();
+        for place in places {
+            // Nothing was ever told at zero.
+            let place = place.filter(|place| !place.is_empty()).unwrap_or("0-0");
+            pipe.cmd("XRANGE").arg(self.keys.results()).arg(place).arg(place);
+        }
+        let found: Vec<Vec<(String, Vec<String>)>> = self.ask_all(&pipe).await?;
+        Ok(found
+            .into_iter()
+            .map(|found| found.into_iter().next().map_or_else(String::new, |(entry, fields)| record(entry, fields).record))
+            .collect())
     }
 
     /// Waits until a record comes after the place `after`, for half a second at most: what is left may have changed, too.
@@ -83,7 +101,7 @@ impl Queue {
     /// When Redis does not answer.
     pub async fn collected(&self, told: &[Told]) -> Result<(), CallError> {
         for chunk in told.chunks(CHUNK) {
-            let mut call = self.call(&SCRIPTS.collected, chunk.iter().map(|told| told.id.as_str()));
+            let mut call = self.call(&SCRIPTS.collected, []);
             for told in chunk {
                 call.arg(&told.entry);
             }
@@ -118,6 +136,14 @@ impl Queue {
     }
 }
 
-fn id(fields: &[String]) -> &str {
-    fields.chunks(2).find(|pair| pair[0] == "id").and_then(|pair| pair.get(1)).map_or("", String::as_str)
+fn record(entry: String, fields: Vec<String>) -> Told {
+    let (mut id, mut record, mut fields) = (String::new(), String::new(), fields.into_iter());
+    while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+        match name.as_str() {
+            "id" => id = value,
+            "record" => record = value,
+            _ => {}
+        }
+    }
+    Told { id, entry, record }
 }

@@ -8,23 +8,48 @@ use super::task::{CHUNK, Class, Outcome, Place, Task, chunks};
 use super::{GROUP, Queue, SCRIPTS};
 use crate::connection::CallError;
 
-/// An entry a worker was given; its task is not known yet.
+/// An entry a worker was given, and what it tells of its task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
-    pub(crate) place: Place,
-    id: String,
-    /// A body that stands in the entry itself.
-    inline: String,
+    task: Task,
+    /// True when all of the task stands in it; otherwise the rest is in its hash, or it has none yet.
+    whole: bool,
     /// True when the lease of somebody else ran out.
     again: bool,
+}
+
+impl Entry {
+    pub(crate) fn place(&self) -> &Place {
+        &self.task.place
+    }
 }
 
 /// What a look at the queue gave.
 #[derive(Debug, Default)]
 pub(crate) struct Fetched {
+    /// Tasks that can begin.
+    pub(crate) tasks: Vec<Task>,
+    /// Entries whose tasks must be looked up.
     pub(crate) entries: Vec<Entry>,
     /// Until the first delayed task is due; `None` when there is none.
     pub(crate) next_due: Option<Duration>,
+}
+
+impl Fetched {
+    /// True when nothing was there.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tasks.is_empty() && self.entries.is_empty()
+    }
+}
+
+/// Where taking over goes on in each stream: a long list of what is in hand is gone through a part at a time.
+#[derive(Debug, Clone)]
+pub(crate) struct Cursors([String; 3]);
+
+impl Default for Cursors {
+    fn default() -> Cursors {
+        Cursors(["0-0", "0-0", "0-0"].map(str::to_owned))
+    }
 }
 
 /// What became of a lease.
@@ -45,13 +70,14 @@ impl Queue {
     pub(crate) async fn fetch(&self, worker: &str, most: usize, order: &str) -> Result<Fetched, CallError> {
         let mut call = self.call(&SCRIPTS.fetch, []);
         call.arg(GROUP).arg(worker).arg(most.min(CHUNK)).arg(order);
-        let mut reply: Vec<Value> = self.run(&call).await?;
-        let due = reply.first().and_then(|value| i64::from_redis_value_ref(value).ok()).unwrap_or(-1);
-        let entries = reply.drain(1.min(reply.len())..).filter_map(entry).collect();
+        let mut reply = self.run::<Vec<Value>>(&call).await?.into_iter();
+        let due = reply.next().and_then(|value| i64::from_redis_value(value).ok()).unwrap_or(-1);
+        let (whole, rest): (Vec<Entry>, Vec<Entry>) = reply.filter_map(entry).partition(|entry| entry.whole);
         if due == 0 {
             self.promote().await?;
         }
-        Ok(Fetched { entries, next_due: u64::try_from(due).ok().map(Duration::from_millis) })
+        let tasks = whole.into_iter().map(|entry| entry.task).collect();
+        Ok(Fetched { tasks, entries: rest, next_due: u64::try_from(due).ok().map(Duration::from_millis) })
     }
 
     /// Puts a chunk of the delayed tasks that are due into their streams.
@@ -71,45 +97,63 @@ impl Queue {
         self.run(&call).await
     }
 
-    /// Takes over entries whose lease has run out: up to `most` of each class.
-    pub(crate) async fn reap(&self, worker: &str, most: usize) -> Result<Vec<Entry>, CallError> {
+    /// Takes over entries whose lease has run out: up to `most` of each class. Goes on where `cursors` stand, and moves them.
+    pub(crate) async fn reap(&self, worker: &str, most: usize, cursors: &Cursors) -> Result<(Vec<Entry>, Cursors), CallError> {
         let mut pipeline = redis::pipe();
-        for stream in self.keys.streams() {
+        for (stream, cursor) in self.keys.streams().iter().zip(&cursors.0) {
             pipeline.cmd("XAUTOCLAIM").arg(stream).arg(GROUP).arg(worker).arg(self.terms.lease.as_millis() as u64);
-            pipeline.arg("0-0").arg("COUNT").arg(most.min(CHUNK));
+            pipeline.arg(cursor).arg("COUNT").arg(most.min(CHUNK));
         }
         let replies: Vec<Value> = self.ask_all(&pipeline).await?;
-        let mut entries = Vec::new();
-        for (class, reply) in (1..).zip(replies) {
+        let (mut entries, mut next) = (Vec::new(), Cursors::default());
+        for ((class, reply), cursor) in (1..).zip(replies).zip(&mut next.0) {
             let Value::Array(parts) = reply else { continue };
-            let Some(Value::Array(claimed)) = parts.into_iter().nth(1) else { continue };
-            let listed = claimed.into_iter().filter_map(|pair| match pair {
-                Value::Array(pair) => entry(Value::Array([vec![Value::Int(class)], pair].concat())),
-                _ => None,
-            });
+            let mut parts = parts.into_iter();
+            *cursor = parts.next().and_then(|value| String::from_redis_value(value).ok()).unwrap_or_else(|| "0-0".to_owned());
+            let Some(Value::Array(claimed)) = parts.next() else { continue };
+            let listed = claimed.into_iter().filter_map(|pair| listed(class, pair));
             entries.extend(listed.map(|entry| Entry { again: true, ..entry }));
+        }
+        Ok((entries, next))
+    }
+
+    /// Everything that was given to `worker` and that it has not given back or ended, whether it heard of it or not.
+    pub(crate) async fn given(&self, worker: &str) -> Result<Vec<Entry>, CallError> {
+        let mut entries = Vec::new();
+        for (class, stream) in (1..).zip(self.keys.streams()) {
+            let mut after = "0".to_owned();
+            loop {
+                let mut read = redis::cmd("XREADGROUP");
+                read.arg("GROUP").arg(GROUP).arg(worker).arg("COUNT").arg(CHUNK).arg("STREAMS").arg(stream).arg(&after);
+                let told: Option<[(String, Vec<Value>); 1]> = self.ask(&read).await?;
+                let Some([(_, page)]) = told else { break };
+                let many = page.len();
+                entries.extend(page.into_iter().filter_map(|pair| listed(class, pair)));
+                match entries.last() {
+                    Some(last) if many == CHUNK => after.clone_from(&last.task.place.entry),
+                    _ => break,
+                }
+            }
         }
         Ok(entries)
     }
 
-    /// Learns the tasks of entries and notes them as being in the hands of `worker`; those that have ended meanwhile are
-    /// left out.
-    pub(crate) async fn take(&self, worker: &str, entries: &[Entry]) -> Result<Vec<Task>, CallError> {
+    /// Looks the tasks of entries up; those that have ended meanwhile are left out.
+    pub(crate) async fn take(&self, entries: &[Entry]) -> Result<Vec<Task>, CallError> {
         let mut tasks = Vec::with_capacity(entries.len());
-        for chunk in chunks(entries, |entry| entry.inline.len()) {
-            let mut call = self.call(&SCRIPTS.take, chunk.iter().map(|entry| entry.id.as_str()));
-            call.arg(GROUP).arg(worker);
-            for entry in chunk {
-                call.arg(entry.place.class.number()).arg(&entry.place.entry).arg(u8::from(entry.again)).arg(&entry.inline);
+        for chunk in chunks(entries, |entry| entry.task.body.len()) {
+            let mut call = self.call(&SCRIPTS.take, chunk.iter().map(|entry| entry.task.id.as_str()));
+            call.arg(GROUP);
+            for Entry { task, whole, again } in chunk {
+                let inline = if *whole { "" } else { &task.body };
+                call.arg(task.place.class.number()).arg(&task.place.entry).arg(u8::from(*again)).arg(inline);
             }
             let replies: Vec<Value> = self.run(&call).await?;
             for (entry, reply) in chunk.iter().zip(replies) {
-                let Some((mut task, body)) = task(entry, reply) else { continue };
-                let body = match body {
-                    Some(body) => body,
-                    None => self.large_body(&task.id).await?,
-                };
-                task.body = body;
+                let Some(mut task) = looked_up(entry, reply) else { continue };
+                if task.body.is_empty() {
+                    task.body = self.large_body(&task.id).await?;
+                }
                 tasks.push(task);
             }
         }
@@ -123,7 +167,11 @@ impl Queue {
 
     /// Renews what `worker` holds; the answers stand in the order of `held`. Tells others that it lives, with `info`.
     pub(crate) async fn renew(&self, worker: &str, info: &str, held: &[(Place, String)]) -> Result<Vec<Lease>, CallError> {
-        self.report(worker, info).await?;
+        let (leases, ()) = futures_util::future::try_join(self.renew_all(worker, held), self.report(worker, info)).await?;
+        Ok(leases)
+    }
+
+    async fn renew_all(&self, worker: &str, held: &[(Place, String)]) -> Result<Vec<Lease>, CallError> {
         let mut leases = Vec::with_capacity(held.len());
         for chunk in held.chunks(CHUNK) {
             let mut call = self.call(&SCRIPTS.renew, chunk.iter().map(|(_, id)| id.as_str()));
@@ -213,32 +261,50 @@ fn size(outcome: &Outcome) -> usize {
     }
 }
 
-/// Class, entry and fields. One without an id is known by its place in the stream.
-fn entry(value: Value) -> Option<Entry> {
-    let (class, entry, fields): (i64, String, Vec<String>) = redis::from_redis_value(value).ok()?;
-    let field = |name: &str| fields.chunks(2).find(|pair| pair[0] == name).and_then(|pair| pair.get(1)).cloned();
-    let id = field("id").filter(|id| !id.is_empty()).unwrap_or_else(|| entry.clone());
-    let inline = field("body").unwrap_or_default();
-    Some(Entry { place: Place { class: Class::of_number(class), entry }, id, inline, again: false })
+/// Reads an entry with its fields, as Redis lists it; none where it was deleted.
+fn listed(class: i64, pair: Value) -> Option<Entry> {
+    match pair {
+        Value::Array(pair) => entry(Value::Array([vec![Value::Int(class)], pair].concat())),
+        _ => None,
+    }
 }
 
-/// The task of an entry, and its body unless that is large.
-fn task(entry: &Entry, reply: Value) -> Option<(Task, Option<String>)> {
+/// Reads class, entry and fields. One without an id is known by its place in the stream.
+fn entry(value: Value) -> Option<Entry> {
+    let (class, entry, fields): (i64, String, Vec<String>) = redis::from_redis_value(value).ok()?;
+    let mut task = Task { place: Place { class: Class::of_number(class), entry }, ..Task::default() };
+    let (mut whole, mut fields) = (false, fields.into_iter());
+    while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+        match name.as_str() {
+            "id" => task.id = value,
+            "body" => task.body = value,
+            "index" => task.index = value.parse().unwrap_or_default(),
+            "fingerprint" => task.fingerprint = value,
+            "settings" => task.settings = value,
+            "at" => whole = true,
+            _ => {}
+        }
+    }
+    if task.id.is_empty() {
+        task.id = task.place.entry.clone();
+    }
+    Some(Entry { task, whole, again: false })
+}
+
+/// The task of an entry with what its hash tells; without its body when that is large.
+fn looked_up(entry: &Entry, reply: Value) -> Option<Task> {
     let Value::Array(parts) = reply else { return None };
     let text = |at: usize| parts.get(at).and_then(|value| Option::<String>::from_redis_value_ref(value).ok()).flatten();
     let number = |at: usize| parts.get(at).and_then(|value| i64::from_redis_value_ref(value).ok()).unwrap_or_default();
-    let task = Task {
-        id: entry.id.clone(),
-        index: text(1).and_then(|index| index.parse().ok()).unwrap_or_default(),
-        fingerprint: text(2).unwrap_or_default(),
-        settings: text(3).unwrap_or_default(),
-        body: String::new(),
-        attempts: u32::try_from(number(4)).unwrap_or_default(),
-        lost: u32::try_from(number(5)).unwrap_or_default(),
-        interrupted: text(6),
-        age: Duration::from_millis(u64::try_from(number(7)).unwrap_or_default()),
-        history: text(8).unwrap_or_default(),
-        place: entry.place.clone(),
-    };
-    Some((task, text(0)))
+    let mut task = entry.task.clone();
+    task.lost = u32::try_from(number(5)).unwrap_or_default();
+    if !entry.whole {
+        task.body = text(0).unwrap_or_default();
+        task.index = text(1).and_then(|index| index.parse().ok()).unwrap_or_default();
+        task.fingerprint = text(2).unwrap_or_default();
+        task.settings = text(3).unwrap_or_default();
+        task.attempts = u32::try_from(number(4)).unwrap_or_default();
+        task.history = text(6).unwrap_or_default();
+    }
+    Some(task)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::{FromRedisValue, Value};
 
 use super::task::Class;
-use super::{GROUP, Queue};
+use super::{GROUP, Queue, SCRIPTS};
 use crate::connection::CallError;
 
 /// The state of a queue at one instant.
@@ -126,11 +126,9 @@ impl Queue {
 
     /// Tells how `worker` is; it counts as alive for three leases.
     pub(crate) async fn report(&self, worker: &str, info: &str) -> Result<(), CallError> {
-        let now = self.now().await?;
-        let mut pipe = redis::pipe();
-        pipe.atomic().cmd("HSET").arg(self.keys.workers()).arg(worker).arg(format!("{now} {info}")).ignore();
-        pipe.cmd("PEXPIRE").arg(self.keys.workers()).arg(self.terms.keep.as_millis() as u64).ignore();
-        self.ask_all(&pipe).await
+        let mut call = self.call(&SCRIPTS.report, []);
+        call.arg(worker).arg(info).arg(self.terms.keep.as_millis() as u64);
+        self.run(&call).await
     }
 
     /// Takes `worker` off the books when it holds nothing, and those that died long ago.
@@ -164,15 +162,16 @@ impl Queue {
         for chunk in listed.chunks(100) {
             let mut pipe = redis::pipe();
             for (id, _) in chunk {
-                pipe.cmd("HMGET").arg(self.keys.task(id)).arg(&["state", "history", "result"]);
+                pipe.cmd("HMGET").arg(self.keys.task(id)).arg(&["state", "history", "told"]);
             }
-            let told: Vec<[Option<String>; 3]> = self.ask_all(&pipe).await?;
-            letters.extend(chunk.iter().zip(told).map(|((id, at), [state, history, record])| DeadLetter {
+            let known: Vec<[Option<String>; 3]> = self.ask_all(&pipe).await?;
+            let records = self.records(known.iter().map(|[_, _, told]| told.as_deref())).await?;
+            letters.extend(chunk.iter().zip(known).zip(records).map(|(((id, at), [state, history, _]), record)| DeadLetter {
                 id: id.clone(),
                 state: state.unwrap_or_else(|| "forgotten".to_owned()),
                 at: *at,
                 history: history.unwrap_or_default(),
-                record: record.unwrap_or_default(),
+                record,
             }));
         }
         Ok(letters)

@@ -92,12 +92,8 @@ pub struct Task {
     pub body: String,
     /// How often it was handed back as [`Outcome::Retry`].
     pub attempts: u32,
-    /// How many workers vanished with it in their hands.
+    /// How many workers vanished with it in their hands: where there was one, a call may have been made and paid for.
     pub lost: u32,
-    /// Who held it when its lease ran out, and since when (ms): a call may have been made and paid for.
-    pub interrupted: Option<String>,
-    /// How long it has been in the queue.
-    pub age: Duration,
     /// What happened to it before, one JSON object a line.
     pub history: String,
     pub(crate) place: Place,

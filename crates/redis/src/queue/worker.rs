@@ -1,10 +1,12 @@
 //! A worker: takes as many tasks as it has room for, keeps its leases, says what became of each. No outage of Redis ends it.
 //!
 //! One loop waits for whatever happens next and deals with it; everything that takes time is a step of its own. Answers in
-//! hand wait for Redis as long as it takes.
+//! hand wait for Redis as long as it takes. Where the answer of Redis itself was lost, the worker looks afterwards what
+//! it was given.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{AbortHandle, Abortable, BoxFuture};
@@ -13,9 +15,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Queue;
-use super::hold::Lease;
+use super::hold::{Cursors, Entry, Lease};
 use super::task::{Ending, Outcome, Place, Task};
-use crate::connection::Connection;
+use crate::connection::{CallError, Connection};
 
 /// Who does the work.
 pub trait Handler: Sync {
@@ -95,6 +97,8 @@ pub type Stop = watch::Receiver<Option<Duration>>;
 
 /// How long after the grace answers in hand are still offered to Redis.
 const LAST_WORD: Duration = Duration::from_secs(5);
+/// Redis stores some results while the next are written down for it.
+const CONCLUDING: usize = 2;
 /// The longest wait for new entries: one that came between two looks is found this late.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
@@ -113,6 +117,8 @@ pub async fn work(queue: &Queue, ears: &Connection, handler: &impl Handler, sett
         busy: Busy::default(),
         listening: None,
         fetches: 0,
+        cursors: Cursors::default(),
+        unsure: Arc::default(),
         drained: false,
         end: None,
         left_off: false,
@@ -139,6 +145,10 @@ struct Worker<'a, H> {
     /// Ends the wait for something to fetch.
     listening: Option<AbortHandle>,
     fetches: u64,
+    /// How far it has looked for tasks that others left.
+    cursors: Cursors,
+    /// An answer was lost that may have given it tasks.
+    unsure: Arc<AtomicBool>,
     drained: bool,
     /// When what is under way is left off.
     end: Option<Instant>,
@@ -153,13 +163,15 @@ struct Held {
     ended: bool,
 }
 
-/// Which steps are under way: each at most once.
+/// Which steps are under way: most of them at most once.
 #[derive(Default)]
 struct Busy {
     fetching: bool,
-    concluding: bool,
+    concluding: usize,
     renewing: bool,
     reaping: bool,
+    recovering: bool,
+    taking: usize,
 }
 
 /// Something that happened.
@@ -175,7 +187,9 @@ enum Step {
     },
     /// Something may have come.
     Heard,
-    Reaped(Vec<Task>),
+    Reaped(Vec<Entry>, Cursors),
+    Recovered(Vec<Entry>),
+    Taken(Vec<Task>),
     Concluded(Vec<(u64, Outcome, bool)>),
     Renewed(Vec<(u64, Lease)>),
     Stopped,
@@ -195,6 +209,7 @@ impl<'a, H: Handler> Worker<'a, H> {
         let far = Instant::now() + Duration::from_secs(86_400 * 365);
         loop {
             self.conclude(&steps);
+            self.recover(&steps);
             self.fetch(&steps);
             if self.is_over() {
                 return;
@@ -204,7 +219,7 @@ impl<'a, H: Handler> Worker<'a, H> {
                 biased;
                 Ok(()) = stop.changed(), if self.end.is_none() => self.stop(&stop, &steps),
                 // Before the steps, of which a busy worker always has one ready.
-                _ = renew.tick() => self.renew(&steps),
+                _ = renew.tick(), if !self.busy.renewing => self.renew(&steps),
                 _ = reap.tick() => self.reap(&steps),
                 () = sleep_until(last.unwrap_or(far)), if last.is_some() => return,
                 () = sleep_until(self.end.unwrap_or(far)), if self.end.is_some() && !self.left_off => self.leave_off(),
@@ -220,7 +235,8 @@ impl<'a, H: Handler> Worker<'a, H> {
 
     fn is_over(&self) -> bool {
         // What is just being fetched is ours already: it is handed over first.
-        let quiet = self.held.is_empty() && !self.busy.fetching && !self.busy.reaping;
+        let Busy { fetching, reaping, recovering, taking, .. } = self.busy;
+        let quiet = self.held.is_empty() && !fetching && !reaping && !recovering && taking == 0;
         quiet && (self.end.is_some() || self.drained)
     }
 
@@ -248,12 +264,21 @@ impl<'a, H: Handler> Worker<'a, H> {
                 }
             }
             Step::Heard => self.listening = None,
-            Step::Reaped(tasks) => {
+            Step::Reaped(entries, cursors) => {
                 self.busy.reaping = false;
+                self.cursors = cursors;
+                self.look_up(entries, steps);
+            }
+            Step::Recovered(entries) => {
+                self.busy.recovering = false;
+                self.look_up(entries, steps);
+            }
+            Step::Taken(tasks) => {
+                self.busy.taking -= 1;
                 self.begin(tasks, steps);
             }
             Step::Concluded(told) => {
-                self.busy.concluding = false;
+                self.busy.concluding -= 1;
                 for (number, outcome, counted) in told {
                     self.concluded(number, &outcome, counted);
                 }
@@ -354,11 +379,14 @@ impl<'a, H: Handler> Worker<'a, H> {
         };
         let (queue, name) = (self.queue, self.settings.name.as_str());
         let drain = self.settings.drain && self.held.is_empty();
+        let unsure = Arc::clone(&self.unsure);
         steps.push(Box::pin(async move {
-            let fetched = queue.patiently("fetching", || queue.fetch(name, room, order)).await;
-            if !fetched.entries.is_empty() {
-                let entries = &fetched.entries;
-                let tasks = queue.patiently("fetching", || queue.take(name, entries)).await;
+            let fetched = queue.patiently("fetching", || noting(&unsure, queue.fetch(name, room, order))).await;
+            if !fetched.is_empty() {
+                let (mut tasks, entries) = (fetched.tasks, &fetched.entries);
+                if !entries.is_empty() {
+                    tasks.extend(queue.patiently("fetching", || queue.take(entries)).await);
+                }
                 return Step::Fetched(tasks);
             }
             let open = match drain {
@@ -387,19 +415,36 @@ impl<'a, H: Handler> Worker<'a, H> {
         }
         self.busy.reaping = true;
         let (queue, name) = (self.queue, self.settings.name.as_str());
+        let (cursors, unsure) = (std::mem::take(&mut self.cursors), Arc::clone(&self.unsure));
         steps.push(Box::pin(async move {
-            let entries = queue.patiently("taking over", || queue.reap(name, room)).await;
-            if entries.is_empty() {
-                return Step::Reaped(Vec::new());
-            }
-            Step::Reaped(queue.patiently("taking over", || queue.take(name, &entries)).await)
+            let reap = || noting(&unsure, queue.reap(name, room, &cursors));
+            let (entries, next) = queue.patiently("taking over", reap).await;
+            Step::Reaped(entries, next)
         }));
     }
 
-    fn renew(&mut self, steps: &Steps<'a>) {
-        if self.busy.renewing {
+    /// Asks what it was given by answers that were lost: that has not begun yet, and nobody else may have it.
+    fn recover(&mut self, steps: &Steps<'a>) {
+        if self.busy.recovering || self.end.is_some() || !self.unsure.swap(false, Ordering::AcqRel) {
             return;
         }
+        self.busy.recovering = true;
+        let (queue, name) = (self.queue, self.settings.name.as_str());
+        steps.push(Box::pin(async move { Step::Recovered(queue.patiently("recovering", || queue.given(name)).await) }));
+    }
+
+    /// Looks up the tasks of entries that it does not hold. What it held a moment ago has ended, which Redis knows by now.
+    fn look_up(&mut self, mut entries: Vec<Entry>, steps: &Steps<'a>) {
+        entries.retain(|entry| !self.numbers.contains_key(entry.place()));
+        if entries.is_empty() {
+            return;
+        }
+        self.busy.taking += 1;
+        let queue = self.queue;
+        steps.push(Box::pin(async move { Step::Taken(queue.patiently("taking over", || queue.take(&entries)).await) }));
+    }
+
+    fn renew(&mut self, steps: &Steps<'a>) {
         self.busy.renewing = true;
         let (queue, name) = (self.queue, self.settings.name.as_str());
         let info = self.handler.info(self.held.len());
@@ -412,10 +457,10 @@ impl<'a, H: Handler> Worker<'a, H> {
     }
 
     fn conclude(&mut self, steps: &Steps<'a>) {
-        if self.ended.is_empty() || self.busy.concluding {
+        if self.ended.is_empty() || self.busy.concluding == CONCLUDING {
             return;
         }
-        self.busy.concluding = true;
+        self.busy.concluding += 1;
         let (queue, name) = (self.queue, self.settings.name.as_str());
         let ended: Vec<(u64, Arc<Task>, Outcome)> = std::mem::take(&mut self.ended)
             .into_iter()
@@ -428,6 +473,15 @@ impl<'a, H: Handler> Worker<'a, H> {
             Step::Concluded(told.collect())
         }));
     }
+}
+
+/// Notes when a call failed: what it would have given may be this worker's without its knowing.
+async fn noting<T>(unsure: &AtomicBool, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    let answer = call.await;
+    if answer.is_err() {
+        unsure.store(true, Ordering::Release);
+    }
+    answer
 }
 
 impl Queue {

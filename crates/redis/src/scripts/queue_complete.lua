@@ -7,7 +7,8 @@ local OWN, EACH = 9, 7
 local group, worker, keep = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local reply, counts = {}, {}
+local gone = string.format('%.0f', now + keep)
+local reply, counts, left = {}, {}, { {}, {}, {} }
 local function count(what) counts[what] = (counts[what] or 0) + 1 end
 local function holds(stream, entry)
   local held = redis.call('XPENDING', stream, group, entry, entry, 1)
@@ -15,53 +16,55 @@ local function holds(stream, entry)
 end
 for i = OWN + 1, #KEYS do
   local at = 4 + (i - OWN - 1) * EACH
-  local task, stream, entry, id = KEYS[i], KEYS[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2]
+  local task, class, entry, id = KEYS[i], tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2]
   local ending, wishes, record, history = ARGV[at + 3], ARGV[at + 4], ARGV[at + 5], ARGV[at + 6]
-  local good = ending == 'done'
-  local verdict, fresh
-  if not good and not holds(stream, entry) then
-    verdict = redis.call('HGET', task, 'result') == record and 1 or -1
-  elseif redis.call('HSETNX', task, 'result', record) == 1 then
-    verdict, fresh = 1, true
+  local stream, good = KEYS[class], ending == 'done'
+  local known = redis.call('HMGET', task, 'state', 'entry', 'told', 'by', 'at')
+  local state, failed = known[1], known[1] == 'dead' or known[1] == 'quarantined'
+  local verdict
+  if state == ending and known[4] == worker then
+    -- Its own word once more: the answer to the first was lost.
+    verdict = 1
+  elseif not good and not holds(stream, entry) then
+    verdict = -1
+  elseif not state or state == 'open' or state == 'cancelled' or (good and failed) then
+    verdict = 1
     count(ending)
-  else
-    local state = redis.call('HGET', task, 'state')
-    if good and (state == 'dead' or state == 'quarantined') then
-      redis.call('HSET', task, 'result', record)
-      redis.call('ZREM', KEYS[6], id)
-      count(ending)
-      verdict, fresh = 1, true
-    elseif redis.call('HGET', task, 'result') == record then
-      verdict = 2
-    else
-      count('duplicates')
-      verdict = 0
-    end
-  end
-  if fresh then
-    local told
-    if wishes:find('r', 1, true) then told = redis.call('XADD', KEYS[5], '*', 'id', id, 'ending', ending) end
+    local told = wishes:find('r', 1, true) and redis.call('XADD', KEYS[5], '*', 'id', id, 'ending', ending, 'record', record) or ''
     local hook = wishes:find('h', 1, true)
+    if not known[5] and (hook or not good) then unfold(task, stream, entry) end
     if good then
-      redis.call('HSET', task, 'state', ending, 'told', told or '')
-      redis.call('HDEL', task, 'given', 'body', 'large', 'history')
+      redis.call('HSET', task, 'state', ending, 'told', told, 'by', worker)
+      if known[5] or failed then redis.call('HDEL', task, 'body', 'large', 'history') end
     else
-      redis.call('HSET', task, 'state', ending, 'told', told or '', 'history', history)
-      redis.call('HDEL', task, 'given')
+      redis.call('HSET', task, 'state', ending, 'told', told, 'by', worker, 'history', history)
       redis.call('ZADD', KEYS[6], now, id)
     end
-    if hook then
-      redis.call('ZADD', KEYS[7], now, id)
-    elseif not told then
-      redis.call('HSET', task, 'result', '')
+    if failed then
+      redis.call('ZREM', KEYS[6], id)
+      if known[3] and known[3] ~= '' then redis.call('XDEL', KEYS[5], known[3]) end
     end
-    redis.call('PEXPIREAT', task, now + keep)
+    if hook then
+      redis.call('HSET', task, 'result', record)
+      redis.call('ZADD', KEYS[7], now, id)
+    end
+    if state == 'open' and known[2] ~= entry then
+      -- Its holder gave it back, and another one who had it before was faster.
+      if known[2] then left[class][#left[class] + 1] = known[2] else redis.call('ZREM', KEYS[4], class .. ':' .. id) end
+    end
+    redis.call('PEXPIREAT', task, gone)
+  else
+    count('duplicates')
+    verdict = 0
   end
-  if verdict >= 0 then
-    redis.call('XACK', stream, group, entry)
-    redis.call('XDEL', stream, entry)
+  if verdict >= 0 then left[class][#left[class] + 1] = entry end
+  reply[#reply + 1] = verdict
+end
+for class = 1, 3 do
+  if left[class][1] then
+    redis.call('XACK', KEYS[class], group, unpack(left[class]))
+    redis.call('XDEL', KEYS[class], unpack(left[class]))
   end
-  reply[#reply + 1] = math.min(verdict, 1)
 end
 for what, many in pairs(counts) do redis.call('HINCRBY', KEYS[8], what, many) end
 local oldest = string.format('%.0f', now - keep)

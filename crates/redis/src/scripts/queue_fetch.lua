@@ -1,6 +1,7 @@
 -- Gives entries to a worker, no more than it has room for.
 -- KEYS: the queue's own. ARGV: group, worker, how many, classes in the order they are asked (as in "123").
--- Returns the milliseconds until the first delayed task is due (-1: none), then class, entry and fields of each entry.
+-- Returns the milliseconds until the first delayed task is due (-1: none), then class, entry and fields of each entry. One
+-- with the field "at" is a whole task; the others lie in their hashes.
 local group, worker, left = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

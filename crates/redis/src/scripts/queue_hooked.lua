@@ -4,10 +4,7 @@
 local id, delay = ARGV[1], tonumber(ARGV[2])
 if delay < 0 then
   redis.call('ZREM', KEYS[7], id)
-  -- Whoever collects it still needs the record.
-  if redis.call('HGET', KEYS[10], 'told') == '' then
-    redis.call('HSET', KEYS[10], 'result', '')
-  end
+  redis.call('HDEL', KEYS[10], 'result')
   return 0
 end
 local time = redis.call('TIME')

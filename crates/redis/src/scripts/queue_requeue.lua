@@ -5,10 +5,11 @@ local OWN = 9
 local reply, many = {}, 0
 for i = OWN + 1, #KEYS do
   local id = ARGV[i - OWN]
-  local task = redis.call('HMGET', KEYS[i], 'state', 'class')
+  local task = redis.call('HMGET', KEYS[i], 'state', 'class', 'told')
   if redis.call('ZREM', KEYS[6], id) == 1 and (task[1] == 'dead' or task[1] == 'quarantined') then
     redis.call('PERSIST', KEYS[i])
-    redis.call('HDEL', KEYS[i], 'result', 'told', 'lost', 'attempts', 'given')
+    if task[3] and task[3] ~= '' then redis.call('XDEL', KEYS[5], task[3]) end
+    redis.call('HDEL', KEYS[i], 'result', 'told', 'by', 'lost', 'attempts')
     local entry = redis.call('XADD', KEYS[tonumber(task[2])], '*', 'id', id)
     redis.call('HSET', KEYS[i], 'state', 'open', 'entry', entry)
     many = many + 1

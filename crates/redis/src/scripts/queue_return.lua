@@ -1,7 +1,6 @@
 -- Takes tasks back from their holder, to be given out again: at once, or when their delay is over.
 -- KEYS: the queue's own, then one hash a task. ARGV: group, worker; then class, entry, id, delay (ms), why (retried,
--- postponed, handed_over), a line for its history. Only a retry counts as an attempt of the task, and only a retry keeps
--- the note that a call may have been made.
+-- postponed, handed_over), a line for its history. Only a retry counts as an attempt of the task.
 -- Returns for each task 1, or 0 when it was not the worker's any more.
 local OWN, EACH = 9, 6
 local group, worker = ARGV[1], ARGV[2]
@@ -15,11 +14,13 @@ for i = OWN + 1, #KEYS do
   local held = redis.call('XPENDING', stream, group, entry, entry, 1)
   local mine = held[1] and held[1][2] == worker
   if mine then
+    local open = redis.call('HGET', task, 'state') == 'open'
+    if open then unfold(task, stream, entry) end
     redis.call('XACK', stream, group, entry)
     redis.call('XDEL', stream, entry)
-    if redis.call('HGET', task, 'state') == 'open' then
+    if open then
       counts[why] = (counts[why] or 0) + 1
-      redis.call('HDEL', task, 'given', 'entry')
+      redis.call('HDEL', task, 'entry')
       if why == 'retried' then redis.call('HINCRBY', task, 'attempts', 1) end
       if line ~= '' then
         local before = redis.call('HGET', task, 'history')

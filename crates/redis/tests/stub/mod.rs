@@ -19,7 +19,12 @@ pub fn terms() -> Terms {
 }
 
 pub async fn queue(server: &Server) -> Queue {
-    let queue = Queue::new(server.connect().await, "test".parse().unwrap(), terms());
+    queue_over(server.connect().await).await
+}
+
+/// The same queue over a connection of one's choice.
+pub async fn queue_over(link: Connection) -> Queue {
+    let queue = Queue::new(link, "test".parse().unwrap(), terms());
     queue.open().await.unwrap();
     queue
 }
@@ -166,7 +171,7 @@ pub async fn records(queue: &Queue) -> HashMap<String, String> {
         let Some(last) = told.last() else { return records };
         after = last.entry.clone();
         for told in told {
-            let before = records.insert(told.id.clone(), told.record.unwrap());
+            let before = records.insert(told.id.clone(), told.record);
             assert!(before.is_none(), "{} has two results", told.id);
         }
     }

@@ -132,7 +132,7 @@ impl<N: Fn() + Sync> Desk<N> {
             Arrived::Bad(finished) => self.ended(task, submission, &finished),
             Arrived::Broken(arrival, error) => self.retried(task, submission, &arrival, *error),
             Arrived::Ask(arrival, mut request) => {
-                if submission.wishes.at_most_once && task.interrupted.is_some() {
+                if submission.wishes.at_most_once && task.lost > 0 {
                     let reason = "a worker vanished with it, and it may have been asked: at most once was wanted";
                     return self.quarantined(task, submission, &arrival, "interrupted", reason);
                 }
