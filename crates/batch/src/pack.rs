@@ -67,9 +67,8 @@ impl Pack {
     pub(crate) fn request(&self) -> Option<Request> {
         let first = self.riders.first().filter(|_| self.riders.len() > 1)?;
         let texts: Vec<&str> = self.riders.iter().map(|rider| rider.text.as_str()).collect();
-        let mut request = Request::new(self.common.request(&texts)).labelled(self.name());
-        request.priority = first.request.priority;
-        Some(request)
+        let request = Request::new(self.common.request(&texts)).labelled(self.name());
+        Some(Request { priority: first.request.priority, divisible: true, ..request })
     }
 
     /// The first row and how many are with it: so events and the error log call it.

@@ -42,7 +42,7 @@ fn requests(ended: &Ended) -> u64 {
 fn a_thousand_prompts_are_a_hundred_calls_and_the_answers_those_of_a_thousand() {
     let dir = served("");
     dir.prompts(1_000);
-    let packed = run(&dir, "packed.jsonl", &["--pack", "10"]).expect(0);
+    let packed = run(&dir, "packed.jsonl", &["--pack", "10"]).expect(0).says("packed: 1,000 prompts in 100 requests, 10.0 in each");
     assert_eq!(requests(&packed), 100);
     let alone = run(&dir, "alone.jsonl", &[]).expect(0);
     assert_eq!(requests(&alone), 1_000);
@@ -77,11 +77,11 @@ fn one_prompt_that_is_always_blocked_costs_only_itself() {
         "[[faults]]\nkind = \"safety\"\ncontains = \"say 13\\\"\"\n[[faults]]\nkind = \"safety\"\ncontains = \"say 13\\n\"\n",
     );
     dir.prompts(64);
-    let ended = run(&dir, "out.jsonl", &["--pack", "16", "--max-task-attempts", "1"]).expect(1);
+    let ended = run(&dir, "out.jsonl", &["--pack", "16"]).expect(1);
     let records = dir.records("out.jsonl");
     let blocked: Vec<&Value> = records.iter().filter(|record| record["status"] != "ok").map(|record| &record["id"]).collect();
     assert_eq!((records.len(), blocked), (64, vec![&json!("p13")]));
-    assert_eq!(requests(&ended), 4 + 8, "each half is asked once, the bad one to the end");
+    assert_eq!(requests(&ended), 4 + 8 + 2, "each half is asked once, the bad one alone as often as any prompt");
 }
 
 #[test]
@@ -143,4 +143,16 @@ fn a_whole_body_for_each_row_and_packs_exclude_each_other() {
     dir.prompts(1);
     run(&dir, "out.jsonl", &["--pack", "10", "--full-response"]).expect(2);
     dir.run(&["embed", "in.jsonl", "-o", "out.jsonl", "--pack", "10", "--sim=sim.toml"]).expect(2).mentions("--pack");
+}
+
+#[test]
+fn what_answers_without_a_call_of_its_own_and_packs_exclude_each_other() {
+    let dir = served("");
+    dir.prompts(3);
+    for flag in ["--cache", "--dedup"] {
+        run(&dir, "out.jsonl", &["--pack", "10", flag]).expect(2).mentions("--pack cannot go with --cache or --dedup");
+        assert!(!dir.path("out.jsonl").exists());
+        run(&dir, "out.jsonl", &["--pack", "1", flag]).expect(0);
+        std::fs::remove_file(dir.path("out.jsonl")).unwrap();
+    }
 }

@@ -179,6 +179,14 @@ fn blame(outcome: &Outcome) -> Blame {
     }
 }
 
+/// The same for a caller who asks for less at a time rather than for the same again.
+pub(crate) fn without_retry(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::TaskFailed(fault) => Outcome::TaskFailed(TaskFault { retry: false, ..fault }),
+        other => other,
+    }
+}
+
 /// The violation that lasts longest: a day's before a minute's.
 fn worst(fault: &Fault) -> Option<&Violation> {
     let daily = |violation: &&Violation| violation.dimension.map(dimension).is_some_and(Dimension::is_daily);

@@ -27,7 +27,7 @@ use tokio::task::AbortHandle;
 
 use crate::backend::{Backend, Call, Method, Reply, TransportError};
 use crate::change::{Change, UnknownProject};
-use crate::classify::{Reading, classify};
+use crate::classify::{Reading, classify, without_retry};
 use crate::clock::Clock;
 use crate::consequences::{Consequences, consequences, learn, refused, told};
 use crate::counting;
@@ -561,6 +561,9 @@ impl Driver {
         let mut state = self.state.lock();
         let state = &mut *state;
         let Some(ticket) = state.tickets.get_mut(&job).filter(|ticket| ticket.trace.attempts == attempt) else { return };
+        if ticket.request.divisible {
+            outcome = without_retry(outcome);
+        }
         ticket.abort = None;
         ticket.trace.latency = now - ticket.started;
         let reported = usage;

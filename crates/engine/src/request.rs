@@ -42,6 +42,9 @@ pub struct Request {
     pub structured: Option<Arc<Structured>>,
     /// Number of the only project that may serve it, because what it names lives there.
     pub only: Option<u32>,
+    /// The caller can ask for less at a time: a fault of what is asked or answered ends it at once instead of after
+    /// [`Retry::max_task_attempts`](scheduler::Retry::max_task_attempts).
+    pub divisible: bool,
 }
 
 /// What a request asks of the queue before it joins it: the instant of its start is computed, and told in
@@ -106,6 +109,7 @@ impl Request {
             identity: None,
             structured: None,
             only: None,
+            divisible: false,
         }
     }
 

@@ -116,6 +116,14 @@ async fn a_bad_prompt_fails_without_repetition_and_touches_no_key() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_blocked_answer_to_what_can_be_asked_in_parts_ends_at_once_and_faults_of_the_api_do_not() {
+    let script = Script::new([reply(503, OVERLOADED), reply(200, SAFETY)]);
+    let engine = engine(&script).project(project("main", 1, Limits::default())).build().unwrap();
+    let error = engine.submit(Request { divisible: true, ..request("x") }).await.unwrap_err();
+    assert_eq!((error.class, error.code.as_str(), error.trace.attempts), (ErrorClass::Task, "SAFETY", 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_blocked_answer_is_asked_three_times_on_different_keys_and_keeps_its_reason() {
     let script = Script::new([reply(200, SAFETY), reply(200, SAFETY), reply(200, SAFETY)]);
     let engine = engine(&script).project(project("main", 3, Limits::default())).build().unwrap();

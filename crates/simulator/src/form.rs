@@ -5,37 +5,11 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use crate::identity::field;
-use crate::reading;
+use crate::passages::{Kind, Passage, passages};
+use crate::reading::{self, Look};
+use crate::wording::{measured, words};
 
-/// Words of a form that name a thing otherwise than a German document does.
-const OTHERWISE: [(&str, &str); 18] = [
-    ("landlord", "vermieter"),
-    ("tenant", "mieter"),
-    ("area", "wohnflache"),
-    ("rent", "miete"),
-    ("deposit", "kaution"),
-    ("deposit", "barkaution"),
-    ("begins", "beginnt"),
-    ("ends", "endet"),
-    ("notice", "kundigung"),
-    ("birth", "geboren"),
-    ("birth", "geburtsdatum"),
-    ("insurance", "krankenkasse"),
-    ("allergies", "allergien"),
-    ("weight", "gewicht"),
-    ("price", "preis"),
-    ("number", "nummer"),
-    ("delivery", "lieferung"),
-    ("warranty", "garantie"),
-];
-
-/// Says nothing of what is meant.
-const EMPTY: [&str; 20] = [
-    "the", "and", "for", "with", "from", "that", "this", "what", "whether", "which", "who", "how", "when", "its", "are", "was",
-    "all", "one", "full", "string",
-];
-
-/// The best label has at least so much in common with its field.
+/// The best passage has at least so much in common with its field.
 const LEAST: f64 = 0.5;
 /// A quote has so many letters, at most.
 const QUOTE: usize = 200;
@@ -43,7 +17,7 @@ const QUOTE: usize = 200;
 /// The answer to a form; `None` when the prompt is no form.
 ///
 /// A form has its sources below `# Sources`, each headed by `[number] place`, its fields below `# Fields`, one a line as
-/// `number. name (type): description`, and a schema with `value` and `quote` for each number.
+/// `number. name (type): description (such as example; example)`, and a schema with `value` and `quote` for each number.
 pub(crate) fn filled(text: &str, schema: &Value) -> Option<Value> {
     let wanted = field(schema, "properties")?.as_object()?;
     let is_field =
@@ -53,49 +27,92 @@ pub(crate) fn filled(text: &str, schema: &Value) -> Option<Value> {
     }
     let (_, rest) = text.split_once("# Sources\n")?;
     let (sources, fields) = rest.rsplit_once("# Fields\n")?;
-    let passages = passages(sources);
+    let passages = passages(sources.split("\n# Known already").next().unwrap_or(sources));
     let answer = |(number, one): (&String, &Value)| {
         let begin = format!("{number}. ");
         let asked = fields.lines().find_map(|line| line.strip_prefix(begin.as_str())).unwrap_or_default();
         let kind = field(one, "properties").and_then(|all| field(all, "value")).unwrap_or(&Value::Null);
-        (number.clone(), answer(asked, kind, &passages))
+        (number.clone(), Asked::of(asked).answer(kind, &passages))
     };
     Some(Value::Object(wanted.iter().map(answer).collect::<Map<_, _>>()))
 }
 
-/// Something that says what it is of and what that is.
-struct Passage<'a> {
-    source: usize,
-    label: HashSet<String>,
-    value: &'a str,
-    whole: &'a str,
-    /// It is told as a label and a value, not in a sentence.
-    is_plain: bool,
+/// What a line of a form asks for.
+struct Asked<'a> {
+    name: &'a str,
+    /// Words of the name, and of everything else that is said of it.
+    called: HashSet<String>,
+    about: HashSet<String>,
+    units: &'static [&'static str],
 }
 
-fn answer(asked: &str, kind: &Value, passages: &[Passage<'_>]) -> Value {
-    let (name, about) = asked.split_once(" (").unwrap_or((asked, ""));
-    let about = about.split_once("): ").map_or("", |(_, about)| about.split(" (such as").next().unwrap_or(about));
-    let (name, about) = (words(name), words(about));
-    let fits = |passage: &&Passage<'_>| -> Option<(f64, Value)> {
-        let worth = worth(passage, &name, &about);
-        // In a sentence a number stands behind what it is of.
-        let from = if passage.is_plain || reading::is_text(kind) { 0 } else { behind(passage.value, &name) };
-        (worth >= LEAST).then(|| Some((worth, reading::value(&passage.value[from..], kind)?)))?
-    };
-    let mut best: Option<(f64, &Passage<'_>, Value)> = None;
-    for passage in passages {
-        if let Some((worth, value)) = fits(&passage).filter(|(worth, _)| best.as_ref().is_none_or(|(most, ..)| worth > most)) {
-            best = Some((worth, passage, value));
+impl Asked<'_> {
+    fn of(line: &str) -> Asked<'_> {
+        let (name, rest) = line.split_once(" (").unwrap_or((line, ""));
+        let about = rest.split_once("): ").map_or("", |(_, about)| about.split(" (such as").next().unwrap_or(about));
+        let (called, units) = measured(name);
+        Asked { name, called: words(called), about: words(about), units }
+    }
+
+    fn answer(&self, kind: &Value, passages: &[Passage<'_>]) -> Value {
+        let mut best: Option<(f64, &Passage<'_>, Value)> = None;
+        for passage in passages {
+            let most = best.as_ref().map_or(0.0, |(most, ..)| *most);
+            let worth = self.worth(passage, kind);
+            if worth >= LEAST
+                && worth > most
+                && let Some(value) = self.value(passage, kind)
+            {
+                best = Some((worth, passage, value));
+            }
+        }
+        match best {
+            None => json!({"quote": null, "source": null, "value": null, "confidence": 0.0}),
+            Some((worth, passage, value)) => {
+                let quote: String = passage.quote.chars().take(QUOTE).collect();
+                let confidence = (worth.min(1.0) * 100.0).round() / 100.0;
+                json!({"quote": quote.trim(), "source": passage.source, "value": value, "confidence": confidence})
+            }
         }
     }
-    match best {
-        None => json!({"quote": null, "source": null, "value": null, "confidence": 0.0}),
-        Some((worth, passage, value)) => {
-            let quote: String = passage.whole.chars().take(QUOTE).collect();
-            let confidence = (worth.min(1.0) * 100.0).round() / 100.0;
-            json!({"quote": quote.trim(), "source": passage.source, "value": value, "confidence": confidence})
+
+    /// How much a passage and the field have in common: of all words of a label, those of the field's name counting most.
+    fn worth(&self, passage: &Passage<'_>, kind: &Value) -> f64 {
+        let label = &passage.label;
+        let share = |of: &HashSet<String>, by: usize| of.intersection(label).count() as f64 / by.max(1) as f64;
+        let (called, about) = (share(&self.called, self.called.len()), share(&self.about, self.about.len()));
+        let as_label = share(&self.called, label.len()) + 0.5 * called;
+        match passage.kind {
+            Kind::Title if !self.about.is_disjoint(label) || !self.called.is_disjoint(label) => 0.9,
+            Kind::Title => 0.0,
+            // One word that a description happens to hold is no label of its field.
+            Kind::Pair if label.len() > 1 || about >= 0.5 => as_label.max(0.9 * share(&self.about, label.len()) + 0.5 * called),
+            Kind::Pair => as_label,
+            Kind::Phrase if called >= 0.5 && label.iter().all(|word| self.called.contains(word) || self.about.contains(word)) => {
+                as_label - 0.1
+            }
+            Kind::Section if !label.is_empty() && label.is_subset(&self.called) => 0.8 * as_label,
+            Kind::Phrase | Kind::Section => 0.0,
+            Kind::Sentence if reading::is_text(kind) => 0.45 * called + 0.2 * about,
+            // What is of a type and stands behind all of the name is hardly chance.
+            Kind::Sentence => (0.5 * called + 0.2 * about).max(reading::parts_named(passage.value, kind)),
         }
+    }
+
+    fn value(&self, passage: &Passage<'_>, kind: &Value) -> Option<Value> {
+        let from = match passage.kind {
+            // In a sentence a number stands behind what it is of.
+            Kind::Sentence if !reading::is_text(kind) => behind(passage.value, &self.called),
+            _ => 0,
+        };
+        let asked: HashSet<&String> = self.called.union(&self.about).collect();
+        let look = Look {
+            kind: passage.kind,
+            name: self.name,
+            units: self.units,
+            says_all: asked.iter().all(|word| passage.label.contains(*word)),
+        };
+        reading::value(&passage.value[from..], kind, &look)
     }
 }
 
@@ -103,62 +120,6 @@ fn answer(asked: &str, kind: &Value, passages: &[Passage<'_>]) -> Value {
 fn behind(text: &str, of: &HashSet<String>) -> usize {
     let mut words_of = text.split(' ').scan(0, |at, word| Some((std::mem::replace(at, *at + word.len() + 1), word)));
     words_of.find(|(_, word)| !words(word).is_disjoint(of)).map_or(0, |(at, _)| at)
-}
-
-/// How much a label and a field have in common: of all words of the label, those of the field's name counting most.
-fn worth(passage: &Passage<'_>, name: &HashSet<String>, about: &HashSet<String>) -> f64 {
-    let share = |of: &HashSet<String>, by: usize| of.intersection(&passage.label).count() as f64 / by.max(1) as f64;
-    let all = passage.label.len();
-    if passage.is_plain {
-        return share(name, all).max(0.9 * share(about, all)) + 0.5 * share(name, name.len());
-    }
-    // In a sentence stand many words that are not its subject: all words of the name must be there.
-    0.4 * share(name, name.len()) + 0.2 * share(about, about.len())
-}
-
-fn passages(sources: &str) -> Vec<Passage<'_>> {
-    let mut all = Vec::new();
-    let mut source = 0;
-    for line in sources.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        if let Some((number, _)) = line.strip_prefix('[').and_then(|rest| rest.split_once("] "))
-            && let Ok(number) = number.parse()
-        {
-            source = number;
-            continue;
-        }
-        let told = line.trim_start_matches(['|', '-', '*', '#', ' ']);
-        let parts = told.split_once(" | ").or_else(|| told.split_once(": ").filter(|(label, _)| label.split(' ').count() < 6));
-        if let Some((label, value)) = parts {
-            all.push(Passage {
-                source,
-                label: words(label),
-                value: value.trim_end_matches(['|', ' ']),
-                whole: line,
-                is_plain: true,
-            });
-        }
-        for sentence in line.split_inclusive(". ").map(str::trim) {
-            all.push(Passage { source, label: words(sentence), value: sentence, whole: sentence, is_plain: false });
-        }
-    }
-    all
-}
-
-/// The words of a text without accents and the commonest endings, and what they are called otherwise.
-fn words(text: &str) -> HashSet<String> {
-    let plain = |word: &str| -> String {
-        let folded = word.to_lowercase().replace('ä', "a").replace('ö', "o").replace('ü', "u").replace('ß', "ss");
-        folded.strip_suffix('s').filter(|stem| stem.len() > 3).map_or(folded.clone(), str::to_owned)
-    };
-    let all = text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| word.chars().count() > 2).map(plain);
-    let mut words: HashSet<String> = all.filter(|word| !EMPTY.contains(&word.as_str())).collect();
-    let others = OTHERWISE.iter().filter(|(_, german)| words.contains(*german)).map(|(english, _)| plain(english));
-    let others: Vec<String> = others.collect();
-    for (_, german) in OTHERWISE.iter().filter(|(english, _)| others.contains(&plain(english))) {
-        words.remove(*german);
-    }
-    words.extend(others);
-    words
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ mod media;
 pub mod model;
 mod multipart;
 mod parts;
+mod passages;
 mod phrases;
 mod probe;
 mod prompt;
@@ -55,6 +56,7 @@ mod tokens;
 mod upload;
 mod window;
 mod witness;
+mod wording;
 
 pub use account::{EmbeddingReport, UploadReport, UploadedFile};
 pub use answers::Answers;

@@ -2,8 +2,12 @@
 //!
 //! `cargo bench -p tidegate-template --bench retrieval` measures keywords alone; `-- model VENV` starts the corpus's embedding
 //! server with the Python of that environment and measures vectors, too.
+//!
+//! Documents are parted by turns, in the order of their names: constants of the search were chosen by the questions about one
+//! half (tune) alone, so that the other (test) tells what they are worth.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -22,6 +26,8 @@ struct Labelled {
     document: String,
     quote: String,
     is_across: bool,
+    /// Asks of a document that constants were not chosen by.
+    is_test: bool,
 }
 
 fn main() {
@@ -65,12 +71,15 @@ fn report(name: &str, questions: &[Labelled], find: impl Fn(&Labelled) -> Vec<u3
             chunk.document.ends_with(&one.document) && chunk.text.contains(&one.quote)
         })
     };
-    let share = |of: Vec<&Labelled>| {
-        let found = of.iter().filter(|one| is_found(one)).count();
-        format!("{found} of {} ({:.1} %)", of.len(), 100.0 * found as f64 / of.len().max(1) as f64)
+    let found: Vec<(&Labelled, bool)> = questions.iter().map(|one| (one, is_found(one))).collect();
+    let share = |of: fn(&Labelled) -> bool| {
+        let part: Vec<bool> = found.iter().filter(|(one, _)| of(one)).map(|(_, is_found)| *is_found).collect();
+        let hits = part.iter().filter(|is_found| **is_found).count();
+        format!("{hits} of {} ({:.1} %)", part.len(), 100.0 * hits as f64 / part.len().max(1) as f64)
     };
-    let (across, same): (Vec<&Labelled>, Vec<&Labelled>) = questions.iter().partition(|one| one.is_across);
-    println!("{name:>10}: {}; in one language {}, across {}", share(questions.iter().collect()), share(same), share(across));
+    let (tune, test) = (share(|one| !one.is_test), share(|one| one.is_test));
+    let (same, across) = (share(|one| !one.is_across), share(|one| one.is_across));
+    println!("{name:>10}: {}; tune {tune}, test {test}; in one language {same}, across {across}", share(|_| true));
 }
 
 /// 10,000 chunks with vectors of 768 numbers, searched for every question.
@@ -107,13 +116,18 @@ fn speed(questions: &[Labelled]) {
 }
 
 fn questions(path: &PathBuf) -> Vec<Labelled> {
+    let lines = std::fs::read_to_string(path).unwrap();
     let read = |line: &str| {
         let value: Value = serde_json::from_str(line).unwrap();
         let text = |name: &str| value[name].as_str().unwrap().to_owned();
         let is_across = value["cross"] == true;
-        Labelled { text: text("question"), document: text("document"), quote: text("quote"), is_across }
+        Labelled { text: text("question"), document: text("document"), quote: text("quote"), is_across, is_test: false }
     };
-    std::fs::read_to_string(path).unwrap().lines().map(read).collect()
+    let mut questions: Vec<Labelled> = lines.lines().map(read).collect();
+    let documents: BTreeSet<String> = questions.iter().map(|one| one.document.clone()).collect();
+    let tested: BTreeSet<&String> = documents.iter().skip(1).step_by(2).collect();
+    questions.iter_mut().for_each(|one| one.is_test = tested.contains(&one.document));
+    questions
 }
 
 /// The corpus's embedding server, ended when it is dropped.

@@ -37,7 +37,8 @@ impl Question<'_> {
     /// The question as it is asked.
     pub fn ask(&self, label: String) -> Ask {
         let media = self.media.iter().map(|(_, medium)| medium.clone()).collect();
-        Ask { system: SYSTEM.to_owned(), prompt: self.prompt(), schema: self.schema(), media, label }
+        let is_divisible = self.fields.len() > 1;
+        Ask { system: SYSTEM.to_owned(), prompt: self.prompt(), schema: self.schema(), media, label, is_divisible }
     }
 
     fn prompt(&self) -> String {
@@ -127,7 +128,7 @@ pub(crate) fn ask_for_questions(fields: &[&Field]) -> Ask {
     let list = json!({ "type": "array", "items": { "type": "string" } });
     let properties: Map<String, Value> = names.iter().map(|name| (name.clone(), list.clone())).collect();
     let schema = json!({ "type": "object", "properties": properties, "required": names });
-    Ask { system: String::new(), prompt, schema, media: Vec::new(), label: "search questions".to_owned() }
+    Ask { prompt, schema, label: "search questions".to_owned(), ..Ask::default() }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::best::best;
 use crate::words;
 
 /// How soon more of the same word stops to matter, as in most engines.
@@ -18,10 +19,9 @@ const MOST_COMPOUNDS: usize = 40;
 /// The words of all chunks.
 #[derive(Debug, Default)]
 pub struct Bm25 {
-    /// For each word the texts it stands in, and how often.
-    postings: HashMap<String, Vec<(u32, u16)>>,
-    lengths: Vec<u32>,
-    average: f32,
+    /// For each word the texts it stands in, and what it is worth there.
+    postings: HashMap<String, Vec<(u32, f32)>>,
+    texts: usize,
     /// All words in order, for those that begin alike; and written backwards, for those that end alike.
     forward: Vec<String>,
     backward: Vec<String>,
@@ -31,22 +31,21 @@ impl Bm25 {
     /// Reads texts; they are known by their number from 0.
     pub fn new<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Bm25 {
         let mut index = Bm25::default();
+        let mut lengths: Vec<f32> = Vec::new();
         for (number, (heading, text)) in (0..).zip(texts) {
-            let mut counts: HashMap<String, u16> = HashMap::new();
-            let all = words::stems(heading).into_iter().chain(words::stems(text));
-            let mut length = 0;
-            for word in all {
-                length += 1;
-                let count = counts.entry(word).or_default();
-                *count = count.saturating_add(1);
+            let mut counts: HashMap<String, f32> = HashMap::new();
+            let mut length = 0.0;
+            for word in words::stems(heading).into_iter().chain(words::stems(text)) {
+                length += 1.0;
+                *counts.entry(word).or_default() += 1.0;
             }
             for (word, count) in counts {
                 index.postings.entry(word).or_default().push((number, count));
             }
-            index.lengths.push(length);
+            lengths.push(length);
         }
-        let total: u64 = index.lengths.iter().map(|length| u64::from(*length)).sum();
-        index.average = total as f32 / index.lengths.len().max(1) as f32;
+        index.texts = lengths.len();
+        index.weigh(&lengths);
         index.forward = index.postings.keys().cloned().collect();
         index.forward.sort_unstable();
         index.backward = index.forward.iter().map(|word| reversed(word)).collect();
@@ -54,9 +53,23 @@ impl Bm25 {
         index
     }
 
+    /// Makes counts of words into what they are worth, once for all questions.
+    fn weigh(&mut self, lengths: &[f32]) {
+        let all = lengths.len() as f32;
+        let average = lengths.iter().sum::<f32>() / all.max(1.0);
+        for postings in self.postings.values_mut() {
+            let with = postings.len() as f32;
+            let rarity = (1.0 + (all - with + 0.5) / (with + 0.5)).ln();
+            for (number, count) in postings {
+                let length = lengths[*number as usize] / average;
+                *count = rarity * *count * (K1 + 1.0) / (*count + K1 * (1.0 - B + B * length));
+            }
+        }
+    }
+
     /// The best texts for a question, best first, with their scores; at most `most`.
     pub fn search(&self, question: &str, most: usize) -> Vec<(u32, f32)> {
-        let mut scores: HashMap<u32, f32> = HashMap::new();
+        let mut scores = vec![0.0; self.texts];
         let mut asked = words::telling(question);
         asked.sort_unstable();
         asked.dedup();
@@ -66,22 +79,12 @@ impl Bm25 {
                 self.score(&related, PART, &mut scores);
             }
         }
-        let mut found: Vec<(u32, f32)> = scores.into_iter().collect();
-        // Equal scores in the order of the texts, so that equal runs find the same.
-        found.sort_unstable_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
-        found.truncate(most);
-        found
+        best((0..).zip(scores).filter(|(_, score)| *score > 0.0).collect(), most)
     }
 
-    fn score(&self, word: &str, weight: f32, scores: &mut HashMap<u32, f32>) {
-        let Some(postings) = self.postings.get(word) else { return };
-        let (all, with) = (self.lengths.len() as f32, postings.len() as f32);
-        let rarity = (1.0 + (all - with + 0.5) / (with + 0.5)).ln();
-        for (number, count) in postings {
-            let count = f32::from(*count);
-            let length = self.lengths[*number as usize] as f32 / self.average;
-            let score = rarity * count * (K1 + 1.0) / (count + K1 * (1.0 - B + B * length));
-            *scores.entry(*number).or_default() += weight * score;
+    fn score(&self, word: &str, weight: f32, scores: &mut [f32]) {
+        for (number, worth) in self.postings.get(word).into_iter().flatten() {
+            scores[*number as usize] += weight * worth;
         }
     }
 

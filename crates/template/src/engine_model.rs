@@ -131,7 +131,7 @@ impl EngineModel {
             true => None,
             false => Some(self.engine.resolver().resolve(&built).map_err(|error| refused(&error))?),
         };
-        let request = Request::new(built);
+        let request = Request { divisible: ask.is_divisible, ..Request::new(built) };
         let request = media.into_iter().fold(request, Request::with_media);
         match self.engine.submit(self.ready(request, &ask.label)).await {
             Ok(response) => Ok(answered(&response.answer)),

@@ -2,6 +2,7 @@
 
 mod answer;
 mod ask;
+mod best;
 mod bm25;
 mod check;
 mod chunk;

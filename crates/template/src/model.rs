@@ -15,6 +15,11 @@ pub trait Model: Send + Sync {
         8192
     }
 
+    /// Why it cannot be asked at all, where that is known; then nothing is.
+    fn unavailable(&self) -> Option<String> {
+        None
+    }
+
     /// Asks one question.
     fn generate(&self, ask: Ask) -> BoxFuture<'_, Result<Answered, ModelError>>;
 
@@ -58,6 +63,8 @@ pub struct Ask {
     pub media: Vec<Medium>,
     /// A name for events and logs.
     pub label: String,
+    /// It asks for several things: where it is refused, less is asked at a time rather than the same again.
+    pub is_divisible: bool,
 }
 
 /// A file that is shown.

@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::best::best;
 use crate::bm25::Bm25;
 use crate::chunk::Chunk;
-use crate::duplicates::Runs;
+use crate::duplicates::{self, Runs};
 use crate::vectors::Vectors;
 
 /// So many hits of each list are fused.
@@ -85,31 +86,47 @@ impl Index {
     }
 
     /// Takes the best, then always the one that is both relevant and unlike those taken; what says the same is left out.
-    fn varied(&self, mut found: Vec<(u32, f32)>, most: usize) -> Vec<u32> {
-        found.retain(|(number, _)| !self.repeated.contains(number));
-        let best = found.first().map_or(1.0, |(_, score)| *score);
+    fn varied(&self, found: Vec<(u32, f32)>, most: usize) -> Vec<u32> {
+        let highest = found.first().map_or(1.0, |(_, score)| *score);
+        let relevant = |(_, score): &(u32, f32)| RELEVANCE * score / highest;
+        let unrepeated = found.iter().filter(|(number, _)| !self.repeated.contains(number));
+        let mut open: Vec<Candidate> =
+            unrepeated.map(|one| Candidate { number: one.0, relevance: relevant(one), likeness: 0.0 }).collect();
         let mut taken: Vec<u32> = Vec::new();
-        while taken.len() < most && !found.is_empty() {
-            let worth = |(number, score): &(u32, f32)| {
-                let runs = &self.runs[*number as usize];
-                let likeness = taken.iter().map(|one| runs.likeness(&self.runs[*one as usize])).fold(0.0, f32::max);
-                RELEVANCE * score / best - (1.0 - RELEVANCE) * likeness
-            };
-            // Of equals the first, which is the more relevant.
-            let (mut next, mut highest) = (0, f32::MIN);
-            for (at, candidate) in found.iter().enumerate() {
-                let worth = worth(candidate);
-                if worth > highest {
-                    (next, highest) = (at, worth);
-                }
-            }
-            let (number, _) = found.remove(next);
-            if !taken.iter().any(|one| self.runs[number as usize].is_same(&self.runs[*one as usize])) {
-                taken.push(number);
-            }
+        while taken.len() < most
+            && let Some(next) = worthiest(&open)
+        {
+            let number = open.remove(next).number;
+            taken.push(number);
+            let runs = &self.runs[number as usize];
+            open.retain_mut(|other| {
+                let likeness = runs.likeness(&self.runs[other.number as usize]);
+                other.likeness = other.likeness.max(likeness);
+                !duplicates::is_same(likeness)
+            });
         }
         taken
     }
+}
+
+/// A chunk that was found and not taken yet.
+struct Candidate {
+    number: u32,
+    relevance: f32,
+    /// To that of the chunks taken which it is most like.
+    likeness: f32,
+}
+
+impl Candidate {
+    fn worth(&self) -> f32 {
+        self.relevance - (1.0 - RELEVANCE) * self.likeness
+    }
+}
+
+/// Of equals the first, which is the more relevant.
+fn worthiest(open: &[Candidate]) -> Option<usize> {
+    let worths = open.iter().map(Candidate::worth).enumerate();
+    worths.reduce(|best, one| if one.1 > best.1 { one } else { best }).map(|(at, _)| at)
 }
 
 /// Lists of numbers, each with its weight, as one, by reciprocal ranks: scores of different searches cannot be compared,
@@ -121,9 +138,7 @@ fn fused(lists: impl IntoIterator<Item = (f32, Vec<u32>)>) -> Vec<(u32, f32)> {
             *scores.entry(number).or_default() += weight / (RANK + rank as f32 + 1.0);
         }
     }
-    let mut all: Vec<(u32, f32)> = scores.into_iter().collect();
-    all.sort_unstable_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
-    all
+    best(scores.into_iter().collect(), usize::MAX)
 }
 
 /// The chunks one call is shown: of every field's list the first, then the second, and so on, each chunk once, as far as

@@ -1,5 +1,7 @@
 //! Vector search: every vector is looked at, which takes milliseconds up to some ten thousands of them.
 
+use crate::best::best;
+
 /// Sums kept side by side, so that the processor adds many at once.
 const LANES: usize = 16;
 
@@ -23,19 +25,12 @@ impl Vectors {
 
     /// The nearest to a question's vector, nearest first, with their cosines; nothing for one of another dimension.
     pub fn search(&self, question: &[f32], most: usize) -> Vec<(u32, f32)> {
-        if question.len() != self.dimensions || most == 0 {
+        if question.len() != self.dimensions {
             return Vec::new();
         }
         let question = normalized(question);
         let each = self.numbers.chunks_exact(self.dimensions);
-        let mut found: Vec<(u32, f32)> = (0..).zip(each.map(|vector| dot(&question, vector))).collect();
-        let nearer = |one: &(u32, f32), other: &(u32, f32)| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0));
-        if found.len() > most {
-            found.select_nth_unstable_by(most - 1, nearer);
-            found.truncate(most);
-        }
-        found.sort_unstable_by(nearer);
-        found
+        best((0..).zip(each.map(|vector| dot(&question, vector))).collect(), most)
     }
 }
 

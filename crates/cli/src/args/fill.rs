@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use tidegate_gemini::prices::Usd;
 
-use super::{PacingArgs, WhenExhausted};
+use super::{PacingArgs, RedisArgs, WhenExhausted};
 use crate::deadline::{self, Deadline};
 use crate::duration;
 use crate::settings::layers::Layer;
@@ -63,6 +63,9 @@ pub struct FillArgs {
     /// Limits and pacing.
     #[command(flatten)]
     pub pacing: PacingArgs,
+    /// Whom limits are shared with.
+    #[command(flatten)]
+    pub redis: RedisArgs,
     /// When the day's quota is used up: stop, fall back on kept answers and patterns and go on another time, or wait
     #[arg(long, value_enum, default_value = "stop", value_name = "WHAT", help_heading = "Quota and pacing")]
     pub when_exhausted: WhenExhausted,
@@ -77,7 +80,7 @@ pub struct FillArgs {
 impl FillArgs {
     /// What these flags say, over `below`.
     pub fn layer(&self, below: Layer) -> Layer {
-        self.pacing.layer(Layer {
+        let layer = self.pacing.layer(Layer {
             template: TemplateLayer {
                 embedding_model: self.embedding_model.clone(),
                 max_concurrent_api_calls: self.max_concurrent_api_calls,
@@ -89,7 +92,8 @@ impl FillArgs {
                 cache_size: self.cache_size,
             },
             ..below
-        })
+        });
+        self.redis.layer(layer)
     }
 }
 

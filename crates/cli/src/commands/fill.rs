@@ -17,12 +17,12 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tidegate_batch::{Control, StopReason};
-use tidegate_engine::Engine;
-use tidegate_template::{Documents, EngineModel, Filled, Filler, Store, Throttle};
+use tidegate_engine::{BuildError, Engine};
+use tidegate_template::{Documents, EngineModel, Filled, Filler, Model, Store, Throttle};
 
 use self::form::Form;
 use self::left::Left;
-use self::model::Steered;
+use self::model::{Keyless, Steered};
 use self::outputs::Outputs;
 use self::progress::Progress;
 use self::sets::DocumentSet;
@@ -30,6 +30,7 @@ use self::spending::Spending;
 use self::summary::{Account, Outcome};
 use super::Context;
 use super::run::{Watch, budget, build_code, builder, command_again};
+use super::sharing::shared;
 use crate::args::{FillArgs, WhenExhausted};
 use crate::embedded::{self, Embedded};
 use crate::exit_code::{ExitCode, Failure};
@@ -43,7 +44,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Fills the template once, or once for each set of documents.
 ///
 /// # Errors
-/// When the template or a named document cannot be read, there is no key, or a result cannot be written.
+/// When the template or a named document cannot be read, Redis cannot be reached, or a result cannot be written.
 pub async fn run(wanted: FillArgs, context: Context) -> Result<ExitCode, Failure> {
     let form = Form::read(&wanted.template)?;
     let outputs = Outputs::of(&wanted, &form)?;
@@ -61,17 +62,26 @@ pub async fn run(wanted: FillArgs, context: Context) -> Result<ExitCode, Failure
     let watch = Arc::new(Watch::new(control.clone()));
     let most = wanted.max_cost.map(|most| budget(most, &settings)).transpose()?.map(|budget| budget.most);
     let spending = Arc::new(Spending::new(settings.prices.clone(), most, control.clone()));
-    let engine = builder(&settings, simulator.is_some())?.observer(watch.clone()).observer(spending.clone()).build();
-    let engine = engine.map_err(|error| Failure::new(build_code(&error), error))?;
+    let builder = builder(&settings, simulator.is_some())?.observer(watch.clone()).observer(spending.clone());
+    let engine = match shared(builder, &settings, simulator.is_some(), 0.0).await?.build() {
+        Ok(engine) => Some(engine),
+        // Kept answers and patterns need no key.
+        Err(BuildError::NoKeys) => None,
+        Err(error) => return Err(Failure::new(build_code(&error), error)),
+    };
+    let model: Box<dyn Model> = match &engine {
+        Some(engine) => Box::new(asked(engine, &settings, wanted.when_exhausted)),
+        None => Box::new(Keyless(settings.model.clone())),
+    };
+    // A used up day is told with the answer of the question that it concerns, so that vectors may be exhausted alone.
+    let watching = engine.map(|engine| tokio::spawn(watch.keep(engine, false)));
     let helpers = [
         tokio::spawn(signals::steer(signals::listen(), control.clone(), context.screen.clone())),
-        // A used up day is told with the answer of the question that it concerns, so that vectors may be exhausted alone.
-        tokio::spawn(watch.keep(engine.clone(), false)),
         tokio::spawn(stop_in_time(wanted.deadline.map(|deadline| deadline.time_left(&jiff::Zoned::now())), control.clone())),
     ];
     let store = store::open(&settings, simulator.is_some(), &context.screen)?;
     let work = Work {
-        model: Steered::new(asked(&engine, &settings, wanted.when_exhausted), control.clone()),
+        model: Steered::new(model, control.clone()),
         throttle: Arc::new(Throttle::new(&settings.template.filling)),
         left: Left::beside(&outputs),
         form: &form,
@@ -84,7 +94,7 @@ pub async fn run(wanted: FillArgs, context: Context) -> Result<ExitCode, Failure
         many: wanted.each.is_some(),
     };
     let outcomes = work.fill_all(&sets).await?;
-    helpers.iter().for_each(tokio::task::JoinHandle::abort);
+    helpers.iter().chain(&watching).for_each(tokio::task::JoinHandle::abort);
     let account = Account {
         outcomes,
         sets: sets.len(),

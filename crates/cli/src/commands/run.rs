@@ -128,6 +128,7 @@ fn account(mut summary: Summary, engine: &Engine, watch: &Watch, scale: Scale, w
         exhausted_for: watch.exhausted_for(),
         kin: engine.kin(),
         figures: Figures::default(),
+        is_packed: pack(wanted) > 1,
         witness: None,
     }
 }
@@ -156,13 +157,19 @@ fn scale(settings: &Settings, wanted: &RunArgs) -> Scale {
     let slots = settings.scheduler.pacing.slots_per_key;
     let quota = &settings.scheduler.quota;
     let seats = (slots > 0).then_some((slots * keys) as u64);
-    Scale { minute: quota.minute, guard: quota.guard_in_force(), day: quota.day, seats, limit: wanted.limit }
+    let guard = quota.guard_in_force();
+    Scale { minute: quota.minute, guard, day: quota.day, seats, limit: wanted.limit, pack: pack(wanted) }
 }
 
 /// Files that cannot be had are one thing, what stands in them another.
 pub(super) fn broken(error: &RunError) -> Failure {
     let code = if error.is_file_trouble() { ExitCode::Unreachable } else { ExitCode::Usage };
     Failure::new(code, error)
+}
+
+/// Prompts of a call, at most.
+fn pack(wanted: &RunArgs) -> u64 {
+    wanted.pack.map_or(1, u64::from).max(1)
 }
 
 fn tell(account: &Account, wanted: &RunArgs, context: &Context) {

@@ -15,7 +15,7 @@ pub struct Outlook<'a> {
     pub quotas: &'a [&'a QuotaStatus],
     /// Since the run began.
     pub elapsed: Duration,
-    /// Rows that have not ended.
+    /// Calls that are still to be made, if all goes well.
     pub left: u64,
     /// What bounds the speed within a day.
     pub bounds: Bounds,

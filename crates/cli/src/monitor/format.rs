@@ -11,6 +11,7 @@ pub fn plain(seen: &Snapshot) -> String {
     let Snapshot { queued, done, failed, paused, .. } = seen;
     let counts = format!("active {active}/{most} | queued {queued} | done {done} | failed {failed} | paused {paused}");
     let parts = std::iter::once(counts)
+        .chain(calls(seen))
         .chain(uploads(seen))
         .chain(figures(seen))
         .chain(seen.waiting.as_ref().map(waiting))
@@ -23,7 +24,8 @@ pub fn below_bar(seen: &Snapshot, width: usize) -> Vec<String> {
     let (active, most) = seen.active;
     let failed = (seen.failed > 0).then(|| format!("failed {}", seen.failed));
     let paused = (seen.paused > 0).then(|| format!("paused {}", seen.paused));
-    let state = [failed, Some(format!("active {active}/{most}")), paused, uploads(seen), seen.waiting.as_ref().map(waiting)];
+    let active = Some(format!("active {active}/{most}"));
+    let state = [failed, active, paused, calls(seen), uploads(seen), seen.waiting.as_ref().map(waiting)];
     let mut lines = wrapped(state.into_iter().flatten(), width);
     lines.extend(wrapped(figures(seen), width));
     lines
@@ -78,6 +80,7 @@ pub fn json(seen: &Snapshot) -> String {
         "total": seen.total,
         "rpm": (seen.rpm * 10.0).round() / 10.0,
         "permitted_rpm": seen.permitted_rpm,
+        "packed_calls": seen.packed_calls,
         "tokens": seen.tokens,
         "refused": seen.refused,
         "uploading": { "files": seen.uploads.0, "sent_bytes": seen.uploads.1, "bytes": seen.uploads.2 },
@@ -99,6 +102,11 @@ pub fn grouped(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// Rows are counted elsewhere: here the calls they share.
+fn calls(seen: &Snapshot) -> Option<String> {
+    seen.packed_calls.map(|calls| format!("in {} calls", grouped(calls)))
 }
 
 /// Files on their way, with the share of them that has arrived.

@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub permitted_rpm: Option<f64>,
     /// Tokens used so far.
     pub tokens: u64,
+    /// Calls made so far, where rows share them.
+    pub packed_calls: Option<u64>,
     /// Calls refused for a quota.
     pub refused: u64,
     /// Files being uploaded: how many, bytes that have arrived, bytes in all.
@@ -58,6 +60,8 @@ pub struct Scale {
     pub seats: Option<u64>,
     /// The most rows this run asks.
     pub limit: Option<u64>,
+    /// The most rows that share a call; 1 where each has its own.
+    pub pack: u64,
 }
 
 /// The limiting factor.
@@ -78,14 +82,16 @@ impl Snapshot {
         let quotas = serving(status);
         let permitted_rpm = permitted(quotas.iter().copied(), scale.minute);
         let bounds = bounds(status, permitted_rpm, scale);
-        rate.note(elapsed, status.stats.attempts, counts.ended(), &bounds);
+        let pack = scale.pack.max(1);
+        // Quotas and speeds are of calls.
+        rate.note(elapsed, status.stats.attempts, counts.ended() / pack, &bounds);
         let left = left(counts, scale.limit);
-        let outlook = Outlook { status, quotas: &quotas, elapsed, left, bounds, day: scale.day };
+        let outlook = Outlook { status, quotas: &quotas, elapsed, left: left.div_ceil(pack), bounds, day: scale.day };
         Snapshot {
             elapsed,
             active: (status.active, scale.seats.map_or(status.max_active, |seats| seats.min(status.max_active))),
             queued: match counts.total {
-                Some(_) => left.saturating_sub(status.active + status.paused),
+                Some(_) => left.saturating_sub((status.active + status.paused) * pack),
                 None => status.queued,
             },
             done: counts.ok + counts.kept.saturating_sub(counts.kept_failed),
@@ -95,6 +101,7 @@ impl Snapshot {
             rpm: rate.sent_a_minute(&bounds).min(most_shown(status, permitted_rpm)),
             permitted_rpm,
             tokens: status.stats.usage.total_tokens,
+            packed_calls: (pack > 1).then_some(status.stats.attempts),
             refused: status.stats.refused,
             uploads: status.stats.uploads.under_way(),
             keys: keys(status),
@@ -181,7 +188,7 @@ mod tests {
     }
 
     fn scale() -> Scale {
-        Scale { minute: Duration::from_secs(60), guard: Duration::from_secs(1), day: Day::Pacific, seats: None, limit: None }
+        Scale { minute: Duration::from_secs(60), guard: Duration::from_secs(1), day: Day::Pacific, seats: None, limit: None, pack: 1 }
     }
 
     fn look_under(status: &Status, counts: &Counts, scale: Scale) -> Snapshot {

@@ -83,6 +83,7 @@ pub fn request(text: &str) -> Request {
         identity: None,
         structured: None,
         only: None,
+        divisible: false,
     }
 }
 

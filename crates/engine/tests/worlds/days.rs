@@ -180,6 +180,7 @@ fn prompt(id: u64) -> Request {
         identity: None,
         structured: None,
         only: None,
+        divisible: false,
     }
 }
 

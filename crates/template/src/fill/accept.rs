@@ -66,6 +66,10 @@ fn support(said: &Said, context: &Context, shown: &[u32]) -> (Support, Option<So
             if let Some((begin, end)) = Plain::new(&chunk.text).find(quote) {
                 return (Support::Supported, Some(source_at(context, number, begin, end)));
             }
+            // The headings above a chunk are shown with it.
+            if Plain::new(&chunk.heading).find(quote).is_some() {
+                return (Support::Supported, Some(source_at(context, number, 0, 0)));
+            }
         }
     }
     let only_pictures = shown.is_empty() && !context.media.is_empty();

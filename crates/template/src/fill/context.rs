@@ -40,7 +40,7 @@ impl Context {
         context.look_at_pictures(filler, model);
         let mut questions = own_questions(&filler.template.fields);
         if !context.is_whole {
-            if filler.settings.propose_questions {
+            if filler.settings.propose_questions && model.unavailable().is_none() {
                 context.propose(filler, model, observer, &mut questions).await;
             }
             if let Err(reason) = context.embed(filler, model, observer, &mut questions).await {

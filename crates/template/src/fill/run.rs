@@ -130,6 +130,13 @@ impl<'a> Run<'a> {
         if self.context.index.chunks.is_empty() && self.context.media.is_empty() {
             return;
         }
+        if let Some(reason) = self.model.unavailable() {
+            let open: Vec<usize> = (0..self.fields.len()).filter(|field| self.fields[*field].is_none()).collect();
+            if !open.is_empty() {
+                self.halt(&open, &reason);
+            }
+            return;
+        }
         self.pack();
         let (model, throttle) = (self.model, &*self.filler.throttle);
         let mut under_way = FuturesUnordered::new();

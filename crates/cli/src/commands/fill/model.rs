@@ -1,19 +1,21 @@
 //! A model that can be stopped: after Ctrl-C or a deadline nothing more is asked, and the filling ends with what there is.
+//! Without a key there is only its name, by which kept answers are found.
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tidegate_batch::{Control, StopReason};
-use tidegate_template::{Answered, Ask, EngineModel, Model, ModelError, Purpose};
+use tidegate_engine::BuildError;
+use tidegate_template::{Answered, Ask, Model, ModelError, Purpose};
 
-/// An engine's model under a control.
+/// A model under a control.
 pub struct Steered {
-    model: EngineModel,
+    model: Box<dyn Model>,
     control: Control,
 }
 
 impl Steered {
     /// This model, until the control stops it.
-    pub fn new(model: EngineModel, control: Control) -> Steered {
+    pub fn new(model: Box<dyn Model>, control: Control) -> Steered {
         Steered { model, control }
     }
 
@@ -55,12 +57,16 @@ impl Model for Steered {
         self.model.output_limit()
     }
 
+    fn unavailable(&self) -> Option<String> {
+        self.control.reason().map(|reason| in_words(reason).to_owned()).or_else(|| self.model.unavailable())
+    }
+
     fn generate(&self, ask: Ask) -> BoxFuture<'_, Result<Answered, ModelError>> {
         self.unless_stopped(self.model.generate(ask)).boxed()
     }
 
     fn embedding(&self) -> Option<&str> {
-        Model::embedding(&self.model)
+        self.model.embedding()
     }
 
     fn embed<'a>(&'a self, texts: &'a [String], purpose: Purpose) -> BoxFuture<'a, Result<Vec<Vec<f32>>, ModelError>> {
@@ -69,5 +75,22 @@ impl Model for Steered {
 
     fn sees(&self, mime: &str) -> bool {
         self.model.sees(mime)
+    }
+}
+
+/// A model nobody has a key for.
+pub struct Keyless(pub String);
+
+impl Model for Keyless {
+    fn name(&self) -> &str {
+        &self.0
+    }
+
+    fn unavailable(&self) -> Option<String> {
+        Some(BuildError::NoKeys.to_string())
+    }
+
+    fn generate(&self, _: Ask) -> BoxFuture<'_, Result<Answered, ModelError>> {
+        async { Err(ModelError::Unavailable { reason: BuildError::NoKeys.to_string() }) }.boxed()
     }
 }

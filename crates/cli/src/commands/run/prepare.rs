@@ -33,6 +33,12 @@ pub fn inputs(wanted: &RunArgs) -> Result<Vec<Input>, Failure> {
 /// When the file of a system instruction cannot be read.
 pub fn options(wanted: &RunArgs, settings: &Settings) -> Result<Options, Failure> {
     let now = jiff::Zoned::now();
+    let pack = wanted.pack.map_or(1, |most| most as usize);
+    if pack > 1 && (settings.cache.enabled || settings.cache.dedup) {
+        return Err(Failure::usage(
+            "--pack cannot go with --cache or --dedup ([cache] in tidegate.toml): the answer to several prompts is kept for none of them; leave one of the two out",
+        ));
+    }
     Ok(Options {
         defaults: Defaults {
             model: Some(settings.model.clone()),
@@ -43,7 +49,7 @@ pub fn options(wanted: &RunArgs, settings: &Settings) -> Result<Options, Failure
             json_schema: wanted.json_schema.as_deref().map(json_schema).transpose()?,
         },
         template: wanted.prompt.clone(),
-        pack: wanted.pack.map_or(1, |most| most as usize),
+        pack,
         limit: wanted.limit,
         retry_failed: wanted.retry_failed,
         max_json_tokens: settings.max_json_tokens,

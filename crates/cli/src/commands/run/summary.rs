@@ -42,6 +42,8 @@ pub struct Account {
     pub kin: Vec<Kin>,
     /// How long until the day's quota is there again.
     pub exhausted_for: Option<Duration>,
+    /// Prompts shared calls.
+    pub is_packed: bool,
     /// What the embedded simulator saw.
     pub witness: Option<Report>,
 }
@@ -70,6 +72,7 @@ impl Account {
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![self.rows()];
         lines.push(self.speed());
+        lines.extend(self.packed());
         lines.push(self.tokens());
         lines.extend(self.reused());
         lines.extend(statistics::cost(&self.figures));
@@ -146,6 +149,13 @@ impl Account {
             .map(|share| format!(", {:.0} % of the requests that the quota permits", share * 100.0))
             .unwrap_or_default();
         format!("requests: {} ({:.2} a second{share}), 429s: {}", grouped(stats.attempts), self.per_second(), stats.refused)
+    }
+
+    /// What counts as a request: not a row, where rows share calls.
+    fn packed(&self) -> Option<String> {
+        let (asked, requests) = (self.summary.counts.ended(), self.status.stats.attempts);
+        let each = asked as f64 / requests.max(1) as f64;
+        self.is_packed.then(|| format!("packed: {} prompts in {} requests, {each:.1} in each", grouped(asked), grouped(requests)))
     }
 
     fn tokens(&self) -> String {
