@@ -173,6 +173,7 @@ mod tests {
             tokens: 12_345,
             refused: 0,
             uploads: (0, 0, 0),
+            packed_calls: None,
             keys: BTreeMap::from([("AVAILABLE", 2), ("TEMPORARILY_EXHAUSTED", 1)]),
             waiting: Some(Wait { reason: "RPM", project: Some("main".into()), next: Some(Duration::from_millis(4200)) }),
             eta: Some(Duration::from_secs(200)),
