@@ -4,8 +4,10 @@
 //! apart. What was opened never gives up; whoever calls decides with [`Connection::call`] how long an answer may take.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, BoxStream, StreamExt};
 use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
@@ -120,7 +122,7 @@ pub enum CallError {
 #[derive(Clone)]
 pub struct Connection {
     link: Link,
-    place: std::sync::Arc<str>,
+    address: Arc<Address>,
 }
 
 #[derive(Clone)]
@@ -172,7 +174,7 @@ impl Connection {
             match probe(node).await {
                 Ok(clustered) => {
                     let link = if clustered { cluster(address).await? } else { single(node).await? };
-                    return Ok(Connection { link, place: address.place.as_str().into() });
+                    return Ok(Connection { link, address: Arc::new(address.clone()) });
                 }
                 Err(error) => last = Some(error),
             }
@@ -182,7 +184,7 @@ impl Connection {
 
     /// Host and port.
     pub fn place(&self) -> &str {
-        &self.place
+        &self.address.place
     }
 
     /// True when keys are spread over several nodes.
@@ -201,17 +203,24 @@ impl Connection {
         self.call::<Value>(&redis::cmd("PING"), patience).await.map(drop)
     }
 
+    /// What is published on a channel, over a connection of its own that comes back by itself; `None` each time it did, for
+    /// what may have been missed.
+    pub fn listen(&self, channel: &'static str) -> BoxStream<'static, Option<String>> {
+        let ear = Ear { address: self.address.clone(), channel, messages: None, pause: LEAST_REST, began: false };
+        stream::unfold(ear, Ear::next).boxed()
+    }
+
     /// Waits for an answer, at most `patience`, and says what its error means.
     pub async fn within<T>(&self, patience: Duration, answer: impl Future<Output = RedisResult<T>>) -> Result<T, CallError> {
         match tokio::time::timeout(patience, answer).await {
             Ok(answer) => answer.map_err(|error| self.explain(&error)),
-            Err(_) => Err(CallError::Late { place: self.place.to_string(), limit: patience }),
+            Err(_) => Err(CallError::Late { place: self.place().to_owned(), limit: patience }),
         }
     }
 
     /// What an error of Redis means for a call.
     pub fn explain(&self, error: &RedisError) -> CallError {
-        let (place, reason) = (self.place.to_string(), error.to_string());
+        let (place, reason) = (self.place().to_owned(), error.to_string());
         match error.code() {
             // Inside a script the code is told in the text.
             Some("OOM") => CallError::Full { place },
@@ -226,9 +235,49 @@ impl Connection {
     }
 }
 
+/// A connection that only listens.
+struct Ear {
+    address: Arc<Address>,
+    channel: &'static str,
+    messages: Option<BoxStream<'static, String>>,
+    pause: Duration,
+    began: bool,
+}
+
+/// Rest between two attempts to listen again: it doubles.
+const LEAST_REST: Duration = Duration::from_millis(100);
+const LONGEST_REST: Duration = Duration::from_secs(10);
+
+impl Ear {
+    async fn next(mut self) -> Option<(Option<String>, Ear)> {
+        loop {
+            if let Some(messages) = &mut self.messages {
+                if let Some(message) = messages.next().await {
+                    return Some((Some(message), self));
+                }
+                self.messages = None;
+                tokio::time::sleep(LEAST_REST).await;
+            }
+            match listening(&self.address, self.channel).await {
+                Ok(messages) => {
+                    (self.messages, self.pause) = (Some(messages), LEAST_REST);
+                    if std::mem::replace(&mut self.began, true) {
+                        return Some((None, self));
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!("nothing is heard from redis at {}: {error}", self.address.place);
+                    tokio::time::sleep(self.pause).await;
+                    self.pause = (self.pause * 2).min(LONGEST_REST);
+                }
+            }
+        }
+    }
+}
+
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Connection({})", self.place)
+        write!(f, "Connection({})", self.place())
     }
 }
 
@@ -304,6 +353,25 @@ async fn cluster(address: &Address) -> RedisResult<Link> {
         .retries(8)
         .build()?;
     Ok(Link::Cluster(client.get_async_connection().await?))
+}
+
+async fn listening(address: &Address, channel: &str) -> RedisResult<BoxStream<'static, String>> {
+    let mut last = (ErrorKind::InvalidClientConfig, "no host").into();
+    for node in &address.nodes {
+        let opened = async {
+            let mut link = Client::open(node.clone())?.get_async_pubsub().await?;
+            link.subscribe(channel).await?;
+            Ok::<_, RedisError>(link)
+        };
+        match opened.await {
+            Ok(link) => {
+                let text = |message: redis::Msg| std::future::ready(message.get_payload().ok());
+                return Ok(link.into_on_message().filter_map(text).boxed());
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 fn refused(address: &Address, error: &RedisError) -> OpenError {

@@ -13,5 +13,6 @@ mod script;
 pub use connection::{Address, Connection, OpenError};
 pub use facts::{Fact, Facts, Known};
 pub use ledger::{
-    Bucket, Class, Cost, Dimension, Grant, Hold, Learned, Ledger, LedgerError, Limits, Permit, Refusal, Reserve, Return,
+    Bucket, Class, Cost, Dimension, Grant, Hold, Learned, Ledger, LedgerError, Limits, MachineDay, Permit, Refusal, Reserve,
+    Return,
 };
