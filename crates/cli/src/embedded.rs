@@ -1,6 +1,7 @@
 //! The simulator in this process: a scenario, a loopback port, and what a client must know of it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::exit_code::{ExitCode, Failure};
 use crate::keys::KeySource;
+use crate::listener;
 use crate::settings::layers::{Layer, LimitsLayer, ProjectEntry, QuotaLayer};
 use crate::settings::nearest;
 use crate::settings::values::Part;
@@ -31,7 +33,7 @@ impl Embedded {
     /// # Errors
     /// When no port can be had.
     pub async fn start(scenario: Scenario) -> Result<Embedded, Failure> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(no_port)?;
+        let listener = listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).map_err(no_port)?;
         Embedded::serve(listener, scenario, None)
     }
 

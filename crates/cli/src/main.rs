@@ -9,6 +9,7 @@ mod embedded;
 mod env_vars;
 mod exit_code;
 mod keys;
+mod listener;
 mod logging;
 mod monitor;
 mod report;

@@ -464,7 +464,7 @@ impl Driver {
                 }
                 Action::Reserve { quota, ask } => self.order(Some(quota), Order::Ask(ask)),
                 Action::Settle { quota, permit, used } => self.order(Some(quota), Order::Settle(permit, used)),
-                Action::KeepRoom { quota, until } => self.order(Some(quota), Order::Hold(until)),
+                Action::KeepRoom { quota, until } => self.order(Some(quota), Order::Room(until)),
                 Action::Release { quota, permits } => self.order(Some(quota), Order::Release(permits)),
                 Action::Forgotten { model } => {
                     state.sizes.forget(&model);

@@ -246,7 +246,7 @@ impl Builder {
         let roster: SharedRoster = Arc::new(RwLock::new(Arc::new(roster)));
         let residence = Residence::new(store(self.state_dir.as_deref(), base_url)?, clock, roster.clone());
         let mut scheduler = Scheduler::new(specs, self.settings.clone());
-        let pumps = self.ledger.map(|ledger| Arc::new(Pumps::new(ledger)));
+        let pumps = self.ledger.map(|ledger| Arc::new(Pumps::new(ledger, self.settings.quota.minute)));
         if pumps.is_some() {
             scheduler.share(Sharing { alone: self.alone, ..Sharing::default() });
         }
@@ -274,6 +274,9 @@ impl Builder {
             pumps,
         });
         let _ = teller.set(Arc::downgrade(&driver));
+        if let Some(pumps) = &driver.pumps {
+            pumps.listen(&driver);
+        }
         let timer = tokio::spawn(driver.clone().keep_time());
         let (hooks, timer) = (self.hooks, Mutex::new(Some(timer)));
         Ok(Engine { inner: Arc::new(Inner { driver, reuse, hooks, home, timer }) })

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, StreamExt};
 use tidegate_scheduler::{Ask, Dimension, Knowledge, Limits};
 
 pub use local::LocalLedger;
@@ -68,6 +69,8 @@ pub struct Answer {
     /// The limit that keeps the next one back, and how long from now on. `None` with fewer permits than asked for: the rest
     /// is others' share.
     pub refused: Option<(Option<Dimension>, Duration)>,
+    /// Every slot of the project is taken.
+    pub busy: bool,
     /// Requests and tokens of all in the window.
     pub used: (u64, u64),
     /// Requests of all in the quota day.
@@ -89,6 +92,8 @@ pub struct Warning {
     pub hold: Duration,
     /// Limits that refusals told.
     pub learned: Limits,
+    /// Nobody is to send any more: those that hold permits are told at once, by [`Ledger::news`].
+    pub urgent: bool,
 }
 
 /// What one engine was told about a project's keys.
@@ -126,6 +131,12 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// All that is known of a project's keys.
     fn facts(&self, project: Arc<str>) -> BoxFuture<'_, Result<Vec<Fact>, LedgerError>>;
+
+    /// Whose quota somebody has told something new about, each time; `None` when some of it may have been missed. Who hears
+    /// nothing of it hears it with his next question.
+    fn news(&self) -> BoxStream<'static, Option<Place>> {
+        stream::pending().boxed()
+    }
 
     /// Tells everybody about a project's key.
     fn tell(&self, project: Arc<str>, fact: Fact) -> BoxFuture<'_, Result<(), LedgerError>>;

@@ -5,6 +5,7 @@
 //! the states of keys and the journal of each.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -193,6 +194,7 @@ impl Memory {
         if matches!(self.rules.day, Day::Every(_)) {
             scheduler.anchor_days(self.store.day_anchor(now)?);
         }
+        scheduler.speak_for(self.store.machine(RandomState::new().build_hasher().finish())?);
         let past = Recollection::read(&self.store, &self.rules, now)?;
         self.take(scheduler, now, &past, 0, 0);
         *calibration = past.calibration;

@@ -81,7 +81,7 @@ async fn reserve(server: &Server, connection: &Connection, row: Row, length: Dur
             let bucket = &buckets[next.fetch_add(1, Ordering::Relaxed) as usize % buckets.len()];
             let returns = held.lock().unwrap().pop().unwrap_or_default();
             let costs = vec![Cost { tokens: 700, spread: 100 }; row.batch];
-            let grant = ledger.reserve(bucket, &limits, Reserve { costs, class: None, returns }).await.unwrap();
+            let grant = ledger.reserve(bucket, &limits, Reserve { costs, returns, ..Reserve::default() }).await.unwrap();
             let count = grant.permits.len() as u64;
             if row.settles {
                 let used = grant.permits.into_iter().map(|permit| Return::Used { permit, tokens: 650 }).collect();

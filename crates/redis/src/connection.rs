@@ -8,11 +8,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::stream::BoxStream;
 use redis::aio::ConnectionLike;
 use redis::{
     Cmd, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, RedisFuture, RedisResult, Value,
 };
 
+use crate::ear;
 use crate::link::{Link, Links};
 
 /// Where Redis is and how one gets in; shows neither user nor password.
@@ -121,7 +123,7 @@ pub enum CallError {
 #[derive(Clone)]
 pub struct Connection {
     links: Arc<Links>,
-    place: Arc<str>,
+    address: Arc<Address>,
 }
 
 /// How long opening may take, all steps together.
@@ -138,6 +140,10 @@ impl Address {
     /// Host and port, as far as they may be shown.
     pub fn place(&self) -> &str {
         &self.place
+    }
+
+    pub(crate) fn nodes(&self) -> &[ConnectionInfo] {
+        &self.nodes
     }
 
     fn encrypted(&self) -> bool {
@@ -158,7 +164,7 @@ impl Connection {
         match tokio::time::timeout(OPENING, Link::open(&address.nodes)).await {
             Ok(Ok(link)) => {
                 let links = Arc::new(Links::new(link, address.nodes.clone()));
-                Ok(Connection { links, place: address.place.as_str().into() })
+                Ok(Connection { links, address: Arc::new(address.clone()) })
             }
             Ok(Err(error)) => Err(refused(address, &error)),
             Err(_) => Err(silent()),
@@ -167,7 +173,7 @@ impl Connection {
 
     /// Host and port.
     pub fn place(&self) -> &str {
-        &self.place
+        &self.address.place
     }
 
     /// True when keys are spread over several nodes.
@@ -186,6 +192,12 @@ impl Connection {
         self.call::<Value>(&redis::cmd("PING"), patience).await.map(drop)
     }
 
+    /// What is published on a channel, over a connection of its own that comes back by itself; `None` each time it did, for
+    /// what may have been missed.
+    pub fn listen(&self, channel: &'static str) -> BoxStream<'static, Option<String>> {
+        ear::listen(self.address.clone(), channel)
+    }
+
     /// Waits for an answer, at most `patience`, and says what its error means.
     pub async fn within<T>(&self, patience: Duration, answer: impl Future<Output = RedisResult<T>>) -> Result<T, CallError> {
         let began = Instant::now();
@@ -195,15 +207,15 @@ impl Connection {
                 answer.map_err(|error| self.explain(&error))
             }
             Err(_) => {
-                self.links.unanswered(began, &self.place);
-                Err(CallError::Late { place: self.place.to_string(), limit: patience })
+                self.links.unanswered(began, self.place());
+                Err(CallError::Late { place: self.place().to_owned(), limit: patience })
             }
         }
     }
 
     /// What an error of Redis means for a call.
     pub fn explain(&self, error: &RedisError) -> CallError {
-        let (place, reason) = (self.place.to_string(), error.to_string());
+        let (place, reason) = (self.place().to_owned(), error.to_string());
         match error.code() {
             // Inside a script the code is told in the text.
             Some("OOM") => CallError::Full { place },
@@ -220,7 +232,7 @@ impl Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Connection({})", self.place)
+        write!(f, "Connection({})", self.place())
     }
 }
 

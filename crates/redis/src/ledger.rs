@@ -16,9 +16,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use terms::{Bucket, Class, Cost, Dimension, Grant, Hold, Learned, Limits, Permit, Refusal, Reserve, Return};
+use futures_util::stream::{BoxStream, StreamExt};
+pub use terms::{Bucket, Class, Cost, Dimension, Grant, Hold, Learned, Limits, MachineDay, Permit, Refusal, Reserve, Return};
 
 use crate::connection::{CallError, Connection};
+use crate::names;
 use crate::script::Script;
 use account::Account;
 use clock::Verdict;
@@ -33,7 +35,7 @@ pub struct Ledger {
     patience: Duration,
     calls: AtomicU64,
     begun: Instant,
-    accounts: Mutex<HashMap<Bucket, Arc<Account>>>,
+    accounts: Arc<Mutex<HashMap<Bucket, Arc<Account>>>>,
     pretended: Mutex<Option<(f64, f64)>>,
 }
 
@@ -99,9 +101,9 @@ macro_rules! limiter {
     };
 }
 
-limiter!(RESERVE, "change" "reserve");
+limiter!(RESERVE, "change" "day" "reserve");
 limiter!(HOLD, "hold");
-limiter!(RESEED, "change" "reseed");
+limiter!(RESEED, "change" "day" "reseed");
 
 /// Attempts of one call: a lost state, a jumped clock and a slow way may each cost one.
 const ATTEMPTS: u32 = 5;
@@ -119,7 +121,7 @@ impl Ledger {
             calls: AtomicU64::new(chance >> 12),
             patience: Duration::from_secs(2),
             begun: Instant::now(),
-            accounts: Mutex::default(),
+            accounts: Arc::default(),
             pretended: Mutex::default(),
         }
     }
@@ -140,6 +142,10 @@ impl Ledger {
         let account = self.account(bucket);
         wanted.costs.truncate(Reserve::MOST);
         account.book().take_back(std::mem::take(&mut wanted.returns));
+        let at = At { account: &account, bucket, limits, shape, machine: wanted.machine };
+        if wanted.machine.is_some() && account.book().epoch == 0 {
+            self.introduce(at).await?;
+        }
         for _ in 0..ATTEMPTS {
             let (arguments, owed, heard, sent) = self.prepare(&account, limits, shape, &wanted);
             let keys = if heard || limits.concurrency.is_some() { &account.keys[..] } else { &account.keys[..4] };
@@ -159,7 +165,7 @@ impl Ledger {
                 }
                 Some(answer) => {
                     account.book().unpaid(owed);
-                    self.mend(&account, bucket, limits, shape, answer, (sent, received)).await?;
+                    self.mend(at, answer, (sent, received)).await?;
                 }
                 None => return Err(self.form()),
             }
@@ -188,7 +194,10 @@ impl Ledger {
         let account = self.account(bucket);
         let rule = |limit: Option<u64>| limit.map_or(0.0, |limit| limit.max(1) as f64);
         let learned = if hold.learned == Learned::default() { 0.0 } else { wire::millis(hold.learned_for) };
-        let words = [wire::millis(hold.length), rule(hold.learned.rpm), rule(hold.learned.tpm), learned];
+        let at = At { account: &account, bucket, limits, shape, machine: None };
+        let urgent = f64::from(u8::from(hold.urgent));
+        let Learned { rpm, tpm, rpd } = hold.learned;
+        let words = [wire::millis(hold.length), rule(rpm), rule(tpm), rule(rpd), learned, urgent];
         for _ in 0..ATTEMPTS {
             let (sent, known) = self.known(&account);
             let arguments = [wire::common(known, shape, limits), wire::numbers(&words)];
@@ -196,10 +205,22 @@ impl Ledger {
             match wire::answer(&told) {
                 Some(Answer::Done(&[_, _, _, held])) => return Ok(Duration::from_millis(u64::try_from(held).unwrap_or(0))),
                 Some(Answer::Done(_)) | None => return Err(self.form()),
-                Some(answer) => self.mend(&account, bucket, limits, shape, answer, (sent, self.now())).await?,
+                Some(answer) => self.mend(at, answer, (sent, self.now())).await?,
             }
         }
         Err(self.unsteady(bucket))
+    }
+
+    /// Buckets of this process that somebody told something new about, each time; `None` when some may have been missed. A
+    /// [`peek`](Ledger::peek) tells what it is.
+    pub fn news(&self) -> BoxStream<'static, Option<Bucket>> {
+        let accounts = self.accounts.clone();
+        let known = move |key: String| {
+            let accounts = accounts.lock().unwrap_or_else(PoisonError::into_inner);
+            accounts.iter().find(|(_, account)| account.keys[0] == key).map(|(bucket, _)| bucket.clone())
+        };
+        let news = self.connection.listen(names::NEWS);
+        news.filter_map(move |told| std::future::ready(told.map_or(Some(None), |key| known(key).map(Some)))).boxed()
     }
 
     /// Gives tests a clock: what Redis takes for its own and what this process takes for its, in milliseconds.
@@ -256,15 +277,8 @@ impl Ledger {
     }
 
     /// Deals with an answer that is no grant, so that the next attempt may be one.
-    async fn mend(
-        &self,
-        account: &Account,
-        bucket: &Bucket,
-        limits: &Limits,
-        shape: Shape,
-        answer: Answer<'_>,
-        (sent, received): (f64, f64),
-    ) -> Result<(), LedgerError> {
+    async fn mend(&self, at: At<'_>, answer: Answer<'_>, (sent, received): (f64, f64)) -> Result<(), LedgerError> {
+        let At { account, bucket, shape, .. } = at;
         let (project, family) = (bucket.project.clone(), bucket.family.clone());
         match answer {
             Answer::Done(_) => Ok(()),
@@ -275,7 +289,7 @@ impl Ledger {
                 if account.book().epoch == epoch {
                     return Ok(());
                 }
-                self.tell(account, limits, shape, Lost { epoch, before, survived, jumped: false }).await
+                self.tell(at, Lost { epoch, before, survived, jumped: false }).await
             }
             Answer::Clock { told } => {
                 let _one = account.telling.lock().await;
@@ -283,7 +297,7 @@ impl Ledger {
                 let slots = (by / shape.slot).ceil() as i64;
                 let life = account.book().shifted(slots);
                 let lost = Lost { epoch: life, before: life, survived: i64::MIN, jumped: true };
-                let outcome = self.tell(account, limits, shape, lost).await;
+                let outcome = self.tell(at, lost).await;
                 match outcome {
                     Ok(()) => account.book().clock.accept(told, sent, received),
                     // The state still lives in the time before: so does what is known of it.
@@ -294,15 +308,32 @@ impl Ledger {
         }
     }
 
+    /// Before the first permit: what the machine sent on this day without Redis.
+    async fn introduce(&self, at: At<'_>) -> Result<(), LedgerError> {
+        let _one = at.account.telling.lock().await;
+        if at.account.book().epoch != 0 {
+            return Ok(());
+        }
+        match self.tell(at, Lost { epoch: 0, before: 0, survived: i64::MAX, jumped: false }).await {
+            // What is wrong is told when permits are asked for.
+            Err(LedgerError::Form { .. }) => Ok(()),
+            told => told,
+        }
+    }
+
     /// Tells Redis what this process was promised and it does not know.
-    async fn tell(&self, account: &Account, limits: &Limits, shape: Shape, lost: Lost) -> Result<(), LedgerError> {
+    async fn tell(&self, at: At<'_>, lost: Lost) -> Result<(), LedgerError> {
+        let At { account, limits, shape, machine, .. } = at;
         let testimony = account.book().tell(lost.before, lost.survived);
         let known =
             wire::Known { pretended: self.pretended().map_or(0.0, |(redis, _)| redis), epoch: lost.epoch, ..Default::default() };
-        let day = [f64::from(u8::from(lost.jumped)), testimony.today as f64, testimony.day_end as f64];
-        let arguments = [wire::common(known, shape, limits), wire::numbers(&day), wire::changes(&testimony.entries)];
-        let arguments: [&[u8]; 3] = std::array::from_fn(|at| arguments[at].as_slice());
-        let told = self.run(&RESEED, &account.keys[..1], &arguments).await?;
+        let sent = machine.map_or(0.0, |day| day.requests as f64);
+        let day = [f64::from(u8::from(lost.jumped)), testimony.today as f64, testimony.day_end as f64, sent];
+        let machine = machine.map(|day| format!("{:x}", day.machine)).unwrap_or_default().into_bytes();
+        let arguments = [wire::common(known, shape, limits), wire::numbers(&day), wire::changes(&testimony.entries), machine];
+        let arguments: [&[u8]; 4] = std::array::from_fn(|at| arguments[at].as_slice());
+        let keys = [account.keys[0].clone(), account.machines.clone()];
+        let told = self.run(&RESEED, &keys, &arguments).await?;
         match wire::answer(&told) {
             Some(Answer::Done(&[_, epoch, seq])) => {
                 account.book().told(&testimony, epoch, seq);
@@ -328,6 +359,16 @@ struct Lost {
     before: i64,
     survived: i64,
     jumped: bool,
+}
+
+/// What a call is about.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    account: &'a Account,
+    bucket: &'a Bucket,
+    limits: &'a Limits,
+    shape: Shape,
+    machine: Option<MachineDay>,
 }
 
 fn shape(bucket: &Bucket, limits: &Limits) -> Result<Shape, LedgerError> {

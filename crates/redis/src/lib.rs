@@ -4,6 +4,7 @@
 //! nothing of prompts, keys or models: a bucket is two names, a cost is two numbers.
 
 pub mod connection;
+mod ear;
 pub mod facts;
 pub mod ledger;
 mod link;
@@ -14,5 +15,6 @@ mod script;
 pub use connection::{Address, Connection, OpenError};
 pub use facts::{Fact, Facts, Known};
 pub use ledger::{
-    Bucket, Class, Cost, Dimension, Grant, Hold, Learned, Ledger, LedgerError, Limits, Permit, Refusal, Reserve, Return,
+    Bucket, Class, Cost, Dimension, Grant, Hold, Learned, Ledger, LedgerError, Limits, MachineDay, Permit, Refusal, Reserve,
+    Return,
 };

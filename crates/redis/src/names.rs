@@ -15,6 +15,9 @@ pub fn project(project: &str, part: &str) -> String {
     format!("{}:{part}", owner(project))
 }
 
+/// Where news of the limiter are published: the state key of a bucket, or the facts of a project.
+pub const NEWS: &str = "tidegate:quota:news";
+
 /// A key of a queue: `tidegate:queue:{NAME}:PART`.
 pub fn queue(name: &str, part: &str) -> String {
     format!("tidegate:queue:{{{}}}:{part}", escape(name))

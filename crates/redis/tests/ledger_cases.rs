@@ -35,7 +35,7 @@ async fn run(connection: Connection, case: &Case) {
             Step::Take { low, costs, waits, refused } => {
                 let costs = costs.iter().map(|(tokens, spread)| Cost { tokens: *tokens, spread: *spread }).collect();
                 let class = Some(if *low { Class::LOW } else { Class::FULL });
-                let grant = ledger.reserve(&bucket, &limits, Reserve { costs, class, returns: vec![] }).await.unwrap();
+                let grant = ledger.reserve(&bucket, &limits, Reserve { costs, class, ..Reserve::default() }).await.unwrap();
                 let told: Vec<u64> = grant.permits.iter().map(|permit| permit.wait.as_millis() as u64).collect();
                 assert_eq!(&told, waits, "{place}: {:?}", grant.refused);
                 let told = grant.refused.map(|refusal| (word(refusal.dimension), refusal.after));

@@ -127,7 +127,7 @@ impl World {
 
     async fn ask(&mut self, costs: Vec<Cost>, returns: Vec<Return>, place: &str) -> (usize, Option<Refusal>) {
         self.ledger.pretend(self.now, self.now - START);
-        let wanted = Reserve { costs, class: None, returns };
+        let wanted = Reserve { costs, returns, ..Reserve::default() };
         let grant = self.ledger.reserve(&self.bucket, &self.limits, wanted).await.unwrap();
         let granted = grant.permits.len();
         for permit in grant.permits {
@@ -187,7 +187,7 @@ impl World {
     async fn sums_are_those_of_the_ring(&self, connection: &Connection, seed: u64) {
         let key = tidegate_redis::names::quota(&self.bucket.project, "f", "state");
         let state: Vec<u8> = connection.call(redis::cmd("GET").arg(key), Duration::from_secs(5)).await.unwrap();
-        let (state, ring) = state.split_at(36 * 8);
+        let (state, ring) = state.split_at(38 * 8);
         let number = |at: usize| f64::from_le_bytes(state[at * 8..at * 8 + 8].try_into().unwrap());
         let (mut requests, mut tokens) = (0_u64, 0_u64);
         for slot in ring.chunks(16) {

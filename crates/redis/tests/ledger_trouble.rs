@@ -5,11 +5,12 @@ mod server;
 
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
 use server::{Cluster, Server};
 use tidegate_redis::connection::CallError;
 use tidegate_redis::{
-    Address, Bucket, Class, Connection, Cost, Dimension, Facts, Grant, Hold, Learned, Ledger, LedgerError, Limits, Refusal,
-    Reserve, Return,
+    Address, Bucket, Class, Connection, Cost, Dimension, Facts, Grant, Hold, Learned, Ledger, LedgerError, Limits, MachineDay,
+    Refusal, Reserve, Return,
 };
 
 /// In the future of any test run: keys expire by Redis' real clock.
@@ -278,8 +279,8 @@ async fn what_one_learns_all_obey() {
     let (a, b) = (Ledger::new(server.connect().await), Ledger::new(server.connect().await));
     ask_at(&b, &limits(10), 0, 1).await;
     a.pretend(START + 100, 100);
-    let learned = Learned { rpm: Some(6), tpm: None };
-    let hold = Hold { length: Duration::from_secs(17), learned, learned_for: Duration::from_secs(600) };
+    let learned = Learned { rpm: Some(6), ..Learned::default() };
+    let hold = Hold { length: Duration::from_secs(17), learned, learned_for: Duration::from_secs(600), urgent: true };
     a.hold(&bucket(), &limits(10), hold).await.unwrap();
     let grant = ask_at(&b, &limits(10), 200, 1).await;
     assert_eq!(grant.refused, Some(Refusal { dimension: Dimension::Held, after: Some(Duration::from_millis(16_900)) }));
@@ -324,6 +325,94 @@ async fn many_processes_get_no_more_than_their_share_of_the_horizon_at_once() {
 }
 
 #[tokio::test]
+async fn of_a_thousand_one_is_left_for_a_call_that_stalls() {
+    let server = Server::start();
+    let ledger = Ledger::new(server.connect().await);
+    let mut sum = 0;
+    for millis in (0..50_000).step_by(500) {
+        sum += ask_at(&ledger, &limits(3_000), millis, 64).await.permits.len();
+    }
+    assert_eq!(sum, 2_997);
+}
+
+/// Row 12, for the day: what one is told, all keep to until the day is over.
+#[tokio::test]
+async fn a_days_limit_that_one_learns_all_obey_on_that_day() {
+    let server = Server::start();
+    let (a, b) = (Ledger::new(server.connect().await), Ledger::new(server.connect().await));
+    let wide = Limits { rpd: Some(100), day_end: START + 600_000, next_day_end: START + 87_000_000, ..limits(10) };
+    assert_eq!(ask_at(&b, &wide, 0, 3).await.permits.len(), 3);
+    a.pretend(START + 100, 100);
+    let learned = Learned { rpd: Some(5), ..Learned::default() };
+    a.hold(&bucket(), &wide, Hold { learned, learned_for: Duration::from_secs(60), ..Hold::default() }).await.unwrap();
+    let grant = ask_at(&b, &wide, 400_000, 5).await;
+    assert_eq!((grant.permits.len(), refused(&grant), grant.learned.rpd), (2, Some(Dimension::Day), Some(5)));
+    let next = Limits { day_end: wide.next_day_end, next_day_end: wide.next_day_end + 86_400_000, ..wide };
+    let grant = ask_at(&b, &next, 700_000, 10).await;
+    assert_eq!((grant.permits.len(), grant.learned.rpd), (10, None), "the next day may be another");
+}
+
+/// What machines have written down of a day counts once, whoever tells it, however often and in whatever order.
+#[tokio::test]
+async fn the_days_of_machines_are_told_to_a_redis_that_does_not_know_them_and_only_once() {
+    let mut server = Server::start();
+    let limits = Limits { rpd: Some(30), ..limits(10) };
+    let day = |machine, requests| Some(MachineDay { machine, requests });
+    let wanted = |machine, count| Reserve { costs: vec![Cost::default(); count], machine, ..Reserve::default() };
+    let mut ledgers = Vec::new();
+    for _ in 0..4 {
+        ledgers.push(Ledger::new(server.connect().await));
+    }
+    let told = [day(1, 12), day(1, 12), day(2, 7), None];
+    for (nth, (ledger, machine)) in ledgers.iter().zip(told).enumerate() {
+        ledger.pretend(START + nth as u64, nth as u64);
+        ledger.reserve(&bucket(), &limits, wanted(machine, 1)).await.unwrap();
+    }
+    let seen = ask_at(&ledgers[3], &limits, 10, 0).await.today;
+    assert_eq!(seen, 12 + 7 + 4, "two processes of the first machine tell the same");
+    server.kill();
+    server.restart();
+    patiently(&ledgers[3], &limits, 1_000, 0).await;
+    // Each machine has written down what it sent since, too: 12 + 2 and 7 + 1.
+    for (ledger, machine) in [(&ledgers[0], day(1, 14)), (&ledgers[1], day(1, 14)), (&ledgers[2], day(2, 8))] {
+        ledger.pretend(START + 1_000, 1_000);
+        let until = Instant::now() + Duration::from_secs(20);
+        while let Err(error) = ledger.reserve(&bucket(), &limits, wanted(machine, 0)).await {
+            assert!(Instant::now() < until, "{error}");
+        }
+    }
+    assert_eq!(ask_at(&ledgers[3], &limits, 1_100, 0).await.today, 23, "what all saw and what each wrote down are the same");
+    let grant = ask_at(&ledgers[3], &limits, 120_000, 10).await;
+    assert_eq!((grant.permits.len(), refused(&grant)), (7, Some(Dimension::Day)));
+}
+
+#[tokio::test]
+async fn who_listens_hears_at_once_that_somebody_was_refused() {
+    let mut server = Server::start();
+    let (a, b) = (Ledger::new(server.connect().await), Ledger::new(server.connect().await));
+    for ledger in [&a, &b] {
+        ask_at(ledger, &limits(10), 0, 1).await;
+    }
+    let mut news = b.news();
+    let listening = || server.cli(&["pubsub", "numsub", "tidegate:quota:news"]).ends_with('1');
+    let (held, heard) = tokio::join!(
+        async {
+            until(listening).await;
+            let hold = Hold { length: Duration::from_secs(17), urgent: true, ..Hold::default() };
+            a.hold(&bucket(), &limits(10), Hold { urgent: false, ..hold }).await.unwrap();
+            a.hold(&bucket(), &limits(10), hold).await
+        },
+        tokio::time::timeout(Duration::from_secs(20), news.next()),
+    );
+    held.unwrap();
+    assert_eq!(heard.unwrap(), Some(Some(bucket())));
+    server.kill();
+    server.restart();
+    let heard = tokio::time::timeout(Duration::from_secs(20), news.next()).await;
+    assert_eq!(heard.unwrap(), Some(None), "after a break everything is looked at");
+}
+
+#[tokio::test]
 async fn of_two_ends_of_the_day_the_later_one_rules() {
     let server = Server::start();
     let (a, b) = (Ledger::new(server.connect().await), Ledger::new(server.connect().await));
@@ -345,7 +434,7 @@ async fn a_low_class_never_starves_and_never_takes_what_is_kept_free() {
     for step in 0..1_200_u64 {
         for (ledger, class) in [(&high, Class::FULL), (&low, Class::LOW)] {
             ledger.pretend(START + step * 250, step * 250);
-            let wanted = Reserve { costs: vec![Cost::default(); 16], class: Some(class), returns: vec![] };
+            let wanted = Reserve { costs: vec![Cost::default(); 16], class: Some(class), ..Reserve::default() };
             let grant = ledger.reserve(&bucket(), &limits, wanted).await.unwrap();
             lows += if class == Class::LOW { grant.permits.len() } else { 0 };
         }

@@ -2,7 +2,7 @@
 //!
 //! Permits are reserved ahead in the order of the questions, each for its own instant. What is refused moves nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::outcome::{Dimension, Reason, Used};
 use crate::permits::{Ask, Cost, Grant, Permit, Refusal};
 use crate::quota::{self, Bucket, Counting, Limits, Part, Rules};
 use crate::settings::{KeyRules, QuotaRules};
-use crate::sharing::Knowledge;
+use crate::sharing::{Knowledge, MachineDay};
 use crate::time::Timestamp;
 use crate::window::{Shape, Weight, Window};
 
@@ -24,6 +24,8 @@ const LEFT_BY_LOW: f64 = 0.1;
 const KEPT_FOR_LOW: f64 = 0.05;
 /// This part of a minute is no reservation, only the distance that sends keep.
 const LOW_AHEAD: u32 = 300;
+/// A process that says nothing for so long is taken for dead, and its calls for ended.
+const SILENCE: Duration = Duration::from_secs(30);
 /// For so many minutes a permit may be settled.
 const SETTLED_WITHIN: u32 = 15;
 
@@ -34,6 +36,8 @@ pub struct Book {
     calendar: Calendar,
     accounts: HashMap<Place, Account>,
     permits: BTreeMap<u64, Issued>,
+    /// Calls under way of each process in each project, and when it was heard last.
+    flights: HashMap<(Arc<str>, u64), (u32, Timestamp)>,
     last: u64,
 }
 
@@ -47,11 +51,25 @@ struct Account {
     low_refused: Option<Timestamp>,
     /// Who asked, and when last.
     seen: HashMap<u64, Timestamp>,
+    /// What was told of the day by those who knew of it, so that what others tell of the same is not added to it.
+    told: Told,
+}
+
+/// Requests of a day that were not promised here.
+#[derive(Debug, Default)]
+struct Told {
+    day_end: Timestamp,
+    /// In all.
+    requests: u64,
+    /// By machines, each once.
+    by_machines: u64,
+    machines: HashSet<u64>,
 }
 
 #[derive(Debug)]
 struct Issued {
     place: Place,
+    who: u64,
     permit: quota::Permit,
 }
 
@@ -63,6 +81,7 @@ impl Book {
             calendar: Calendar::new(rules.day),
             accounts: HashMap::new(),
             permits: BTreeMap::new(),
+            flights: HashMap::new(),
             last: 0,
         }
     }
@@ -75,11 +94,13 @@ impl Book {
     /// Answers a question of the process `who` under the limits that it knows.
     pub fn reserve(&mut self, now: Timestamp, place: &Place, who: u64, known: &Knowledge, ask: &Ask) -> Grant {
         self.forget_old(now);
+        let mut free = known.slots.map_or(u32::MAX, |slots| self.free_slots(now, &place.0, who, slots));
         let day = self.calendar.day(now);
         let rules = self.rules.clone();
         let account = self.accounts.entry(place.clone()).or_insert_with(|| Account::new(known.limits, &rules));
         account.bucket.turn_to(now, day, &rules);
         account.bucket.count_as(known.limits, &known.counting, &rules);
+        account.count_machine(day.end, known.machine);
         account.low.advance(now, rules.shape);
         account.seen.retain(|_, at| *at + rules.minute > now);
         account.seen.insert(who, now);
@@ -95,13 +116,20 @@ impl Book {
             if !grant.permits.is_empty() && (grant.permits.len() as u64 >= most.0 || tokens > most.1) {
                 break;
             }
+            if free == 0 {
+                grant.busy = true;
+                break;
+            }
             match account.place(now, *cost, horizon, part, &mut self.calendar, &rules) {
                 Ok((at, permit)) => {
-                    self.last += 1;
+                    (self.last, free) = (self.last + 1, free - 1);
+                    if let Some((calls, _)) = self.flights.get_mut(&(place.0.clone(), who)) {
+                        *calls += 1;
+                    }
                     if ask.low {
                         account.low.charge(at, Weight::new(cost.tokens, 0, 0), rules.shape);
                     }
-                    self.permits.insert(self.last, Issued { place: place.clone(), permit });
+                    self.permits.insert(self.last, Issued { place: place.clone(), who, permit });
                     let latest = at + known.counting.guard / 2;
                     grant.permits.push(Permit { id: self.last, at, latest, tokens: cost.tokens });
                 }
@@ -121,7 +149,8 @@ impl Book {
 
     /// Charges what a permit used in the end. A permit that is not known any more, or settled before, changes nothing.
     pub fn settle(&mut self, id: u64, used: u64) {
-        let Some(Issued { place, permit }) = self.permits.remove(&id) else { return };
+        let Some(Issued { place, who, permit }) = self.permits.remove(&id) else { return };
+        self.landed(&place.0, who);
         if let Some(account) = self.accounts.get_mut(&place) {
             account.bucket.settle(permit, Some(Used::input(used)));
         }
@@ -130,7 +159,8 @@ impl Book {
     /// Takes permits back that were not used.
     pub fn release(&mut self, now: Timestamp, ids: &[u64]) {
         let day = self.calendar.day(now);
-        for Issued { place, permit } in ids.iter().filter_map(|id| self.permits.remove(id)).collect::<Vec<_>>() {
+        for Issued { place, who, permit } in ids.iter().filter_map(|id| self.permits.remove(id)).collect::<Vec<_>>() {
+            self.landed(&place.0, who);
             if let Some(account) = self.accounts.get_mut(&place) {
                 account.bucket.refund(permit, day);
             }
@@ -151,6 +181,22 @@ impl Book {
         let account = self.accounts.entry(place.clone()).or_insert_with(|| Account::new(known.limits, &rules));
         account.bucket.turn_to(now, day, &rules);
         account.bucket.add_sent(sent);
+        account.told.turn_to(day.end);
+        account.told.requests += sent.iter().map(|(_, requests, _)| requests).sum::<u64>();
+    }
+
+    /// Slots of a project that nobody has a call in; `who` has just been heard.
+    fn free_slots(&mut self, now: Timestamp, project: &Arc<str>, who: u64, slots: u32) -> u32 {
+        self.flights.entry((project.clone(), who)).or_insert((0, now)).1 = now;
+        self.flights.retain(|_, (_, heard)| *heard + SILENCE >= now);
+        let taken = self.flights.iter().filter(|((owner, _), _)| owner == project).map(|(_, (calls, _))| calls);
+        slots.saturating_sub(taken.sum())
+    }
+
+    fn landed(&mut self, project: &Arc<str>, who: u64) {
+        if let Some((calls, _)) = self.flights.get_mut(&(project.clone(), who)) {
+            *calls = calls.saturating_sub(1);
+        }
     }
 
     /// Permits older than any answer takes.
@@ -158,6 +204,15 @@ impl Book {
         let oldest = now.before(self.rules.minute.saturating_mul(SETTLED_WITHIN));
         while let Some(first) = self.permits.first_entry().filter(|first| first.get().permit.at < oldest) {
             first.remove();
+        }
+    }
+}
+
+impl Told {
+    /// A new day: nobody has told anything of it. Machines stay known, for what they send now is counted here.
+    fn turn_to(&mut self, day_end: Timestamp) {
+        if self.day_end != day_end {
+            (self.day_end, self.requests, self.by_machines) = (day_end, 0, 0);
         }
     }
 }
@@ -170,7 +225,18 @@ impl Account {
             low: Window::default(),
             low_refused: None,
             seen: HashMap::new(),
+            told: Told::default(),
         }
+    }
+
+    /// Adds what a machine sent on this day before it came here, as far as nobody has told of it.
+    fn count_machine(&mut self, day_end: Timestamp, machine: Option<MachineDay>) {
+        self.told.turn_to(day_end);
+        let Some(MachineDay { requests, .. }) = machine.filter(|day| self.told.machines.insert(day.machine)) else { return };
+        self.told.by_machines += requests;
+        let unheard = self.told.by_machines.saturating_sub(self.told.requests);
+        self.told.requests += unheard;
+        self.bucket.count_more_today(unheard);
     }
 
     /// The part of every limit that a question may fill.

@@ -181,6 +181,12 @@ impl KeyRing {
         (keys.next(), keys.next())
     }
 
+    /// Calls that all its keys may have under way; `None` without a bound.
+    pub(crate) fn slots(&self, pacing: &Pacing) -> Option<u32> {
+        let each = if pacing.key_cooldown.is_zero() { seats(pacing) } else { 1 };
+        (each > 0).then(|| u32::try_from(each * self.live.max(1)).unwrap_or(u32::MAX))
+    }
+
     /// When a second key can carry a call, whichever is first.
     pub(crate) fn second_at(&self) -> Timestamp {
         self.order.iter().nth(1).map_or(Timestamp::NEVER, |(at, _, _)| *at)

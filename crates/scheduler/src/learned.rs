@@ -162,6 +162,13 @@ impl LearnedDay {
         self.active = true;
     }
 
+    /// Another process was told a limit of the day that ends at `day_end`: the one in force from now on.
+    pub(crate) fn heard(&mut self, limit: Option<u64>, told: u64, day_end: Timestamp) -> u64 {
+        self.active = true;
+        self.try_at = self.try_at.max(day_end);
+        limit.into_iter().chain(self.ceiling).fold(told, u64::min)
+    }
+
     /// A tenth more than `limit`, when it is used up and it is time to try.
     pub(crate) fn raised(&self, now: Timestamp, limit: u64, today: u64) -> Option<u64> {
         let due = self.active && now >= self.try_at && today >= limit;

@@ -51,6 +51,6 @@ pub use quota::{Counting, Limits};
 pub use remember::Remembered;
 pub use scheduler::Scheduler;
 pub use settings::{Day, KeyRules, Pacing, QuotaRules, Retry, Settings, TpmCounts, WindowKind};
-pub use sharing::Knowledge;
+pub use sharing::{Knowledge, MachineDay};
 pub use time::Timestamp;
 pub use view::{KeyState, KeyView, Limiting, ParkView, QuotaView};

@@ -63,6 +63,8 @@ pub struct Grant {
     pub permits: Vec<Permit>,
     /// Why the next one has none, where a limit is the cause. Fewer permits without a refusal: the rest is others' share.
     pub refused: Option<Refusal>,
+    /// All slots of the project are taken: when one comes free is not known.
+    pub busy: bool,
     /// Requests and tokens of all processes in the window, reserved ones included.
     pub used: (u64, u64),
     /// Requests of all processes in the quota day.

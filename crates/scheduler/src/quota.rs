@@ -134,6 +134,8 @@ pub(crate) struct Bucket {
     /// Requests and tokens of other processes in the window, and until when that may be so.
     others: (u64, u64),
     others_until: Timestamp,
+    /// Requests that this machine sent on the day that ends then.
+    machine_today: (Timestamp, u64),
 }
 
 const REQUESTS: usize = 0;
@@ -174,6 +176,7 @@ impl Bucket {
             part: None,
             others: (0, 0),
             others_until: Timestamp::ZERO,
+            machine_today: (Timestamp::ZERO, 0),
         }
     }
 
@@ -231,9 +234,10 @@ impl Bucket {
         self.parked = self.none_by_word || limits.hold_nothing();
     }
 
-    /// Sets the requests of the day that are taken, by whomever.
+    /// Sets the requests of the day that are taken, by whomever on this machine.
     pub(crate) fn count_today(&mut self, today: u64) {
         self.day.set_today(today);
+        self.machine_today = (self.day.end(), today);
     }
 
     // === questions, without effect ===

@@ -22,6 +22,8 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub(crate) struct Shares {
     rules: Sharing,
+    /// Whose requests of the day are written down here.
+    machine: Option<u64>,
     /// Nobody can be asked.
     alone: bool,
     last: u64,
@@ -60,19 +62,41 @@ pub struct Knowledge {
     pub minute: Duration,
     /// When the quota day ends, and the one after it.
     pub day_ends: [Timestamp; 2],
+    /// What the machine has written down of the day; `None` where nothing is kept.
+    pub machine: Option<MachineDay>,
+    /// Calls that the project's keys may have under way, over all models; `None` where keys have no slots.
+    pub slots: Option<u32>,
+}
+
+/// Requests of a machine on one day, from before it shared the quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MachineDay {
+    /// Which machine; the processes that keep one store are one.
+    pub machine: u64,
+    /// Its requests.
+    pub requests: u64,
 }
 
 impl Scheduler {
     /// From now on every quota is shared: nothing starts without a permit of the ledger behind [`Action::Reserve`].
     pub fn share(&mut self, rules: Sharing) {
-        self.shares = Some(Box::new(Shares { rules, alone: false, last: 0, holders: BTreeSet::new(), dirty: Vec::new() }));
+        self.shares =
+            Some(Box::new(Shares { rules, machine: None, alone: false, last: 0, holders: BTreeSet::new(), dirty: Vec::new() }));
         self.quotas.iter_mut().for_each(|quota| quota.bucket.share(false));
+    }
+
+    /// What [`Scheduler::count_today`] is told comes from this machine.
+    pub fn speak_for(&mut self, machine: u64) {
+        if let Some(shares) = &mut self.shares {
+            shares.machine = Some(machine);
+        }
     }
 
     /// What is known of a quota at `now`.
     pub fn knowledge(&mut self, now: Timestamp, quota: QuotaId) -> Option<Knowledge> {
         let day = self.calendar.day(now);
         let next = self.calendar.clone().day(day.end);
+        let machine = self.shares.as_ref().and_then(|shares| shares.machine);
         let quota = self.quotas.get_mut(quota.0 as usize)?;
         quota.bucket.advance(now, day, &self.rules);
         Some(Knowledge {
@@ -83,6 +107,8 @@ impl Scheduler {
             counting: quota.bucket.counting(&self.rules),
             minute: self.rules.minute,
             day_ends: [day.end, next.end],
+            machine: machine.map(|machine| MachineDay { machine, requests: quota.bucket.machine_today() }),
+            slots: self.projects[quota.project as usize].ring.slots(&self.settings.pacing),
         })
     }
 
@@ -136,6 +162,9 @@ impl Scheduler {
         let filling = shared.too_large.is_some();
         let lead = (!asked.low).then(|| Shared::lead(horizon, chance));
         shared.plan(now, granted, grant.refused, lead);
+        if grant.busy {
+            shared.wait_for_a_slot(now, chance);
+        }
         let for_tokens = grant.refused.is_some_and(|refused| refused.dimension == Some(Dimension::Tpm));
         let refused_first = for_tokens && granted == 0;
         if asked.starving && refused_first {

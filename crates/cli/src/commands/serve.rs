@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use tidegate_engine::Engine;
 use tidegate_gateway::{Gateway, ServeError, Settings as GatewaySettings};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use self::prompts::Prompts;
@@ -25,6 +24,7 @@ use crate::args::ServeArgs;
 use crate::descriptors;
 use crate::embedded::{self, Embedded};
 use crate::exit_code::{ExitCode, Failure};
+use crate::listener;
 use crate::screen::{self, Screen};
 use crate::settings::Settings;
 use crate::signals::{self, Signal};
@@ -50,7 +50,7 @@ pub async fn run(wanted: ServeArgs, context: Context) -> Result<ExitCode, Failur
     let listen = settings.serve.listen;
     let taken =
         |error: &dyn std::fmt::Display| Failure::new(ExitCode::Unreachable, format!("cannot listen on {listen}: {error}"));
-    let listener = TcpListener::bind(listen).await.map_err(|error| taken(&error))?;
+    let listener = listener::bind(listen).map_err(|error| taken(&error))?;
     let address = listener.local_addr().map_err(|error| taken(&error))?;
     let grace = settings.serve.grace;
     let template_store = fill::store::folder(&settings).filter(|_| simulator.is_none());

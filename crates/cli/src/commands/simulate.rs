@@ -1,13 +1,13 @@
 //! `tidegate simulate`: the simulated API as a server, until a signal ends it.
 
 use tidegate_simulator::Scenario;
-use tokio::net::TcpListener;
 
 use super::Context;
 use crate::args::SimulateArgs;
 use crate::duration;
 use crate::embedded::{self, Embedded};
 use crate::exit_code::{ExitCode, Failure};
+use crate::listener;
 use crate::screen;
 use crate::settings::projects::in_words;
 use crate::signals;
@@ -19,8 +19,7 @@ use crate::signals;
 pub async fn serve(wanted: SimulateArgs, context: Context) -> Result<ExitCode, Failure> {
     let scenario = embedded::scenario(&wanted.scenario)?;
     let mut signals = signals::listen();
-    let listener = TcpListener::bind(wanted.listen)
-        .await
+    let listener = listener::bind(wanted.listen)
         .map_err(|error| Failure::new(ExitCode::Unreachable, format!("cannot listen on {}: {error}", wanted.listen)))?;
     let simulator = Embedded::serve(listener, scenario.clone(), wanted.seed)?;
     screen::data(simulator.base_url());

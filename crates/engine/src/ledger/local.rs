@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, StreamExt};
 use parking_lot::Mutex;
 use tidegate_scheduler::{Book, Knowledge, Limits, QuotaRules, Timestamp};
+use tokio::sync::broadcast;
 
 use super::{Answer, Fact, Leave, Ledger, LedgerError, Place, Question, Return, Warning};
 use crate::clock::Clock;
@@ -36,6 +38,7 @@ struct Shelf {
     members: AtomicU64,
     away: AtomicBool,
     calls: AtomicU64,
+    news: broadcast::Sender<Place>,
 }
 
 struct Content {
@@ -56,6 +59,7 @@ impl LocalLedger {
             members: AtomicU64::new(1),
             away: AtomicBool::new(false),
             calls: AtomicU64::new(0),
+            news: broadcast::channel(64).0,
         };
         LocalLedger { shelf: Arc::new(shelf), who: 0 }
     }
@@ -118,6 +122,7 @@ impl Content {
         Answer {
             leaves: grant.permits.into_iter().map(leave).collect(),
             refused: grant.refused.map(|refusal| (refusal.dimension, refusal.until - now)),
+            busy: grant.busy,
             used: grant.used,
             today: grant.today,
             live: grant.live,
@@ -140,8 +145,11 @@ impl Ledger for LocalLedger {
             if !warning.hold.is_zero() {
                 content.book.hold(now, &place, until, known.limits);
             }
-            let entry = content.warnings.entry(place).or_default();
+            let entry = content.warnings.entry(place.clone()).or_default();
             *entry = (entry.0.max(until), warning.learned);
+            if warning.urgent {
+                let _ = self.shelf.news.send(place);
+            }
         });
         std::future::ready(told).boxed()
     }
@@ -157,6 +165,17 @@ impl Ledger for LocalLedger {
             content.book.learn(now, &place, &known, &sent);
         });
         std::future::ready(told).boxed()
+    }
+
+    fn news(&self) -> BoxStream<'static, Option<Place>> {
+        let next = |mut told: broadcast::Receiver<Place>| async move {
+            match told.recv().await {
+                Ok(place) => Some((Some(place), told)),
+                Err(broadcast::error::RecvError::Lagged(_)) => Some((None, told)),
+                Err(broadcast::error::RecvError::Closed) => None,
+            }
+        };
+        stream::unfold(self.shelf.news.subscribe(), next).boxed()
     }
 
     fn facts(&self, project: Arc<str>) -> BoxFuture<'_, Result<Vec<Fact>, LedgerError>> {

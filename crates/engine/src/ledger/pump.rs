@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tidegate_scheduler::{Ask, Event as Stimulus, Grant, Hearsay, KeyId, Knowledge, Limits, Permit, QuotaId, Refusal, Timestamp};
 use tokio::sync::{mpsc, oneshot};
@@ -19,8 +20,10 @@ use crate::driver::Driver;
 
 /// Permits that were not used are wanted by others: they wait so long for company.
 const RELEASE_WITHIN: Duration = Duration::from_millis(20);
-/// What permits really used may wait so long for a question that carries it.
-const SETTLE_WITHIN: Duration = Duration::from_secs(1);
+/// What permits really used may wait this part of a minute for a question that carries it.
+const SETTLE_WITHIN: u32 = 10;
+/// Where the calls of a project are counted, who has some under way is heard at least so often.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 /// No more is kept for a ledger that stays away; what is older has left every window.
 const MOST_KEPT: usize = 100_000;
 /// Pauses between two looks for a ledger that is away: short, for one that comes back empty waits no longer than a second
@@ -41,6 +44,10 @@ pub(crate) enum Order {
     Release(Vec<u64>),
     /// A refusal, until when nothing may start.
     Hold(Timestamp),
+    /// Until then nobody is to be promised anything: a large prompt waits for room.
+    Room(Timestamp),
+    /// Somebody told something new.
+    Look,
     /// What is known of the limits has changed.
     Learned,
     /// Tell everything at once, and say when that is done.
@@ -57,10 +64,12 @@ pub(crate) struct Pumps {
     back: Mutex<Option<Instant>>,
     /// Version of each project's facts that was read last.
     facts: Mutex<HashMap<Arc<str>, u64>>,
+    settle_within: Duration,
 }
 
 impl Pumps {
-    pub(crate) fn new(ledger: Arc<dyn Ledger>) -> Pumps {
+    /// Pumps for quotas whose server counts by this minute.
+    pub(crate) fn new(ledger: Arc<dyn Ledger>, minute: Duration) -> Pumps {
         Pumps {
             ledger,
             quotas: Mutex::default(),
@@ -68,6 +77,29 @@ impl Pumps {
             away: AtomicBool::new(false),
             back: Mutex::default(),
             facts: Mutex::default(),
+            settle_within: minute / SETTLE_WITHIN,
+        }
+    }
+
+    /// From now on what others tell is heard when they tell it.
+    pub(crate) fn listen(self: &Arc<Pumps>, driver: &Arc<Driver>) {
+        let (pumps, weak, mut news) = (Arc::downgrade(self), Arc::downgrade(driver), self.ledger.news());
+        let heard = async move {
+            while let Some(news) = news.next().await {
+                let (Some(pumps), Some(driver)) = (pumps.upgrade(), weak.upgrade()) else { return };
+                pumps.look(&driver, news.as_ref());
+            }
+        };
+        self.tasks.lock().push(driver.runtime().spawn(heard));
+    }
+
+    /// Has a quota looked at, or every one.
+    fn look(&self, driver: &Arc<Driver>, place: Option<&Place>) {
+        let quotas: Vec<_> = self.quotas.lock().iter().map(|(quota, sender)| (*quota, sender.clone())).collect();
+        for (quota, sender) in quotas {
+            if place.is_none_or(|place| knowledge(driver, quota).is_some_and(|(known, _)| known == *place)) {
+                let _ = sender.send(Order::Look);
+            }
         }
     }
 
@@ -76,7 +108,7 @@ impl Pumps {
         let mut quotas = self.quotas.lock();
         let sender = quotas.entry(quota).or_insert_with(|| {
             let (sender, orders) = mpsc::unbounded_channel();
-            let pump = Pump { pumps: self.clone(), driver: Arc::downgrade(driver), quota, last: None, heard: None };
+            let pump = Pump::new(self.clone(), Arc::downgrade(driver), quota);
             self.tasks.lock().push(driver.runtime().spawn(pump.run(orders)));
             sender
         });
@@ -203,6 +235,10 @@ struct Pump {
     pumps: Arc<Pumps>,
     driver: Weak<Driver>,
     quota: QuotaId,
+    /// Calls under way are counted over all processes, so that their ends are waited for.
+    counted: bool,
+    /// When it was heard last.
+    spoke: Instant,
     /// Limits others were told last.
     last: Option<Limits>,
     /// What was heard last: limits, and until when a pause lasts.
@@ -217,12 +253,15 @@ struct Pending {
     /// When the returns go even without a question.
     due: Option<Instant>,
     hold: Option<Timestamp>,
+    room: Option<Timestamp>,
     learned: bool,
+    look: bool,
     flushed: Vec<oneshot::Sender<()>>,
 }
 
 impl Pending {
-    fn add(&mut self, order: Order) {
+    fn add(&mut self, order: Order, settle_within: Duration) {
+        let later = |known: Option<Timestamp>, until: Timestamp| Some(known.map_or(until, |known| known.max(until)));
         let within = |due: &mut Option<Instant>, wait: Duration| {
             let at = Instant::now() + wait;
             *due = Some(due.map_or(at, |due| due.min(at)));
@@ -233,13 +272,15 @@ impl Pending {
             Order::Settle(0, _) => {}
             Order::Settle(id, used) => {
                 self.returns.push(Return::Used(id, used));
-                within(&mut self.due, SETTLE_WITHIN);
+                within(&mut self.due, settle_within);
             }
             Order::Release(ids) => {
                 self.returns.extend(ids.into_iter().map(Return::Unused));
                 within(&mut self.due, RELEASE_WITHIN);
             }
-            Order::Hold(until) => self.hold = Some(self.hold.map_or(until, |known| known.max(until))),
+            Order::Hold(until) => self.hold = later(self.hold, until),
+            Order::Room(until) => self.room = later(self.room, until),
+            Order::Look => self.look = true,
             Order::Learned => self.learned = true,
             Order::Flush(done) => {
                 self.flushed.push(done);
@@ -252,15 +293,21 @@ impl Pending {
     }
 
     fn is_urgent(&self) -> bool {
-        self.ask.is_some() || self.hold.is_some() || self.learned || self.due.is_some_and(|due| due <= Instant::now())
+        let told = self.hold.is_some() || self.room.is_some() || self.learned;
+        told || self.look || self.ask.is_some() || self.due.is_some_and(|due| due <= Instant::now())
     }
 }
 
 impl Pump {
+    fn new(pumps: Arc<Pumps>, driver: Weak<Driver>, quota: QuotaId) -> Pump {
+        Pump { pumps, driver, quota, counted: false, spoke: Instant::now(), last: None, heard: None }
+    }
+
     async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
         let mut pending = Pending::default();
         loop {
-            let due = pending.due.filter(|_| !self.pumps.away.load(Ordering::Relaxed));
+            let sign = self.counted.then_some(self.spoke + SIGN_OF_LIFE);
+            let due = pending.due.into_iter().chain(sign).min().filter(|_| !self.pumps.away.load(Ordering::Relaxed));
             let order = match due {
                 None => orders.recv().await,
                 Some(at) => tokio::select! {
@@ -269,10 +316,12 @@ impl Pump {
                 },
             };
             let Some(order) = order else { return };
-            pending.add(order);
+            let settle_within = if self.counted { RELEASE_WITHIN } else { self.pumps.settle_within };
+            pending.add(order, settle_within);
             while let Ok(order) = orders.try_recv() {
-                pending.add(order);
+                pending.add(order, settle_within);
             }
+            pending.look |= sign.is_some_and(|sign| sign <= Instant::now());
             let Some(driver) = self.driver.upgrade() else { return };
             let away = self.pumps.away.load(Ordering::Relaxed);
             if pending.is_urgent()
@@ -290,17 +339,21 @@ impl Pump {
     async fn carry(&mut self, driver: &Arc<Driver>, pending: &mut Pending) -> Result<(), LedgerError> {
         let Some((place, known)) = knowledge(driver, self.quota) else { return Ok(()) };
         let ledger = self.pumps.ledger.clone();
-        if pending.hold.is_some() || pending.learned {
+        self.spoke = Instant::now();
+        self.counted = known.slots.is_some();
+        if pending.hold.is_some() || pending.room.is_some() || pending.learned {
             let now = driver.clock.now();
-            let hold = pending.hold.map_or(Duration::ZERO, |until| until - now).min(LONGEST_HOLD);
-            let learned = known.learned;
+            let until = pending.hold.max(pending.room);
+            let hold = until.map_or(Duration::ZERO, |until| until - now).min(LONGEST_HOLD);
+            let (learned, urgent) = (known.learned, pending.hold.is_some() || self.last != Some(known.learned));
             if !hold.is_zero() || self.last != Some(learned) {
-                ledger.warn(place.clone(), known.clone(), Warning { hold, learned }).await?;
+                ledger.warn(place.clone(), known.clone(), Warning { hold, learned, urgent }).await?;
                 self.last = Some(learned);
             }
-            (pending.hold, pending.learned) = (None, false);
+            (pending.hold, pending.room, pending.learned) = (None, None, false);
         }
-        if pending.ask.is_none() && pending.returns.is_empty() {
+        let look = std::mem::take(&mut pending.look);
+        if pending.ask.is_none() && pending.returns.is_empty() && !look {
             pending.due = None;
             return Ok(());
         }
@@ -383,6 +436,7 @@ fn granted(now: Timestamp, number: u64, answer: &Answer, guard: Duration) -> Gra
         number,
         permits: answer.leaves.iter().map(permit).collect(),
         refused: answer.refused.map(|(dimension, after)| Refusal { dimension, until: now + after }),
+        busy: answer.busy,
         used: answer.used,
         today: answer.today,
         live: answer.live,

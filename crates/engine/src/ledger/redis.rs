@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::{BoxStream, StreamExt};
 use parking_lot::Mutex;
 use tidegate_redis::{
-    Address, Bucket, Class, Connection, Cost, Facts, Grant, Hold, Learned, OpenError, Permit, Refusal, Reserve,
+    Address, Bucket, Class, Connection, Cost, Facts, Grant, Hold, Learned, MachineDay, OpenError, Permit, Refusal, Reserve,
 };
 use tidegate_scheduler::{Dimension, Knowledge, Limits, Timestamp};
 
@@ -69,7 +70,8 @@ impl RedisLedger {
         let returns = self.permits.lock().take(&returns);
         let cost = |cost: &tidegate_scheduler::Cost| Cost { tokens: narrow(cost.tokens), spread: narrow(cost.spread) };
         let class = Some(if ask.low { Class::LOW } else { Class::FULL });
-        let wanted = Reserve { costs: ask.costs.iter().map(cost).collect(), class, returns };
+        let machine = known.machine.map(|day| MachineDay { machine: day.machine, requests: day.requests });
+        let wanted = Reserve { costs: ask.costs.iter().map(cost).collect(), class, returns, machine };
         let limits = limits(&known, ask.horizon);
         let grant = self.ledger.reserve(&bucket(&place), &limits, wanted).await.map_err(told)?;
         Ok(self.answer(grant))
@@ -83,14 +85,16 @@ impl RedisLedger {
             open.put(id, permit);
             leave
         });
+        let busy = grant.refused.is_some_and(|refusal| refusal.dimension == tidegate_redis::Dimension::Concurrency);
         Answer {
+            busy,
             leaves: leaves.collect(),
             refused: grant.refused.and_then(refusal),
             used: (grant.requests, grant.tokens),
             today: grant.today,
             live: grant.live,
             held: Some(grant.held).filter(|held| *held > SHORT_HOLD),
-            learned: Limits { rpm: grant.learned.rpm, tpm: grant.learned.tpm, rpd: None },
+            learned: Limits { rpm: grant.learned.rpm, tpm: grant.learned.tpm, rpd: grant.learned.rpd },
             facts: grant.facts,
         }
     }
@@ -106,7 +110,7 @@ impl RedisLedger {
         let mut waited = false;
         while !costs.is_empty() {
             let next = costs.iter().take(Reserve::MOST).copied().collect();
-            let wanted = Reserve { costs: next, class: Some(Class::FULL), returns: Vec::new() };
+            let wanted = Reserve { costs: next, class: Some(Class::FULL), ..Reserve::default() };
             let grant = self.ledger.reserve(&bucket(place), &limits, wanted).await.map_err(told)?;
             if grant.permits.is_empty() {
                 // A Redis that came back empty takes no charge while it still listens to what others have sent.
@@ -151,8 +155,9 @@ impl Ledger for RedisLedger {
 
     fn warn(&self, place: Place, known: Knowledge, warning: Warning) -> BoxFuture<'_, Result<(), LedgerError>> {
         async move {
-            let learned = Learned { rpm: warning.learned.rpm, tpm: warning.learned.tpm };
-            let hold = Hold { length: warning.hold, learned, learned_for: LEARNED_FOR };
+            let Limits { rpm, tpm, rpd } = warning.learned;
+            let learned = Learned { rpm, tpm, rpd };
+            let hold = Hold { length: warning.hold, learned, learned_for: LEARNED_FOR, urgent: warning.urgent };
             self.ledger.hold(&bucket(&place), &limits(&known, Duration::ZERO), hold).await.map(drop).map_err(told)
         }
         .boxed()
@@ -164,6 +169,11 @@ impl Ledger for RedisLedger {
 
     fn remind(&self, place: Place, known: Knowledge, sent: Vec<(Duration, u64, u64)>) -> BoxFuture<'_, Result<(), LedgerError>> {
         async move { self.charge(&place, &known, &sent).await }.boxed()
+    }
+
+    fn news(&self) -> BoxStream<'static, Option<Place>> {
+        let place = |bucket: Bucket| (Arc::from(bucket.project), Arc::from(bucket.family));
+        self.ledger.news().map(move |bucket| bucket.map(place)).boxed()
     }
 
     fn facts(&self, project: Arc<str>) -> BoxFuture<'_, Result<Vec<Fact>, LedgerError>> {
@@ -223,14 +233,14 @@ fn narrow(amount: u64) -> u32 {
 
 /// What is asked under, in the ledger's words.
 fn limits(known: &Knowledge, horizon: Duration) -> tidegate_redis::Limits {
-    let Knowledge { limits, counting, minute, day_ends, .. } = known;
+    let Knowledge { limits, counting, minute, day_ends, slots, .. } = known;
     let millis = |at: Timestamp| at.as_micros() / 1_000;
     let longest = (*minute / 6).saturating_sub(counting.guard);
     tidegate_redis::Limits {
         rpm: limits.rpm,
         tpm: limits.tpm,
         rpd: limits.rpd,
-        concurrency: None,
+        concurrency: *slots,
         minute: *minute,
         guard: counting.guard,
         slot: Duration::from_millis(u64::try_from(minute.as_millis() / 600).unwrap_or(u64::MAX).max(1)),
@@ -246,11 +256,11 @@ fn limits(known: &Knowledge, horizon: Duration) -> tidegate_redis::Limits {
 fn refusal(refusal: Refusal) -> Option<(Option<Dimension>, Duration)> {
     use tidegate_redis::Dimension as Theirs;
     let dimension = match refusal.dimension {
-        Theirs::Share => return None,
+        Theirs::Share | Theirs::Concurrency => return None,
         Theirs::Requests | Theirs::Pace => Some(Dimension::Rpm),
         Theirs::Tokens => Some(Dimension::Tpm),
         Theirs::Day => Some(Dimension::Rpd),
-        Theirs::Held | Theirs::Concurrency | Theirs::Turn | Theirs::Never => None,
+        Theirs::Held | Theirs::Turn | Theirs::Never => None,
     };
     Some((dimension, refusal.after.unwrap_or(ASK_AGAIN)))
 }

@@ -9,6 +9,9 @@ use super::{Store, StoreError};
 /// Days kept for each (project, model): a month of real ones.
 const KEPT: i64 = 30;
 
+/// What the store is called among those that share quotas.
+pub(super) const MACHINE: &str = "ALTER TABLE scopes ADD COLUMN machine INTEGER";
+
 /// What is known of one quota day of a (project, model).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DayRow {
@@ -80,6 +83,16 @@ impl Store {
             |row| instant(row, 0),
         )?;
         Ok(anchors.first().copied().unwrap_or(first))
+    }
+
+    /// A number that no other store has: `fresh`, unless an earlier caller has set it.
+    pub fn machine(&self, fresh: u64) -> Result<u64, StoreError> {
+        let known = self.rows(
+            "UPDATE scopes SET machine = coalesce(machine, ?2) WHERE id = ?1 RETURNING machine",
+            params![self.scope, number(fresh >> 1)],
+            |row| count(row, 0),
+        )?;
+        Ok(known.first().copied().unwrap_or(fresh))
     }
 
     /// The same instant where somebody has set it; a look sets nothing.

@@ -198,7 +198,17 @@ fn mixed_sizes_use_the_tokens_of_every_minute() {
 fn a_process_with_few_workers_leaves_the_rest_to_others() {
     let mut nodes = vec![Node::default(); 2];
     nodes[0].max_concurrency = 4;
-    let report = run(Setting { projects: one(rpm(3_000)), ..Setting::default() }, nodes);
+    let report = run(Setting { projects: one(rpm(3_000)), ..Setting::default() }, nodes.clone());
     assert_eq!(report.refused, 0);
     assert!(report.used >= 0.98, "{}", report.used);
+    // The other has no such bound: a minute's worth is gone after the six seconds over which it is spread. In these, four workers
+    // whose calls take 1.6 s make fifteen calls, ten times in ten minutes.
+    assert!(report.sent[0].len() >= 130, "{}", report.sent[0].len());
+    // Where the other wants less than there is, they are never idle.
+    nodes[1].works = (secs(0), secs(600));
+    nodes[1].backlog = 30;
+    nodes[1].every = Some(secs(1));
+    let report = run(Setting { projects: one(rpm(3_000)), ..Setting::default() }, nodes);
+    assert_eq!(report.refused, 0);
+    assert!(report.sent[0].len() > 1_000, "{}", report.sent[0].len());
 }

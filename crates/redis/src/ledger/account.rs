@@ -15,6 +15,8 @@ use crate::names;
 pub(crate) struct Account {
     /// State, three readable counters, live processes, facts, flight: as the scripts count them.
     pub keys: Vec<String>,
+    /// Who has told of the day what was sent without Redis.
+    pub machines: String,
     /// The process, as it is known to others in this bucket.
     pub process: Vec<u8>,
     /// Held while the state is told what it lost, so that it is told once.
@@ -39,7 +41,7 @@ pub(crate) struct Book {
 }
 
 /// The header of a grant, as the script writes it.
-const HEADER: usize = 16;
+const HEADER: usize = 17;
 /// Milliseconds between two signs of life.
 const BEAT: f64 = 1_000.0;
 
@@ -57,7 +59,7 @@ impl Account {
             names::project(&bucket.project, "flight"),
         ];
         let process = format!("{process}/{}", bucket.family).into_bytes();
-        Account { keys, process, telling: tokio::sync::Mutex::default(), book: Mutex::default() }
+        Account { keys, machines: part("machines"), process, telling: tokio::sync::Mutex::default(), book: Mutex::default() }
     }
 
     /// The book, for a moment.
@@ -142,8 +144,25 @@ impl Book {
             return None;
         }
         let (head, waits) = told.split_at(HEADER);
-        let &[raw, now, epoch, seq, held, live, requests, tokens, today, disputed, facts, rpm, tpm, dimension, hint, day_end] =
-            head
+        let &[
+            raw,
+            now,
+            epoch,
+            seq,
+            held,
+            live,
+            requests,
+            tokens,
+            today,
+            disputed,
+            facts,
+            rpm,
+            tpm,
+            rpd,
+            dimension,
+            hint,
+            day_end,
+        ] = head
         else {
             return None;
         };
@@ -160,7 +179,7 @@ impl Book {
             tokens: count(tokens),
             today: count(today),
             disputed: disputed != 0,
-            learned: Learned { rpm: learned(rpm), tpm: learned(tpm) },
+            learned: Learned { rpm: learned(rpm), tpm: learned(tpm), rpd: learned(rpd) },
             facts: count(facts),
         };
         if self.epoch != 0 && self.epoch != epoch {

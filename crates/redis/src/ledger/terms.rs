@@ -96,6 +96,17 @@ pub struct Reserve {
     pub class: Option<Class>,
     /// Permits that are over.
     pub returns: Vec<Return>,
+    /// What the caller's machine has written down of the day: counted once in each life of the bucket's state.
+    pub machine: Option<MachineDay>,
+}
+
+/// Requests that one machine sent on the present quota day before it came here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MachineDay {
+    /// A number that no other machine has.
+    pub machine: u64,
+    /// Its requests.
+    pub requests: u64,
 }
 
 impl Reserve {
@@ -172,6 +183,8 @@ pub struct Learned {
     pub rpm: Option<u64>,
     /// Tokens in a minute.
     pub tpm: Option<u64>,
+    /// Requests in the present quota day.
+    pub rpd: Option<u64>,
 }
 
 /// Why a permit was not granted, and when it could be.
@@ -215,4 +228,6 @@ pub struct Hold {
     pub learned: Learned,
     /// How long that holds.
     pub learned_for: Duration,
+    /// Everybody who listens to [`Ledger::news`](crate::Ledger::news) is told.
+    pub urgent: bool,
 }

@@ -19,26 +19,9 @@ if not lost then
     if lrpm > 0 then R = min(R, lrpm) end
     if ltpm > 0 then T = min(T, ltpm) end
   end
+  if lrpd > 0 then D = min(D, lrpd) end
   local rate_r, rate_t = R / span, T / span
 
-  -- The day. Both its ends come from the caller's table of time zones; where two differ, the later one rules.
-  local disputed = 0
-  if day_end ~= dend or now >= dend then
-    local length = next_end - day_end
-    local coming = day_end > now and day_end or next_end
-    if coming <= now then coming = now + length end
-    if dend == 0 then
-      dend, day_start, renewed = coming, coming - length, true
-    elseif now >= dend then
-      local adjacent = coming - dend <= 1.5 * length
-      before, today = adjacent and today or 0, adjacent and after or 0
-      day_start = adjacent and dend or coming - length
-      after, base, dend, renewed = 0, 0, coming, true
-    elseif coming ~= dend then
-      disputed = 1
-      if coming > dend and coming - dend < length / 2 then dend, renewed = coming, true end
-    end
-  end
   -- Within a guard of midnight a request counts on both days; by whole slots, so that it can be taken back.
   local today_begins, yesterday_ends = floor((day_start - guard) / S), math.ceil((day_start + guard) / S)
   local both_begin, both_end = floor((dend - guard) / S), math.ceil((dend + guard) / S)
@@ -68,12 +51,12 @@ if not lost then
   local free = wanted
   if most > 0 then
     free = most - mine
-    local all = call('HGETALL', KEYS[7])
-    for at = 1, #all, 2 do
-      local calls, then_ = string.match(all[at + 1], '^(%d+) (%d+)$')
+    local under_way = call('HGETALL', KEYS[7])
+    for at = 1, #under_way, 2 do
+      local calls, then_ = string.match(under_way[at + 1], '^(%d+) (%d+)$')
       if tonumber(then_) + patience < now then
-        call('HDEL', KEYS[7], all[at])
-      elseif all[at] ~= ARGV[4] then
+        call('HDEL', KEYS[7], under_way[at])
+      elseif under_way[at] ~= ARGV[4] then
         free = free - calls
       end
     end
@@ -82,15 +65,20 @@ if not lost then
 
   local costs, sqrt, ceil = ARGV[2], math.sqrt, math.ceil
   local NONE, HELD, PACED, REQUESTS, TOKENS, DAY, SHARED, FLIGHT, TURN, NEVER = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
-  local requests, tokens, daily = max(1, floor(R * share)), floor(T * share), floor(D * share)
+  -- A stalled call takes the place of one in a thousand, and a minute's worth goes out over 60 slots, 20 a slot at least: all at
+  -- once would be late on their way by more than the guard.
+  local part = max(1, floor(R * share))
+  local all, requests, tokens, daily = R - floor(R / 1000), part - floor(part / 1000), floor(T * share), floor(D * share)
+  local most_in_slot = max(20, floor(part / 60))
   local dimension, hint, granted = NONE, 0, 0
   -- What is promised gathers while it falls into one slot, and is written when that changes.
   local x = tau > now and tau or now
   local slot, pr, pt, pk = floor(x / S), 0, 0, 0
+  local filled = slot == cs and cr or slot <= top and read(slot) or 0
   -- How many may go at x as far as requests and days tell; 0 where it is not that plain, -1 when it is not known yet.
   local left = -1
   local flush, earliest
-  reply = {OK, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+  reply = {OK, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
   for i = 1, wanted do
     local w, spread = unpack_at('<I4I4', costs, i * 8 - 7)
     local v = spread * spread
@@ -98,7 +86,7 @@ if not lost then
     if left < 0 then
       local special = burst < 1 or hold > x or listening > now or x - now > Hc or Hc == 0 and low <= now
         or slot < yesterday_ends or slot >= both_begin
-      left = special and 0 or min(requests - nr, daily - today, cap - granted, free - granted)
+      left = special and 0 or min(requests - nr, daily - today, cap - granted, free - granted, most_in_slot - filled)
     end
     if left < 1 or nt + w + (risk > 0 and Z * sqrt(risk) or 0) > tokens then
       if w > T or R < 1 or D < 1 then dimension, hint = NEVER, -1 break end
@@ -138,6 +126,7 @@ if not lost then
             if s >= both_begin and after >= daily then
               x, why = ceil((max(next_end, dend + (next_end - day_end) / 2) + guard) / S) * S, DAY
             end
+            if s <= top and (s == slot and filled or read(s)) >= most_in_slot then x, s, why = (s + 1) * S, s + 1, PACED end
             local need, from = floor((x - span) / S), x
             while true do
               local short = NONE
@@ -165,21 +154,25 @@ if not lost then
       end
       local y, why, h, r, t, k
       if turned then
-        y, why, h, r, t, k = earliest(w, v, R, T, D)
+        y, why, h, r, t, k = earliest(w, v, all, T, D)
       else
         y, why, h, r, t, k = earliest(w, v, requests, tokens, daily)
       end
       if y - now > (turned and H or Hc) then
         dimension, hint = why, y - now
         if Hc == 0 then
-          if not turned then y = earliest(w, v, R, T, D) end
+          if not turned then y = earliest(w, v, all, T, D) end
           hint = min(hint, max(low - now, y - now - H, 1))
         end
         break
       end
       if h > head or floor(y / S) ~= slot then flush() end
       if h > head then wipe(h) end
-      x, nr, nt, nk, slot = y, r + 1, t + w, k + v, floor(y / S)
+      if floor(y / S) ~= slot then
+        slot = floor(y / S)
+        filled = slot <= top and read(slot) or 0
+      end
+      x, nr, nt, nk = y, r + 1, t + w, k + v
       if slot < both_end then today = today + 1 end
       if slot < yesterday_ends then before = before + 1 end
       if slot >= both_begin then after = after + 1 end
@@ -190,8 +183,8 @@ if not lost then
     else
       nr, nt, nk, today, left, granted = nr + 1, nt + w, risk, today + 1, left - 1, granted + 1
     end
-    pr, pt, pk = pr + 1, pt + w, pk + v
-    reply[17 + granted] = x - now
+    pr, pt, pk, filled = pr + 1, pt + w, pk + v, filled + 1
+    reply[18 + granted] = x - now
   end
   if granted > 0 then
     tau, top = x, max(top, slot)
@@ -221,6 +214,6 @@ if not lost then
   end
   reply[2], reply[3], reply[4], reply[5], reply[6], reply[7], reply[8], reply[9], reply[10], reply[11], reply[12] =
     raw, now, epoch, seq, max(max(hold, listening) - now, 0), live, nr, nt, today, disputed, facts
-  reply[13], reply[14], reply[15], reply[16], reply[17] =
-    luntil > now and lrpm or 0, luntil > now and ltpm or 0, dimension, ceil(hint), dend
+  reply[13], reply[14], reply[15], reply[16], reply[17], reply[18] =
+    luntil > now and lrpm or 0, luntil > now and ltpm or 0, lrpd, dimension, ceil(hint), dend
 end

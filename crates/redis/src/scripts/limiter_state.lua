@@ -1,6 +1,6 @@
 -- What every script of the limiter begins with: the arguments all share, the clock, the state of a bucket.
 --
--- KEYS[1]  one packed string: 36 numbers (see the end of every script), then N slots of 16 bytes: requests u32, tokens u32,
+-- KEYS[1]  one packed string: 38 numbers (see the end of every script), then N slots of 16 bytes: requests u32, tokens u32,
 --          risk (sum of squared spreads of what is not settled) f64. Slot i lies at i mod N and holds what was promised for
 --          [i*S, (i+1)*S). Numbers and slots share one key, so that neither is ever there without the other.
 -- ARGV[1]  packed: clock (0: Redis' own; tests give another), the clock as the caller expects it (0: no idea), how much later
@@ -18,18 +18,19 @@ end
 local OK, LOST, CLOCK, SHAPE = 0, 1, 2, 3
 if expected > 0 and (raw < expected - 250 or raw > expected + 250 + slack) then return {CLOCK, raw} end
 
-local K, BASE, SLOT, FORMAT = KEYS[1], 288, 16, '<dddddddddddddddddddddddddddddddddddd'
+local K, BASE, SLOT, FORMAT = KEYS[1], 304, 16, '<dddddddddddddddddddddddddddddddddddddd'
 local S0, N0, span0, last, tau, head, top, nr, nt, nk, tat_r, tat_t, low, before, today, after, day_start, dend, base, epoch,
   prev, since, seq, hold, lrpm, ltpm, luntil, live, facts, fresh, cs, cr, ct, ck,
-  listening, told
--- (`cs`, `cr`, `ct`, `ck`: the slot written last, kept here beside the ring; `fresh`: when the counters' expiry was set.)
+  listening, told, lrpd, machines
+-- (`cs`, `cr`, `ct`, `ck`: the slot written last, kept here beside the ring; `fresh`: when the counters' expiry was set; `machines`: requests of the day that
+-- machines told, each once a life; `base`: those of the day that were told and not promised in this life.)
 local survived                             -- set when a life of the state ends: the last call the next one knows of
 local renewed = false                      -- the day, and with it the expiry, has changed
 local packed = call('GETRANGE', K, 0, BASE - 1)
 if #packed == BASE then
   S0, N0, span0, last, tau, head, top, nr, nt, nk, tat_r, tat_t, low, before, today, after, day_start, dend, base, epoch,
     prev, since, seq, hold, lrpm, ltpm, luntil, live, facts, fresh, cs, cr, ct, ck,
-    listening, told = unpack_at(FORMAT, packed)
+    listening, told, lrpd, machines = unpack_at(FORMAT, packed)
   if S0 ~= S or N0 ~= N then return {SHAPE, S0, N0} end
   if span0 > span then span = span0 end
   -- The state is older than what the caller saw: writes were lost (a crash, a replica that lagged).
@@ -38,8 +39,8 @@ else
   call('SET', K, string.rep('\0', BASE + SLOT * N))
   last, tau, head = raw, raw, floor((raw - span) / S)
   top, nr, nt, nk, tat_r, tat_t, low, before, today, after, day_start, dend = head - 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
-  epoch, seq, hold, lrpm, ltpm, luntil, live, facts, fresh, cs, cr, ct, ck, listening, told =
-    0, 0, 0, 0, 0, 0, 1, 0, 0, -1, 0, 0, 0, 0, 0
+  epoch, seq, hold, lrpm, ltpm, luntil, live, facts, fresh, cs, cr, ct, ck, listening, told, lrpd, machines =
+    0, 0, 0, 0, 0, 0, 1, 0, 0, -1, 0, 0, 0, 0, 0, 0, 0
   renewed = true
   survived = 0
 end
@@ -49,7 +50,7 @@ if survived then
   -- A new life: whoever knew the old one has to tell what it saw. Nothing is promised, not even ahead, until there was
   -- time for that.
   local t = call('TIME')
-  prev, since, base = epoch, survived, today
+  prev, since, base, machines = epoch, survived, today, 0
   epoch, seq, listening = max(epoch + 1, t[1] * 1000000 + t[2]), max(seq, seq_seen), now + learning
 end
 local lost = epoch_seen ~= 0 and epoch_seen ~= epoch

@@ -81,8 +81,16 @@ fn take(low: bool, text: &str) -> Step {
     });
     Step::Take {
         low,
-        costs: costs.split_whitespace().map(cost).collect(),
-        waits: waits.split_whitespace().map(|wait| wait.parse().unwrap()).collect(),
+        costs: words(costs).map(cost).collect(),
+        waits: words(waits).map(|wait| wait.parse().unwrap()).collect(),
         refused,
     }
+}
+
+/// Words, each as often as the number behind its `*` says.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split_whitespace().flat_map(|word| {
+        let (word, times) = word.split_once('*').unwrap_or((word, "1"));
+        std::iter::repeat_n(word, times.parse().unwrap())
+    })
 }

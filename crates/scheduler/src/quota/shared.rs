@@ -283,7 +283,7 @@ impl Bucket {
             *limit = Some(told);
         }
         if let Some(told) = heard.learned.rpd {
-            let lower = self.limits.rpd.map_or(told, |limit| limit.min(told));
+            let lower = self.learned_day.heard(self.limits.rpd, told, self.day.end());
             news |= self.limits.rpd != Some(lower);
             self.limits.rpd = Some(lower);
         }
@@ -309,6 +309,12 @@ impl Bucket {
         self.others = (used.0.saturating_sub(own.0), used.1.saturating_sub(own.1));
         self.others_until = now + self.shape.span();
         self.day.set_today(today);
+    }
+
+    /// What this machine itself has written down of the day.
+    pub(crate) fn machine_today(&self) -> u64 {
+        let (end, requests) = self.machine_today;
+        if end == self.day.end() { requests } else { 0 }
     }
 
     /// Requests and tokens of all processes in the window, as far as known.
@@ -347,6 +353,11 @@ impl Bucket {
         if self.hold.is_none_or(|hold| hold.until < until) {
             self.hold = Some(Hold { until, dimension: None, fully: false });
         }
+    }
+
+    /// Counts requests of the day that are not in any window.
+    pub(crate) fn count_more_today(&mut self, requests: u64) {
+        self.day.set_today(self.day.today() + requests);
     }
 
     /// Takes in what somebody sent that was not counted here.
@@ -396,6 +407,15 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Others have every slot of the project: asks again after a while, and `chance` sees to it that not all do at once.
+    pub(crate) fn wait_for_a_slot(&mut self, now: Timestamp, chance: f64) {
+        (self.low_water, self.ask_at) = (usize::MAX, now + SLOT_PAUSE.mul_f64(0.5 + chance.clamp(0.0, 1.0)));
+    }
+}
+
+/// How long, on the mean, until the next look for a slot that has come free.
+const SLOT_PAUSE: Duration = Duration::from_millis(200);
 /// What goes without a permit is noted in steps of so much, of which the last ones are kept.
 const SAME: Duration = Duration::from_millis(100);
 const MOST_NOTED: usize = 4_000;
