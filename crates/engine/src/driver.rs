@@ -4,13 +4,14 @@
 //! starts the next one itself. One timer task sleeps until the scheduler's next wake-up. Bodies stay here, under their
 //! job's number; the scheduler moves ids and numbers only.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use foldhash::HashMap;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use secrecy::SecretString;
@@ -178,7 +179,7 @@ impl Driver {
             stats: Stats::default(),
             observers: parts.observers,
             closed: false,
-            tickets: HashMap::new(),
+            tickets: HashMap::default(),
             calibration: parts.calibration,
             sizes: Sizes::default(),
             kinship: Kinship::new(parts.minute),

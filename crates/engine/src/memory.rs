@@ -4,7 +4,6 @@
 //! overcounts. Everything else goes through a thread of its own: the last minute (one write a slot), learned limits,
 //! the states of keys and the journal of each.
 
-use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use foldhash::{HashMap, HashSet};
 use parking_lot::Mutex;
 use secrecy::SecretString;
 use tidegate_gemini::tokens::Calibration;
@@ -129,12 +129,12 @@ impl Memory {
             owners: Vec::new(),
             slot: (u64::try_from(rules.minute.as_micros()).unwrap_or(u64::MAX) / 600).max(1),
             sent,
-            families: HashSet::new(),
-            blocks: HashMap::new(),
-            learned: HashMap::new(),
-            counting: HashMap::new(),
-            kin: HashSet::new(),
-            states: HashMap::new(),
+            families: HashSet::default(),
+            blocks: HashMap::default(),
+            learned: HashMap::default(),
+            counting: HashMap::default(),
+            kin: HashSet::default(),
+            states: HashMap::default(),
             rules,
         };
         memory.number(roster);

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use http::header::{CONTENT_TYPE, USER_AGENT};
-use http::{HeaderName, HeaderValue, Request, Response, Uri};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -67,6 +68,8 @@ pub(crate) struct HttpBackend {
     shards: RwLock<Vec<Arc<Shard>>>,
     /// Scheme, host and path up to the API version, without a slash at the end.
     prefix: String,
+    /// The same, taken apart.
+    base: Uri,
     authority: String,
     terms: Arc<Terms>,
 }
@@ -123,11 +126,14 @@ impl HttpBackend {
     /// A backend for `base_url`; connections are opened when they are needed.
     pub(crate) fn new(base_url: &str, version: HttpVersion, terms: Arc<Terms>) -> Result<HttpBackend, BuildError> {
         let address = Address::parse(base_url)?;
+        let prefix = format!("{}/{}", address.root, address.version);
+        let wrong = |fault: http::uri::InvalidUri| BuildError::BaseUrl { url: base_url.to_string(), reason: fault.to_string() };
         Ok(HttpBackend {
             connector: connector(Resolver::new(), address.secure, version)?,
             version,
             shards: RwLock::new(Vec::new()),
-            prefix: format!("{}/{}", address.root, address.version),
+            base: prefix.parse().map_err(wrong)?,
+            prefix,
             authority: address.authority,
             terms,
         })
@@ -169,15 +175,25 @@ impl HttpBackend {
         builder.build(self.connector.clone())
     }
 
+    /// Made in place: a builder would move all of it with every header.
     fn request(&self, call: &Call, method: &str) -> Result<Request<Sending>, http::Error> {
         let kind = if call.model.contains('/') { "" } else { "models/" };
-        let key = key_header(&call.key)?;
-        Request::post(format!("{}/{kind}{}:{method}", self.prefix, call.model))
-            .header(CONTENT_TYPE, JSON)
-            .header(KEY_HEADER, key)
-            .header(USER_AGENT, INTRODUCTION)
-            .header(TIMEOUT_HEADER, self.terms.now().server_timeout.clone())
-            .body(call.body.clone().sending())
+        let path = format!("{}/{kind}{}:{method}", self.base.path(), call.model);
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = self.base.scheme().cloned();
+        parts.authority = self.base.authority().cloned();
+        parts.path_and_query = Some(PathAndQuery::from_maybe_shared(Bytes::from(path))?);
+        let mut request = Request::new(call.body.clone().sending());
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = Uri::from_parts(parts)?;
+        // Room for the host as well.
+        let mut headers = HeaderMap::with_capacity(6);
+        headers.insert(CONTENT_TYPE, JSON);
+        headers.insert(KEY_HEADER, key_header(&call.key)?);
+        headers.insert(USER_AGENT, INTRODUCTION);
+        headers.insert(TIMEOUT_HEADER, self.terms.now().server_timeout.clone());
+        *request.headers_mut() = headers;
+        Ok(request)
     }
 
     async fn send(&self, call: Call, method: &str) -> Result<Reply, TransportError> {

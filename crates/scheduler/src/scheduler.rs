@@ -4,10 +4,11 @@
 //! without any event. It never sleeps, reads no clock and knows no prompt's text: a whole day of quotas runs in
 //! milliseconds under a test.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
@@ -108,7 +109,7 @@ impl Scheduler {
             keys: Vec::new(),
             quotas: Vec::new(),
             lanes: Vec::new(),
-            names: HashMap::new(),
+            names: HashMap::default(),
             unproven: Unproven::default(),
             jobs: Jobs::default(),
             paused: BTreeSet::new(),

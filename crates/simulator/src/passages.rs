@@ -80,7 +80,8 @@ fn of_line<'a>(source: usize, line: &'a str, all: &mut Vec<Passage<'a>>) {
     // Forms put several of them on a line, far apart.
     for column in line.split("   ").flat_map(|part| part.split('\t')).map(str::trim).filter(|column| !column.is_empty()) {
         let told = column.trim_start_matches(['|', '-', '*', '#', ' ']);
-        let parts = told.split_once(" | ").or_else(|| told.split_once(": ").filter(|(label, _)| label.split(' ').count() <= LABEL));
+        let parts =
+            told.split_once(" | ").or_else(|| told.split_once(": ").filter(|(label, _)| label.split(' ').count() <= LABEL));
         if let Some((label, value)) = parts {
             let value = value.trim_end_matches(['|', ' ']);
             all.push(Passage { source, label: words(label), value, quote: column, kind: Kind::Pair });

@@ -1,7 +1,8 @@
 //! Names that stand in labels: a bounded set, whatever clients send.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 /// A name by number; the first stands for all that have none of their own.
 pub type Name = u16;
@@ -20,7 +21,7 @@ pub struct Names {
 impl Names {
     /// Room for `most` names beside "other".
     pub fn up_to(most: u16) -> Names {
-        Names { numbers: HashMap::new(), names: vec![OTHER.into()], most: usize::from(most) }
+        Names { numbers: HashMap::default(), names: vec![OTHER.into()], most: usize::from(most) }
     }
 
     /// The number of a name that is known to be one; "other" when there is no room for it.

@@ -1,6 +1,6 @@
 //! Learns from answers how far estimates are off, for each model and kind of content, and how long answers are.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::{Estimate, Modality};
 
