@@ -90,6 +90,15 @@ impl Control {
         self.0.stop.borrow().map(|stop| stop.reason)
     }
 
+    /// Comes back when nothing more is to be admitted, with the time that what is in flight has.
+    pub async fn stopped(&self) -> Duration {
+        match self.stops().wait_for(Option::is_some).await.map(|stop| stop.map(|stop| stop.grace)) {
+            Ok(grace) => grace.unwrap_or_default(),
+            // The sender lives as long as this control does.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     /// Comes back when what is in flight is to be dropped: at once after [`cancel`](Control::cancel), else when the grace of
     /// a [`stop`](Control::stop) is over.
     pub async fn ended(&self) {

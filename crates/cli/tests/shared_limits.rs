@@ -103,6 +103,22 @@ fn four_programs_share_two_projects_without_a_refusal_and_answer_everything() {
 }
 
 #[test]
+fn a_filling_shares_limits_too() {
+    let (simulator, redis) = (Simulator::start(SCENARIO), Server::start());
+    let dir = TestDir::new();
+    settings(&dir, &simulator, &redis);
+    dir.write("form.yaml", "fields: [{name: colour, required: true}]\n");
+    dir.write("sheet.txt", "Colour: green\n");
+    let fill = ["fill", "form.yaml", "--docs", "sheet.txt", "-o", "out.json"];
+    dir.run(&fill).expect(0);
+    let keys = redis.cli(&["keys", "tidegate:quota:*"]);
+    assert!(keys.contains("gemini-3.8-flash"), "{keys}");
+    let away = [&fill[..], &["--redis", "redis://127.0.0.1:9"]].concat();
+    dir.run(&away).expect(4).mentions("127.0.0.1:9");
+    dir.run(&[&fill[..], &["--sim"]].concat()).expect(2).mentions("--sim and --redis");
+}
+
+#[test]
 fn a_redis_that_is_killed_and_comes_back_empty_ends_no_program_and_loses_no_answer() {
     let (simulator, mut redis) = (Simulator::start(SCENARIO), Server::start());
     let programs = start(3, 120, &simulator, &redis);

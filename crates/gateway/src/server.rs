@@ -210,9 +210,11 @@ impl Gateway {
         last.watchers.close();
         // Those who have not said yet what they speak are told by this that it is too late.
         self.gates.send_replace(last.clone());
-        let mut drained = std::pin::pin!(self.connections.shutdown());
+        let fillings = &last.fillings.jobs;
+        let mut drained = std::pin::pin!(async { tokio::join!(self.connections.shutdown(), fillings.ended()) });
         if tokio::time::timeout(last.settings.grace, &mut drained).await.is_err() {
             tracing::warn!("requests were still under way at the end of the grace: they are told that the server ends");
+            fillings.tell_unfinished();
             last.engine.shutdown(Duration::ZERO).await;
             // What is told now still has to reach its readers; those who do not read are not waited for.
             let _ = tokio::time::timeout(LAST_WORDS, &mut drained).await;

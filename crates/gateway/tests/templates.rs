@@ -11,8 +11,9 @@ use common::{House, until};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
-use tidegate_engine::{Backend, Call, Method, Reply, TransportError};
+use tidegate_engine::{Backend, Call, Engine, Method, Reply, TransportError};
 use tidegate_gateway::{Allowance, Client, Settings};
+use tidegate_gemini::Limits;
 use tokio::sync::Semaphore;
 
 const FILL: &str = "/api/templates/fill";
@@ -403,4 +404,87 @@ async fn a_job_is_gone_an_hour_after_its_end() {
     tokio::time::advance(Duration::from_secs(101)).await;
     tokio::time::resume();
     house.get(&path).await.json(404);
+}
+
+#[tokio::test]
+async fn a_word_file_comes_back_with_its_placeholders_filled() {
+    let house = House::over(Reader::free(), settings()).await;
+    let paragraph = "<w:p><w:r><w:t>Dear {ten</w:t></w:r><w:r><w:rPr><w:b/></w:rPr><w:t>ant}, from [town]</w:t></w:r></w:p>";
+    let form = word(paragraph);
+    let part = |name: &str, file: &str, content: &[u8]| {
+        let head = format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"{file}\"\r\n\r\n");
+        [head.as_bytes(), content, b"\r\n"].concat()
+    };
+    let body = [
+        part("template", "letter.docx", &form),
+        part("documents", "a.txt", b"tenant: Ada & Son"),
+        part("documents", "b.md", b"town: Bergen"),
+        b"--b--\r\n".to_vec(),
+    ];
+    let header = [("content-type", "multipart/form-data; boundary=b")];
+    let told = house.send("POST", &format!("{FILL}?wait=true&format=document"), &header, body.concat()).await;
+    assert_eq!(told.status(), 200);
+    assert_eq!(told.header("content-disposition"), Some("attachment; filename=\"filled.docx\""));
+    let written = text_of(told.0.body());
+    assert!(written.contains("Ada &amp; Son") && written.contains("Bergen") && !written.contains("[town]"), "{written}");
+    assert!(written.contains("<w:b/>"), "what is no placeholder stays as it is: {written}");
+}
+
+/// A Word file of one paragraph.
+fn word(paragraph: &str) -> Vec<u8> {
+    let space = "http://schemas.openxmlformats.org/wordprocessingml/2006/main";
+    let document = format!("<?xml version=\"1.0\"?><w:document xmlns:w=\"{space}\"><w:body>{paragraph}</w:body></w:document>");
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default();
+    for (name, text) in [("[Content_Types].xml", "<Types/>"), ("word/document.xml", &document)] {
+        zip.start_file(name, options).unwrap();
+        std::io::Write::write_all(&mut zip, text.as_bytes()).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+fn text_of(word: &[u8]) -> String {
+    let mut zip = zip::ZipArchive::new(std::io::Cursor::new(word)).unwrap();
+    std::io::read_to_string(zip.by_name("word/document.xml").unwrap()).unwrap()
+}
+
+fn engine(reader: &Reader) -> Engine {
+    Engine::builder().backend(reader.clone()).project(common::project(Limits::default())).build().unwrap()
+}
+
+#[tokio::test]
+async fn a_gateway_that_ends_waits_for_its_fillings() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = Settings { template_store: Some(folder.path().to_owned()), ..settings() };
+    let patient = Settings { grace: Duration::from_secs(3_600), ..kept.clone() };
+    let reader = Reader::with(0);
+    let (house, stop, mut served) = House::until_told(engine(&reader), patient).await;
+    job(&house.post(FILL, &order(12)).await);
+    until(|| reader.calls() == 2).await;
+    stop.send(()).unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(200), &mut served).await.is_err(), "it has not waited");
+    reader.leaves.add_permits(2);
+    served.await.unwrap();
+    let idle = Reader::free();
+    let house = House::of(engine(&idle), kept).await;
+    let told = house.post(&format!("{FILL}?wait=true"), &order(12)).await.json(200);
+    assert_eq!((idle.calls(), &told["result"]["values"]["part-10"]), (0, &json!("value 10")), "all was answered and kept");
+}
+
+#[tokio::test]
+async fn a_filling_that_outlasts_the_grace_holds_nobody_up_and_its_answers_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = Settings { template_store: Some(folder.path().to_owned()), grace: Duration::from_millis(50), ..settings() };
+    let reader = Reader::with(1);
+    let (house, stop, served) = House::until_told(engine(&reader), kept.clone()).await;
+    let path = job(&house.post(FILL, &order(12)).await);
+    while house.get(&path).await.json(200)["fields_settled"] != 6 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stop.send(()).unwrap();
+    served.await.unwrap();
+    let reader = Reader::free();
+    let house = House::of(engine(&reader), kept).await;
+    let told = house.post(&format!("{FILL}?wait=true"), &order(12)).await.json(200);
+    assert_eq!((reader.calls(), &told["result"]["values"]["part-10"]), (1, &json!("value 10")), "one pack was paid for before");
 }

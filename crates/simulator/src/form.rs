@@ -49,7 +49,10 @@ struct Asked<'a> {
 impl Asked<'_> {
     fn of(line: &str) -> Asked<'_> {
         let (name, rest) = line.split_once(" (").unwrap_or((line, ""));
-        let about = rest.split_once("): ").map_or("", |(_, about)| about.split(" (such as").next().unwrap_or(about));
+        let about = rest.split_once("): ").map_or("", |(_, about)| about);
+        let about = [" (such as", " [at most", " (answered before"]
+            .iter()
+            .fold(about, |about, mark| about.split(mark).next().unwrap_or(about));
         let (called, units) = measured(name);
         Asked { name, called: words(called), about: words(about), units }
     }
@@ -92,6 +95,7 @@ impl Asked<'_> {
                 as_label - 0.1
             }
             Kind::Section if !label.is_empty() && label.is_subset(&self.called) => 0.8 * as_label,
+            Kind::Section if reading::is_text(kind) && called >= 1.0 => 0.8 * as_label,
             Kind::Phrase | Kind::Section => 0.0,
             Kind::Sentence if reading::is_text(kind) => 0.45 * called + 0.2 * about,
             // What is of a type and stands behind all of the name is hardly chance.
@@ -102,7 +106,7 @@ impl Asked<'_> {
     fn value(&self, passage: &Passage<'_>, kind: &Value) -> Option<Value> {
         let from = match passage.kind {
             // In a sentence a number stands behind what it is of.
-            Kind::Sentence if !reading::is_text(kind) => behind(passage.value, &self.called),
+            Kind::Sentence if !reading::is_text(kind) && !reading::is_object(kind) => behind(passage.value, &self.called),
             _ => 0,
         };
         let asked: HashSet<&String> = self.called.union(&self.about).collect();

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::reading::is_month;
 use crate::wording::words;
 
 /// Something that says what it is of and what that is.
@@ -33,6 +34,8 @@ pub(crate) enum Kind {
 
 /// A label has no more words.
 const LABEL: usize = 5;
+/// Nor a heading.
+const HEADING: usize = 8;
 /// Between label and value of a sentence.
 const VERBS: [&str; 10] = ["is", "are", "was", "beträgt", "betragen", "ist", "lautet", "no", "nr", "="];
 
@@ -47,11 +50,11 @@ pub(crate) fn passages(sources: &str) -> Vec<Passage<'_>> {
             let title = title.rsplit(" – ").next().unwrap_or(title);
             all.push(Passage { source, label: words("title"), value: title, quote: title, kind: Kind::Title });
         }
-        let text = text.trim();
-        if let Some(heading) = heading.filter(|heading| !heading.is_empty() && !text.is_empty()) {
+        for (heading, text) in sections(heading.unwrap_or_default(), text) {
             all.push(Passage { source, label: words(heading), value: text, quote: text, kind: Kind::Section });
         }
-        text.lines().map(str::trim).filter(|line| !line.is_empty()).for_each(|line| of_line(source, line, &mut all));
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !is_heading(line));
+        lines.for_each(|line| of_line(source, line, &mut all));
     }
     all
 }
@@ -76,14 +79,39 @@ fn parts(sources: &str) -> Vec<(usize, &str, &str)> {
     begins.iter().zip(ends).map(part).collect()
 }
 
+/// The sections of a text, each with its heading; what stands before the first is below the heading of the source.
+fn sections<'a>(above: &'a str, text: &'a str) -> Vec<(&'a str, &'a str)> {
+    let mut all = Vec::new();
+    let (mut heading, mut begin, mut at) = (above, 0, 0);
+    for line in text.split_inclusive('\n') {
+        if is_heading(line.trim()) {
+            all.push((heading, text[begin..at].trim()));
+            (heading, begin) = (line.trim(), at + line.len());
+        }
+        at += line.len();
+    }
+    all.push((heading, text[begin..].trim()));
+    all.retain(|(heading, text)| !heading.is_empty() && !text.is_empty());
+    all
+}
+
+/// A few words on a line of their own, which are neither a sentence nor a label with its value.
+fn is_heading(line: &str) -> bool {
+    let begins = line.starts_with(|letter: char| letter.is_uppercase() || letter == '§');
+    let ends = line.ends_with(['.', ',', ';', ':', '!', '?', ')']);
+    let is_numbered = line.starts_with('§') || !line.contains(|letter: char| letter.is_ascii_digit());
+    begins && !ends && is_numbered && line.split(' ').count() <= HEADING && [" | ", ": "].iter().all(|mark| !line.contains(mark))
+}
+
 fn of_line<'a>(source: usize, line: &'a str, all: &mut Vec<Passage<'a>>) {
     // Forms put several of them on a line, far apart.
     for column in line.split("   ").flat_map(|part| part.split('\t')).map(str::trim).filter(|column| !column.is_empty()) {
         let told = column.trim_start_matches(['|', '-', '*', '#', ' ']);
         let parts =
             told.split_once(" | ").or_else(|| told.split_once(": ").filter(|(label, _)| label.split(' ').count() <= LABEL));
-        if let Some((label, value)) = parts {
-            let value = value.trim_end_matches(['|', ' ']);
+        if let Some((label, value)) = parts.filter(|(_, value)| !is_head_of_table(value)) {
+            // Of several columns the first is the value.
+            let value = value.split(" | ").next().unwrap_or(value).trim_end_matches(['|', ' ']);
             all.push(Passage { source, label: words(label), value, quote: column, kind: Kind::Pair });
         }
     }
@@ -93,6 +121,11 @@ fn of_line<'a>(source: usize, line: &'a str, all: &mut Vec<Passage<'a>>) {
             sentence.split([',', ';', '·']).for_each(|part| of_phrase(source, part.trim(), sentence, all));
         }
     }
+}
+
+/// Columns that are called something, and hold nothing.
+fn is_head_of_table(columns: &str) -> bool {
+    columns.contains(" | ") && !columns.contains(|letter: char| letter.is_ascii_digit())
 }
 
 /// A part of a sentence may begin with a label of one word or more: which, the field tells that looks for it.
@@ -108,14 +141,16 @@ fn of_phrase<'a>(source: usize, part: &'a str, sentence: &'a str, all: &mut Vec<
     }
 }
 
-/// The sentences of a text. The point of `1. März` and `No. 7` ends none.
+/// The sentences of a text. The points of `1. März` and `No. 7` end none.
 pub(crate) fn sentences(text: &str) -> Vec<&str> {
     let mut begin = 0;
     let mut all = Vec::new();
     for (at, _) in text.match_indices(". ") {
         let word = text[begin..at].rsplit([' ', '(']).next().unwrap_or_default();
-        let is_short = word.chars().count() <= 2 || word.bytes().all(|byte| byte.is_ascii_digit());
-        if !is_short {
+        let next = text[at + 2..].split(' ').next().unwrap_or_default();
+        let is_number = word.bytes().all(|byte| byte.is_ascii_digit());
+        let goes_on = if is_number { is_month(next) } else { word.chars().count() <= 2 };
+        if !goes_on {
             all.push(text[begin..=at].trim());
             begin = at + 2;
         }
@@ -150,5 +185,15 @@ mod tests {
     #[test]
     fn points_of_days_and_short_words_end_no_sentence() {
         assert_eq!(sentences("It begins on 1. March. It ends."), ["It begins on 1. March.", "It ends."]);
+        assert_eq!(sentences("Flange PN 16. Length 905 mm, No. 7."), ["Flange PN 16.", "Length 905 mm, No. 7."]);
+    }
+
+    #[test]
+    fn heads_of_tables_are_no_labels_and_lines_of_a_few_words_are_headings() {
+        let all = passages("\n[1] a.md\nSpare parts\nPart | Number | Price EUR\nHood | AH-65 | 92\n");
+        let told: Vec<(Kind, &str)> =
+            all.iter().filter(|one| one.kind != Kind::Sentence).map(|one| (one.kind, one.value)).collect();
+        let table = "Part | Number | Price EUR\nHood | AH-65 | 92";
+        assert_eq!(told, [(Kind::Section, table), (Kind::Pair, "AH-65")]);
     }
 }

@@ -77,6 +77,17 @@ pub(crate) fn is_text(schema: &Value) -> bool {
     kind(schema) == "STRING" && !is_date(schema) && field(schema, "enum").is_none()
 }
 
+/// Whether it is the name of a month.
+pub(crate) fn is_month(word: &str) -> bool {
+    let word = word.trim_end_matches([',', '.']).to_lowercase();
+    MONTHS.iter().any(|(name, _)| *name == word)
+}
+
+/// Whether it has parts.
+pub(crate) fn is_object(schema: &Value) -> bool {
+    properties(schema).is_some()
+}
+
 /// How sure a sentence is the object that a schema wants, by the share of its parts that are named there: two at least.
 pub(crate) fn parts_named(text: &str, schema: &Value) -> f64 {
     let Some(members) = properties(schema) else { return 0.0 };

@@ -135,6 +135,9 @@ fn is_ending(rest: &str) -> bool {
 }
 
 fn stem(word: &str) -> String {
+    if word.contains(|letter: char| letter.is_ascii_digit()) {
+        return word.to_owned();
+    }
     word.chars().take(STEM).collect()
 }
 

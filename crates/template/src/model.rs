@@ -20,6 +20,11 @@ pub trait Model: Send + Sync {
         None
     }
 
+    /// Ends once nothing more may be asked: nobody waits for his turn then.
+    fn closed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
     /// Asks one question.
     fn generate(&self, ask: Ask) -> BoxFuture<'_, Result<Answered, ModelError>>;
 

@@ -118,6 +118,38 @@ fn a_table_in_a_pdf_keeps_its_rows_together() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_price_list_in_a_pdf_gives_the_same_values_in_packs_and_one_by_one() {
+    const ITEMS: [(&str, &str, f64); 4] = [
+        ("lamp", "49,90 EUR", 49.9),
+        ("chair", "120,00 EUR", 120.0),
+        ("desk", "1.310,50 EUR", 1310.5),
+        ("shelf", "88,00 EUR", 88.0),
+    ];
+    let mut page = column(&["Price list 2025"]);
+    for (row, (item, price, _)) in (0..).zip(ITEMS) {
+        page.extend([(60, 700 - 20 * row, item.to_owned()), (320, 700 - 20 * row, price.to_owned())]);
+    }
+    let document = Document::from_bytes("prices.pdf", &pdf(&[page])).unwrap();
+    let chunks = chunks(std::slice::from_ref(&document), ChunkSize::default());
+    // Quoted as the row stands there, whatever is between its columns.
+    let row = |item: &str| chunks[0].text.lines().find(|line| line.starts_with(item)).unwrap().to_owned();
+    let facts = ITEMS.map(|(item, price, _)| (item.to_owned(), json!(price), row(item)));
+    let fields = ITEMS.map(|(item, ..)| Field::new(item, FieldType::Number)).to_vec();
+    let template = Template { name: "prices".into(), description: String::new(), fields };
+    let mut told = Vec::new();
+    for max_batch_size in [10, 1] {
+        let model = Scripted::new(facts.clone());
+        let settings = Settings { max_batch_size, ..Settings::default() };
+        let filler = Filler::builder(template.clone(), vec![document.clone()]).settings(settings).build();
+        let filled = filler.fill(&model, &Unobserved).await;
+        assert_eq!(model.calls(), 4usize.div_ceil(max_batch_size));
+        assert!(filled.fields.iter().all(|field| field.support == Some(Support::Supported)), "{:?}", filled.fields);
+        told.push(ITEMS.map(|(item, ..)| filled.values[item].as_f64()));
+    }
+    assert_eq!(told, [ITEMS.map(|(.., price)| Some(price)); 2]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_page_that_cannot_be_read_costs_only_itself_and_is_told() {
     let pages: Vec<_> = (0..3).map(|page| column(&[format!("The value of field{page} is value-{page}.").as_str()])).collect();
     let mut file = pdf(&pages);

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
+#[path = "common/pdf.rs"]
+mod pdf;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -118,10 +120,15 @@ async fn without_a_way_to_the_api_patterns_fill_what_they_can() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_scan_is_shown_to_the_model() {
+async fn scans_are_shown_to_the_model_as_they_are() {
+    shown("scan.png", &base64_png(), "image/png").await;
+    shown("scan.pdf", &pdf::pdf(&[pdf::column(&[])]), "application/pdf").await;
+}
+
+async fn shown(name: &str, bytes: &[u8], mime: &str) {
     let wire = Wire::new(common::Scripted::new([]));
     let model = EngineModel::new(engine(&wire, Limits::default()), "gemini-3.8-flash");
-    let scan = Document::from_bytes("scan.png", &base64_png()).unwrap();
+    let scan = Document::from_bytes(name, bytes).unwrap();
     let template = Template { name: "t".into(), description: String::new(), fields: vec![Field::new("rent", FieldType::Number)] };
     let fill = async |settings: Settings| {
         let filler = Filler::builder(template.clone(), vec![scan.clone()]).settings(settings).build();
@@ -129,7 +136,7 @@ async fn a_scan_is_shown_to_the_model() {
     };
     fill(Settings::default()).await;
     let body = wire.bodies.lock().unwrap()[0].1.to_string();
-    assert!(body.contains("image/png") && body.contains("the file shown beside this text"), "{body}");
+    assert!(body.contains(mime) && body.contains("the file shown beside this text"), "{body}");
     let hidden = fill(Settings { send_media: false, ..Settings::default() }).await;
     assert_eq!((wire.count(Method::Generate), hidden.notes.len()), (1, 1), "{:?}", hidden.notes);
 }

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{balanced, form, long_form, said, searching};
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tidegate_template::{
-    Answered, Document, Event, Field, FieldType, Filled, Filler, ModelError, Origin, Profile, Settings, Store, Support, Template,
-    Unobserved,
+    Answered, Ask, Document, Event, Field, FieldType, Filled, Filler, Model, ModelError, Origin, Profile, Settings, Store,
+    Support, Template, Unobserved,
 };
 
 async fn filled(template: Template, document: Document, settings: Settings, model: &common::Scripted) -> Filled {
@@ -260,6 +261,43 @@ async fn a_second_run_makes_no_call_and_a_changed_field_one() {
     assert_eq!((model.calls() - calls, third.stats.cache_hits, right(&third)), (1, 11, 12));
     fill(&template, Settings { use_cache: false, ..searching() }).await;
     assert_eq!(model.calls() - calls, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_version_of_the_model_is_asked_anew() {
+    let store = Arc::new(Store::in_memory().unwrap());
+    let mut calls = Vec::new();
+    for name in ["scripted-1", "scripted-1", "scripted-2", "scripted-1"] {
+        let (template, document, mut model) = form(5);
+        model.name = name;
+        let filled = Filler::builder(template, vec![document]).store(store.clone()).build().fill(&model, &Unobserved).await;
+        assert_eq!(right(&filled), 5);
+        calls.push(model.calls());
+    }
+    assert_eq!(calls, [1, 0, 1, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_model_nothing_is_asked_and_no_call_counted() {
+    struct Away;
+    impl Model for Away {
+        fn name(&self) -> &str {
+            "away"
+        }
+        fn unavailable(&self) -> Option<String> {
+            Some("there is no key".into())
+        }
+        fn generate(&self, _: Ask) -> BoxFuture<'_, Result<Answered, ModelError>> {
+            panic!("nobody may ask")
+        }
+    }
+    let (template, _, _) = form(3);
+    let document = Document::from_bytes("a.txt", b"field1: here\nNothing else.").unwrap();
+    let settings = Settings { propose_questions: true, ..searching() };
+    let filled = Filler::builder(template, vec![document]).settings(settings).build().fill(&Away, &Unobserved).await;
+    assert_eq!((filled.stats.generation_calls, filled.pending().len()), (0, 3));
+    assert_eq!((&filled.values["field1"], filled.field("field1").unwrap().origin), (&json!("here"), Origin::Pattern));
+    assert!(filled.notes.iter().any(|note| note.contains("there is no key")), "{:?}", filled.notes);
 }
 
 #[tokio::test(start_paused = true)]

@@ -73,8 +73,10 @@ pub async fn run(wanted: FillArgs, context: Context) -> Result<ExitCode, Failure
         Some(engine) => Box::new(asked(engine, &settings, wanted.when_exhausted)),
         None => Box::new(Keyless(settings.model.clone())),
     };
-    // A used up day is told with the answer of the question that it concerns, so that vectors may be exhausted alone.
-    let watching = engine.map(|engine| tokio::spawn(watch.keep(engine, false)));
+    let watching = engine.map(|engine| {
+        // A used up day is told with the answer of the question that it concerns, so that vectors may be exhausted alone.
+        [tokio::spawn(watch.keep(engine.clone(), false)), tokio::spawn(close(engine, control.clone()))]
+    });
     let helpers = [
         tokio::spawn(signals::steer(signals::listen(), control.clone(), context.screen.clone())),
         tokio::spawn(stop_in_time(wanted.deadline.map(|deadline| deadline.time_left(&jiff::Zoned::now())), control.clone())),
@@ -94,7 +96,7 @@ pub async fn run(wanted: FillArgs, context: Context) -> Result<ExitCode, Failure
         many: wanted.each.is_some(),
     };
     let outcomes = work.fill_all(&sets).await?;
-    helpers.iter().chain(&watching).for_each(tokio::task::JoinHandle::abort);
+    helpers.iter().chain(watching.iter().flatten()).for_each(tokio::task::JoinHandle::abort);
     let account = Account {
         outcomes,
         sets: sets.len(),
@@ -123,6 +125,12 @@ fn asked(engine: &Engine, settings: &Settings, when_exhausted: WhenExhausted) ->
         WhenExhausted::Stop => model,
         WhenExhausted::Wait => model.patience(LONGEST_WAIT),
     }
+}
+
+/// Whoever waits for a permit when asking stops need not wait any longer.
+async fn close(engine: Engine, control: Control) {
+    let grace = control.stopped().await;
+    engine.shutdown(grace).await;
 }
 
 async fn stop_in_time(time_left: Option<Duration>, control: Control) {

@@ -109,6 +109,11 @@ impl Job {
         told.end.clone()
     }
 
+    /// Fields that are settled so far.
+    pub fn settled(&self) -> usize {
+        self.told.borrow().settled
+    }
+
     /// Calls it has made so far.
     pub fn calls(&self) -> u64 {
         self.told.borrow().calls

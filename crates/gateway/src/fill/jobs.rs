@@ -59,6 +59,27 @@ impl Jobs {
         shed(&mut self.0.lock());
     }
 
+    /// Waits until none is under way.
+    pub async fn ended(&self) {
+        for job in self.running() {
+            job.ended().await;
+        }
+    }
+
+    /// Tells which are not done: their results end with the gateway, their answers are kept.
+    pub fn tell_unfinished(&self) {
+        for job in self.running() {
+            let (id, client, settled, fields) = (&job.id, &job.client, job.settled(), job.fields);
+            tracing::warn!(
+                "filling {id} of client {client:?} ends with {settled} of {fields} fields: the same order again asks only for the rest"
+            );
+        }
+    }
+
+    fn running(&self) -> Vec<Arc<Job>> {
+        self.0.lock().values().filter(|job| job.end().is_none()).cloned().collect()
+    }
+
     /// A client's own filling.
     ///
     /// # Errors

@@ -21,6 +21,8 @@ use tidegate_gateway::{Gateway, Settings};
 use tidegate_gemini::Limits;
 use tidegate_simulator::{Scenario, Simulator};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 pub use told::Told;
 
@@ -70,12 +72,21 @@ impl House {
     }
 
     pub async fn of(engine: Engine, settings: Settings) -> House {
+        let (house, stop, _) = House::until_told(engine, settings).await;
+        // Dropped, it would be told at once.
+        std::mem::forget(stop);
+        house
+    }
+
+    /// One that ends when it is told to.
+    pub async fn until_told(engine: Engine, settings: Settings) -> (House, oneshot::Sender<()>, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let gateway = Gateway::new(engine.clone(), settings);
-        tokio::spawn(gateway.serve(listener, std::future::pending::<()>()));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = tokio::spawn(async move { gateway.serve(listener, stopped).await.unwrap() });
         let client = HttpClient::builder(TokioExecutor::new()).build_http();
-        House { address, engine, simulator: None, client }
+        (House { address, engine, simulator: None, client }, stop, served)
     }
 
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Told {

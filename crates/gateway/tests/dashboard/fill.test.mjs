@@ -132,6 +132,35 @@ test('a connection that breaks is taken up where it broke', async context => {
   assert.deepEqual(api.asked.filter(({ path }) => path.endsWith('/events')).map(({ last }) => last), [0, 6]);
 });
 
+test('files let go over their place are documents, and one let go elsewhere does not replace the page', async context => {
+  const api = await desk(context);
+  const page = await open(chrome, api.url);
+  await page.waitForSelector('#work:not([hidden])');
+  const dataTransfer = await page.evaluateHandle(() => {
+    const transfer = new DataTransfer();
+    for (const name of ['lease.md', 'annex.txt']) transfer.items.add(new File([`this is ${name}`], name, { type: 'text/plain' }));
+    return transfer;
+  });
+  await page.dispatchEvent('#drop', 'dragenter', { dataTransfer });
+  assert.notEqual(await page.locator('#drop').getAttribute('data-over'), null, 'the place shows that it takes them');
+  await page.dispatchEvent('#drop', 'drop', { dataTransfer });
+  assert.equal(await page.locator('#drop').getAttribute('data-over'), null);
+  assert.deepEqual(await page.locator('#chosen li span:first-child').allInnerTexts(), ['lease.md', 'annex.txt']);
+  const isKept = await page.evaluate(() => {
+    const drop = new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer: new DataTransfer() });
+    document.body.dispatchEvent(drop);
+    return drop.defaultPrevented;
+  });
+  assert.ok(isKept);
+  await page.locator('#template-text').fill(TEMPLATE);
+  await page.locator('#start').click();
+  await api.tell(EVENTS.length);
+  await settled(page, '3 of 4 fields filled');
+  const sent = api.asked.find(({ path }) => path === 'fill').body;
+  for (const words of ['filename="lease.md"', 'this is lease.md', 'filename="annex.txt"', 'this is annex.txt']) assert.ok(sent.includes(words), words);
+  assert.deepEqual(page.complaints, []);
+});
+
 test('what is wrong with a template is told beside the button', async context => {
   const page = await open(chrome, (await desk(context)).url);
   await page.waitForSelector('#work:not([hidden])');

@@ -92,3 +92,31 @@ pub(super) fn source_at(context: &Context, number: u32, begin: usize, end: usize
         text: chunk.text[from..to].to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::chunk::{ChunkSize, chunks};
+    use crate::documents::Document;
+    use crate::field::FieldType;
+    use crate::search::Index;
+
+    #[test]
+    fn a_quote_stands_in_the_text_that_was_shown_or_in_the_headings_above_it() {
+        let document = Document::from_bytes("a.md", b"# Pump Aquilo\n\n## Weight\n\nIt weighs 12 kg.").unwrap();
+        let index = Index::new(chunks(&[document], ChunkSize { chars: 20, overlap: 0 }));
+        let context = Context { index: Arc::new(index), ..Context::default() };
+        let field = Field::new("product", FieldType::String);
+        let shown = [u32::try_from(context.index.chunks.len()).unwrap() - 1];
+        let support = |quote: &str| {
+            let said = Said { value: "Aquilo".into(), quote: Some(quote.to_owned()), source: Some(1), confidence: None };
+            accept(&field, &said, &context, &shown).unwrap().support
+        };
+        assert_eq!(support("weighs 12 kg"), Some(Support::Supported));
+        assert_eq!(support("Pump Aquilo"), Some(Support::Supported), "{:?}", context.index.chunks);
+        assert_eq!(support("Pump Bora"), Some(Support::Unsupported));
+    }
+}

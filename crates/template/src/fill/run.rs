@@ -381,7 +381,10 @@ pub(super) fn question<'a>(filler: &'a Filler, context: &'a Context, fields: &[u
 }
 
 async fn call(model: &dyn Model, throttle: &Throttle, item: Item, shown: Vec<u32>, ask: Ask) -> Returned {
-    let _permit = throttle.enter().await;
+    let _permit = tokio::select! {
+        permit = throttle.enter() => Some(permit),
+        () = model.closed() => None,
+    };
     let result = model.generate(ask).await;
     Returned { item, shown, result }
 }

@@ -17,6 +17,7 @@ pub type Whim = dyn Fn(usize, &[String], Value) -> Result<Answered, ModelError> 
 
 /// Knows for each field its value and the words that show it.
 pub struct Scripted {
+    pub name: &'static str,
     pub facts: BTreeMap<String, (Value, String)>,
     pub asks: Mutex<Vec<Ask>>,
     /// Instants at which calls started.
@@ -35,6 +36,7 @@ pub struct Scripted {
 impl Scripted {
     pub fn new(facts: impl IntoIterator<Item = (String, Value, String)>) -> Scripted {
         Scripted {
+            name: "scripted-1",
             facts: facts.into_iter().map(|(name, value, quote)| (name, (value, quote))).collect(),
             asks: Mutex::default(),
             starts: Mutex::default(),
@@ -85,7 +87,7 @@ impl Scripted {
 
 impl Model for Scripted {
     fn name(&self) -> &str {
-        "scripted"
+        self.name
     }
 
     fn generate(&self, ask: Ask) -> BoxFuture<'_, Result<Answered, ModelError>> {

@@ -23,10 +23,14 @@ impl Steered {
         if self.control.reason().is_some() {
             return Err(self.stopped());
         }
-        tokio::select! {
+        let answer = tokio::select! {
             answer = asking => answer,
             () = self.control.ended() => Err(self.stopped()),
-        }
+        };
+        // What waited for a permit is given back without one.
+        let is_given_back =
+            |error: &ModelError| matches!(error, ModelError::Unavailable { .. }) && self.control.reason().is_some();
+        answer.map_err(|error| if is_given_back(&error) { self.stopped() } else { error })
     }
 
     fn stopped(&self) -> ModelError {
@@ -59,6 +63,10 @@ impl Model for Steered {
 
     fn unavailable(&self) -> Option<String> {
         self.control.reason().map(|reason| in_words(reason).to_owned()).or_else(|| self.model.unavailable())
+    }
+
+    fn closed(&self) -> BoxFuture<'_, ()> {
+        self.control.stopped().map(drop).boxed()
     }
 
     fn generate(&self, ask: Ask) -> BoxFuture<'_, Result<Answered, ModelError>> {
