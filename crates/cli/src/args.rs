@@ -1,10 +1,13 @@
 //! The command line as it is typed: what people may write, and nothing beyond checking it.
 
+mod attempts;
 mod embed;
 mod fill;
 mod keys;
 mod pacing;
 mod plan;
+mod progress;
+mod prompts;
 mod queue;
 mod redis;
 mod run;
@@ -14,14 +17,17 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use attempts::AttemptArgs;
 pub use embed::{EMBEDDING_MODEL, EmbedArgs};
 pub use fill::FillArgs;
 pub use keys::{AddArgs, ExplainArgs, InitArgs, KeysArgs, KeysCommand, ListingArgs, NameArgs};
 pub use pacing::PacingArgs;
 pub use plan::PlanArgs;
+pub use progress::{Progress, ProgressArgs};
+pub use prompts::PromptArgs;
 pub use queue::{CollectArgs, QueueCommand, SubmitArgs, WhichQueue, WorkArgs};
 pub use redis::RedisArgs;
-pub use run::{Progress, RunArgs, WhenExhausted};
+pub use run::{RunArgs, WhenExhausted};
 pub use serve::ServeArgs;
 
 use crate::env_vars::{self, Environment};

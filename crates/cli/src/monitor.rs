@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::args::Progress;
+use crate::args::{Progress, ProgressArgs};
 use crate::screen::Screen;
 use rate::Rate;
 pub use snapshot::{Scale, Snapshot, permitted};
@@ -42,6 +42,12 @@ impl Board {
     /// The latest counts.
     pub fn counts(&self) -> Counts {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A prompt that came from elsewhere has ended.
+    pub fn ended(&self, successful: bool) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if successful { counts.ok += 1 } else { counts.failed += 1 }
     }
 
     fn keep(&self, counts: &Counts) {
@@ -102,12 +108,13 @@ pub struct Monitor {
 
 impl Monitor {
     /// Shows the progress of `board` and `engine` until [`Monitor::finish`].
-    pub fn start(engine: Engine, board: Arc<Board>, wanted: Progress, interval: Duration, scale: Scale) -> Monitor {
+    pub fn start(engine: Engine, board: Arc<Board>, wanted: &ProgressArgs, scale: Scale) -> Monitor {
         let stop = CancellationToken::new();
         let screen = board.screen.clone();
-        let style = Style::choose(wanted, &screen);
+        let style = Style::choose(wanted.progress, &screen);
         let view = View { style, scale, began: engine.now(), rate: Rate::default(), engine, board };
-        let task = tokio::spawn(view.show(interval.max(Duration::from_millis(10)), stop.clone()));
+        let interval = wanted.progress_interval.max(Duration::from_millis(10));
+        let task = tokio::spawn(view.show(interval, stop.clone()));
         Monitor { task, stop, screen }
     }
 

@@ -1,9 +1,10 @@
 //! What a permit costs: calls and permits a second, and microseconds of Redis a call, beside a bare PING in the same run.
 //!
-//! `cargo bench -p tidegate-redis --bench limiter [-- SECONDS]`. Starts a redis-server of its own. When TIDEGATE_PEERS names a
-//! Python script, it is run with the server's port and prints its own lines: other people's limiters on the same server.
+//! `cargo bench -p tidegate-redis --bench limiter [-- SECONDS]`. Starts a redis-server of its own. With `-- peers FOLDER`, other
+//! people's limiters are installed into FOLDER, where they are not yet, and hand out permits on the same server.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+mod peers;
 #[path = "../tests/server/mod.rs"]
 mod server;
 
@@ -47,7 +48,9 @@ async fn main() {
         length,
     )
     .await;
-    peers(&server);
+    if let Some(folder) = peers::folder() {
+        beside_peers(&server, &folder, seconds);
+    }
 }
 
 async fn ping(server: &Server, connection: &Connection, callers: usize, length: Duration) {
@@ -149,9 +152,12 @@ fn line(name: &str, callers: usize, calls: f64, permits: f64, spent: f64, batch:
     println!("{name:<28} {callers:>8} {calls:>12.0} {permits:>12.0} {spent:>12.2} {each:>14}");
 }
 
-fn peers(server: &Server) {
-    let Ok(script) = std::env::var("TIDEGATE_PEERS") else { return };
-    println!("\npeers");
-    let status = Command::new("python3").arg(script).arg(server.port().to_string()).status().expect("python3");
-    assert!(status.success(), "the script of the peers failed");
+/// The same number of callers, each of whom asks for one permit after the other.
+fn beside_peers(server: &Server, folder: &std::path::Path, seconds: f64) {
+    let mut grants = Command::new(peers::python(folder));
+    grants.arg(peers::here().join("grants.py")).arg(server.url()).arg(seconds.to_string());
+    println!();
+    for told in peers::told(&mut grants) {
+        line(told.name(), 16, told.number("per_second"), told.number("per_second"), told.number("redis_us"), 1);
+    }
 }

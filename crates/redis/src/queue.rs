@@ -13,6 +13,7 @@ mod admin;
 mod collect;
 mod doctor;
 mod enqueue;
+mod handler;
 mod hold;
 mod hooks;
 mod keys;
@@ -25,11 +26,12 @@ pub use admin::Met;
 pub use collect::{Outlook, Told};
 pub use doctor::{Finding, Findings, Verdict};
 pub use enqueue::Waiting;
+pub use handler::{Handler, Stop, Tally, WorkerSettings, unique_name};
 pub use hooks::Hook;
 pub use keys::{BadName, QueueName};
 pub use status::{DeadLetter, QueueStatus, WorkerInfo};
 pub use task::{Class, Ending, Entered, NewTask, Outcome, Task};
-pub use worker::{Handler, Stop, Tally, WorkerSettings, unique_name, work};
+pub use worker::work;
 
 use keys::Keys;
 

@@ -226,7 +226,8 @@ async fn a_late_answer_ends_a_task_that_its_next_holder_gave_back() {
     worker.stop(Duration::ZERO).await;
     let next = Running::start(&server, named("two")).await;
     until("both are begun again", async || next.stub.begun.lock().unwrap().len() == 2).await;
-    for task in next.stub.tasks.lock().unwrap().clone() {
+    let again = next.stub.tasks.lock().unwrap().clone();
+    for task in again {
         let delay = if task.id == "slow-now" { Duration::ZERO } else { Duration::from_secs(600) };
         assert!(queue.told(&task, "two", Outcome::Postpone { delay }).await.unwrap());
     }

@@ -1,8 +1,10 @@
-//! Chaos with true processes: workers killed with kill -9 and frozen, Redis killed, and an account of every execution.
+//! Chaos with true processes: workers killed with kill -9, frozen and cut off, Redis killed, and an account of every execution.
 //!
-//! The workers are this very test binary, started again with its orders in the environment.
+//! The workers are this very test binary, started again with its orders in the environment. The long form, by hand:
+//! `QUEUE_CHAOS=20000,100,10,10,10 cargo test --release -p tidegate-redis --test queue_processes no_task -- --nocapture`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+mod proxy;
 mod server;
 mod stub;
 
@@ -15,7 +17,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use proxy::Proxy;
 use rand::Rng;
+use rand::seq::SliceRandom;
 use server::Server;
 use stub::{queue, records, task, tasks, until};
 use tidegate_redis::queue::{Handler, Outcome, Queue, Task, Terms, WorkerSettings, unique_name, work};
@@ -24,72 +28,95 @@ use tokio::sync::watch;
 
 const LEASE: Duration = Duration::from_millis(1500);
 
-/// How rough it gets. `QUEUE_CHAOS=2000,4,1` makes a short form of it.
-struct Weather {
-    tasks: usize,
-    worker_kills: usize,
-    redis_kills: usize,
+/// What happens to those who work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Blow {
+    /// A worker is killed and another one started.
+    Kill,
+    /// Redis is killed and comes back.
+    Redis,
+    /// A worker stands still for two leases.
+    Freeze,
+    /// A worker does not reach Redis for two leases.
+    Cut,
 }
 
-impl Weather {
-    fn of_environment() -> Weather {
-        let told = env::var("QUEUE_CHAOS").unwrap_or_else(|_| "20000,20,2".to_owned());
-        let mut numbers = told.split(',').map(|number| number.parse().unwrap());
-        let mut next = || numbers.next().unwrap();
-        Weather { tasks: next(), worker_kills: next(), redis_kills: next() }
-    }
+/// How rough it gets: tasks, then how often each blow falls. `QUEUE_CHAOS=2000,4,1,0,0` makes a short form of it.
+fn weather() -> (usize, Vec<Blow>) {
+    let told = env::var("QUEUE_CHAOS").unwrap_or_else(|_| "20000,20,2,1,1".to_owned());
+    let numbers: Vec<usize> = told.split(',').map(|number| number.parse().unwrap()).collect();
+    let kinds = [Blow::Kill, Blow::Redis, Blow::Freeze, Blow::Cut].into_iter().zip(&numbers[1..]);
+    let mut blows: Vec<Blow> = kinds.flat_map(|(blow, times)| std::iter::repeat_n(blow, *times)).collect();
+    blows.shuffle(&mut rand::rng());
+    (numbers[0], blows)
 }
 
 const IN_FLIGHT: usize = 16;
+const WORKERS: usize = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_task_is_lost_and_none_has_two_results_when_workers_and_redis_are_killed() {
-    let weather = Weather::of_environment();
+async fn no_task_is_lost_and_none_has_two_results_whatever_befalls_workers_redis_and_network() {
+    let (many, blows) = weather();
     let mut server = Server::durable();
+    let proxy = Proxy::before(&server).await;
     let queue = queue(&server).await;
-    queue.enqueue(&tasks(weather.tasks), 1 << 20).await.unwrap();
+    queue.enqueue(&tasks(many), 1 << 20).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("executions");
-    let begin = || Worker::start(&server.url(), &log, 5);
-    let mut workers: Vec<Worker> = (0..3).map(|_| begin()).collect();
-    let mut random = rand::rng();
-    let (mut killed, mut redis_killed, began) = (0, 0, Instant::now());
-    while killed < weather.worker_kills || redis_killed < weather.redis_kills {
-        // The pace of the kills follows the work: each waits until some more is done.
-        let part = weather.tasks * (killed + redis_killed + 1) / (weather.worker_kills + weather.redis_kills + 1);
-        until("work goes on", async || executions(&log).values().sum::<usize>() >= part.min(weather.tasks - 100)).await;
-        if redis_killed * weather.worker_kills < killed * weather.redis_kills || killed == weather.worker_kills {
-            server.kill();
-            server.restart();
-            redis_killed += 1;
-        } else {
-            let unlucky = random.random_range(0..workers.len());
-            workers[unlucky] = begin_after_kill(&mut workers, unlucky, &server.url(), &log);
-            killed += 1;
+    // The first of them works behind the proxy.
+    let urls = [proxy.url(), server.url(), server.url()];
+    let mut workers: Vec<Worker> = urls.iter().map(|url| Worker::start(url, &log, 5)).collect();
+    let began = Instant::now();
+    for (number, blow) in blows.iter().enumerate() {
+        // The pace follows the work: each waits until some more is done.
+        let part = many * (number + 1) / (blows.len() + 1);
+        until("work goes on", async || executions(&log).values().sum::<usize>() >= part.min(many - 100)).await;
+        let unlucky = rand::rng().random_range(0..WORKERS);
+        match blow {
+            Blow::Kill => {
+                workers[unlucky].kill();
+                workers[unlucky] = Worker::start(&urls[unlucky], &log, 5);
+            }
+            Blow::Redis => {
+                server.kill();
+                server.restart();
+            }
+            Blow::Freeze => {
+                workers[unlucky].signal("-STOP");
+                two_leases(&queue).await;
+                workers[unlucky].signal("-CONT");
+            }
+            Blow::Cut => {
+                proxy.cut();
+                two_leases(&queue).await;
+                proxy.mend();
+            }
         }
     }
     until("all have ended", async || queue.status().await.is_ok_and(|status| status.open() == 0)).await;
-    let records = records(&queue).await;
-    assert_eq!(records.len(), weather.tasks, "lost");
-    let executions = executions(&log);
-    let extra = executions.values().sum::<usize>() - weather.tasks;
-    // A kill of Redis may cost what all three workers had in flight, one of a worker its own.
-    let most = (weather.worker_kills + 3 * weather.redis_kills) * IN_FLIGHT;
-    println!(
-        "{} tasks, {killed} worker kills, {redis_killed} Redis kills: {extra} extra executions of at most {most}, {:?}",
-        weather.tasks,
-        began.elapsed()
-    );
-    assert!(extra <= most, "{extra} extra executions, {most} were in flight at the kills");
+    queue.patiently("asking", || queue.now()).await;
+    assert_eq!(records(&queue).await.len(), many, "lost");
+    let extra = executions(&log).values().sum::<usize>() - many;
+    // A kill of Redis may cost what all of them had in flight, every other blow what one had.
+    let struck: usize = blows.iter().map(|blow| if *blow == Blow::Redis { WORKERS } else { 1 }).sum();
+    let most = struck * IN_FLIGHT;
+    println!("{many} tasks, {} blows: {extra} extra executions of at most {most}, {:?}", blows.len(), began.elapsed());
+    assert!(extra <= most, "{extra} extra executions, {most} were in flight at the blows");
     assert!(workers.iter_mut().all(|worker| worker.0.try_wait().unwrap().is_none()), "no worker ended by itself");
     let status = queue.status().await.unwrap();
-    assert_eq!((status.in_flight, status.dead), (0, 0));
+    println!("counters: {:?}", status.counts);
+    assert_eq!((status.in_flight, status.dead, status.counts["done"]), (0, 0, many as u64));
+    for class in ["high", "normal", "low"] {
+        let stream = format!("tidegate:queue:{{test}}:{class}");
+        assert_eq!(server.cli(&["xlen", &stream]), "0");
+        assert!(server.cli(&["xpending", &stream, "workers"]).starts_with('0'), "nothing is pending");
+    }
 }
 
-fn begin_after_kill(workers: &mut [Worker], unlucky: usize, url: &str, log: &Path) -> Worker {
-    workers[unlucky].0.kill().unwrap();
-    workers[unlucky].0.wait().unwrap();
-    Worker::start(url, log, 5)
+/// Waits until two leases have passed, by the clock of Redis.
+async fn two_leases(queue: &Queue) {
+    let end = queue.patiently("asking", || queue.now()).await + 2 * LEASE.as_millis() as u64;
+    until("two leases have passed", async || queue.now().await.is_ok_and(|now| now > end)).await;
 }
 
 #[tokio::test]
@@ -139,6 +166,11 @@ impl Worker {
         command.env("WORKER_URL", url).env("WORKER_LOG", log).env("WORKER_TIME", milliseconds.to_string());
         command.stdout(Stdio::null()).stderr(Stdio::null());
         Worker(command.spawn().unwrap())
+    }
+
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
     }
 
     fn signal(&self, signal: &str) {

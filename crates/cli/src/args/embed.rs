@@ -33,9 +33,9 @@ impl EmbedArgs {
     /// A flag that was given though it means nothing for vectors.
     pub fn meaningless(&self) -> Option<&'static str> {
         let given = [
-            ("--system", self.run.system.is_some()),
-            ("--temperature", self.run.temperature.is_some()),
-            ("--max-output-tokens", self.run.max_output_tokens.is_some()),
+            ("--system", self.run.prompts.system.is_some()),
+            ("--temperature", self.run.prompts.temperature.is_some()),
+            ("--max-output-tokens", self.run.prompts.max_output_tokens.is_some()),
             ("--pack", self.run.pack.is_some()),
             ("--count-tokens", self.run.count_tokens.is_some()),
         ];

@@ -1,17 +1,16 @@
 //! Flags of `submit`, `work`, `collect` and `queue`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use tidegate_batch::{Durability, Format};
 use tidegate_redis::queue::QueueName;
 
-use super::{PacingArgs, RedisArgs};
+use super::{AttemptArgs, PacingArgs, ProgressArgs, PromptArgs, RedisArgs};
 use crate::deadline::{self, Deadline};
 use crate::duration;
-use crate::settings::layers::{Layer, RetryLayer};
+use crate::settings::layers::Layer;
 
 /// Which queue, and where it is.
 #[derive(Debug, Clone, Args)]
@@ -53,24 +52,9 @@ pub struct SubmitArgs {
     /// Form of the inputs (else by their names)
     #[arg(long, value_name = "jsonl|json|csv|tsv|txt")]
     pub format: Option<Format>,
-    /// Template over the fields of a row, for example 'Classify: {{ text }}'
-    #[arg(long, value_name = "TEMPLATE", help_heading = "Prompts")]
-    pub prompt: Option<String>,
-    /// System instruction, or @FILE to read it from
-    #[arg(long, value_name = "TEXT|@FILE", help_heading = "Prompts")]
-    pub system: Option<String>,
-    /// Sampling temperature
-    #[arg(long, value_name = "T", help_heading = "Prompts")]
-    pub temperature: Option<f64>,
-    /// Most tokens of an answer
-    #[arg(long, value_name = "N", help_heading = "Prompts")]
-    pub max_output_tokens: Option<u32>,
-    /// Ask for JSON, and repair it or ask again until it can be read
-    #[arg(long, help_heading = "Prompts")]
-    pub expect_json: bool,
-    /// Ask for JSON that follows the JSON Schema in this file, and ask again until it does
-    #[arg(long, value_name = "FILE", help_heading = "Prompts")]
-    pub json_schema: Option<PathBuf>,
+    /// What every prompt is given.
+    #[command(flatten)]
+    pub prompts: PromptArgs,
     /// Keep the API's whole answer in each record
     #[arg(long, help_heading = "Prompts")]
     pub full_response: bool,
@@ -115,12 +99,12 @@ pub struct WorkArgs {
     /// Limits and pacing.
     #[command(flatten)]
     pub pacing: PacingArgs,
-    /// Attempts that may fail by the prompt's own fault (default 3)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Retries")]
-    pub max_task_attempts: Option<u32>,
-    /// Attempts of any outcome; 1 = one request a prompt
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Retries")]
-    pub max_attempts: Option<u32>,
+    /// How often a prompt is asked.
+    #[command(flatten)]
+    pub attempts: AttemptArgs,
+    /// How progress is shown.
+    #[command(flatten)]
+    pub progress: ProgressArgs,
     /// Print the summary as JSON on standard output
     #[arg(long)]
     pub json: bool,
@@ -231,8 +215,6 @@ fn lease(text: &str) -> Result<Duration, String> {
 impl WorkArgs {
     /// What these flags say, over `below`.
     pub fn layer(&self, below: Layer) -> Layer {
-        let retry =
-            RetryLayer { max_task_attempts: self.max_task_attempts, max_attempts: self.max_attempts, ..RetryLayer::default() };
-        self.which.redis.layer(self.pacing.layer(Layer { retry, ..below }))
+        self.which.redis.layer(self.pacing.layer(Layer { retry: self.attempts.layer(), ..below }))
     }
 }

@@ -1,18 +1,16 @@
 //! Flags of `tidegate run`.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use tidegate_batch::{Durability, ErrorLogFormat, FailOn, Format};
 use tidegate_engine::CountTokens;
 use tidegate_gemini::prices::Usd;
 
-use super::{PacingArgs, RedisArgs};
+use super::{AttemptArgs, PacingArgs, ProgressArgs, PromptArgs, RedisArgs};
 use crate::deadline::{self, Deadline};
-use crate::duration;
 use crate::settings::cache::CacheLayer;
-use crate::settings::layers::{Layer, QuotaLayer, RetryLayer};
+use crate::settings::layers::{Layer, QuotaLayer};
 use crate::settings::media::MediaLayer;
 use crate::settings::values::Written;
 
@@ -29,25 +27,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "jsonl|json|csv|tsv|txt")]
     pub format: Option<Format>,
 
-    /// Template over the fields of a row, for example 'Classify: {{ text }}'
-    #[arg(long, value_name = "TEMPLATE", help_heading = "Prompts")]
-    pub prompt: Option<String>,
-    /// System instruction, or @FILE to read it from
-    #[arg(long, value_name = "TEXT|@FILE", help_heading = "Prompts")]
-    pub system: Option<String>,
-    /// Sampling temperature
-    #[arg(long, value_name = "T", help_heading = "Prompts")]
-    pub temperature: Option<f64>,
-    /// Most tokens of an answer
-    #[arg(long, value_name = "N", help_heading = "Prompts")]
-    pub max_output_tokens: Option<u32>,
-
-    /// Ask for JSON, and repair it or ask again until it can be read
-    #[arg(long, help_heading = "Prompts")]
-    pub expect_json: bool,
-    /// Ask for JSON that follows the JSON Schema in this file, and ask again until it does
-    #[arg(long, value_name = "FILE", help_heading = "Prompts")]
-    pub json_schema: Option<PathBuf>,
+    /// What every prompt is given.
+    #[command(flatten)]
+    pub prompts: PromptArgs,
 
     /// Put up to N small prompts of one kind into one call, and take its answer apart
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), conflicts_with = "full_response", help_heading = "Prompts")]
@@ -66,12 +48,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "never|outliers|always", value_parser = whose_tokens, help_heading = "Quota and pacing")]
     pub count_tokens: Option<CountTokens>,
 
-    /// Attempts that may fail by the prompt's own fault (default 3)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Retries")]
-    pub max_task_attempts: Option<u32>,
-    /// Attempts of any outcome; 1 = one request a prompt
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Retries")]
-    pub max_attempts: Option<u32>,
+    /// How often a prompt is asked.
+    #[command(flatten)]
+    pub attempts: AttemptArgs,
     /// Ask again what failed for good in an earlier run
     #[arg(long, help_heading = "Retries")]
     pub retry_failed: bool,
@@ -100,12 +79,9 @@ pub struct RunArgs {
     /// When answers are forced to disk: each, in groups of at most 50 ms or 64 rows, or never
     #[arg(long, default_value = "batch", value_name = "each|batch|none", help_heading = "Output")]
     pub durability: Durability,
-    /// How progress is shown
-    #[arg(long, value_enum, default_value_t, value_name = "HOW", help_heading = "Output")]
-    pub progress: Progress,
-    /// Time between two progress lines
-    #[arg(long, value_name = "DUR", value_parser = duration::parse, default_value = "2s", help_heading = "Output")]
-    pub progress_interval: Duration,
+    /// How progress is shown.
+    #[command(flatten)]
+    pub progress: ProgressArgs,
 
     /// Ignore and replace earlier answers (asks first)
     #[arg(long, conflicts_with = "retry_failed", help_heading = "What is asked")]
@@ -170,29 +146,11 @@ pub enum WhenExhausted {
     Stop,
 }
 
-/// How progress is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Progress {
-    /// A bar on a terminal, else plain lines
-    #[default]
-    Auto,
-    /// A bar
-    Bar,
-    /// Plain lines
-    Plain,
-    /// Nothing but the summary
-    None,
-}
-
 impl RunArgs {
     /// What these flags say, over `below`.
     pub fn layer(&self, below: Layer) -> Layer {
         self.sharing.layer(self.pacing.layer(Layer {
-            retry: RetryLayer {
-                max_task_attempts: self.max_task_attempts,
-                max_attempts: self.max_attempts,
-                ..RetryLayer::default()
-            },
+            retry: self.attempts.layer(),
             quota: QuotaLayer { count_tokens: self.count_tokens, ..QuotaLayer::default() },
             cache: CacheLayer { enabled: self.cache.then_some(true), dedup: self.dedup.then_some(true), ..CacheLayer::default() },
             media: MediaLayer {

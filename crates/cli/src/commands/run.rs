@@ -25,7 +25,7 @@ use crate::settings::Settings;
 use crate::settings::layers::Layer;
 use crate::signals;
 pub(super) use again::command as command_again;
-pub(super) use prepare::{budget, build_code, builder, json_schema, system_instruction};
+pub(super) use prepare::{budget, build_code, builder, defaults, inputs, system_instruction};
 use records::Records;
 use summary::Account;
 pub(super) use summary::kin_in_words;
@@ -47,7 +47,7 @@ pub async fn run_task(wanted: RunArgs, task: Task, context: Context) -> Result<E
     let began = Instant::now();
     let simulator = simulator(&context).await?;
     let settings = settings(&wanted, &context, simulator.as_ref())?;
-    let inputs = prepare::inputs(&wanted)?;
+    let inputs = prepare::inputs(&wanted.inputs, wanted.format)?;
     let options = prepare::options(&wanted, &settings)?;
     prepare::consistent(&wanted)?;
     if wanted.fresh {
@@ -67,12 +67,12 @@ pub async fn run_task(wanted: RunArgs, task: Task, context: Context) -> Result<E
         endpoint: Some(if context.global.sim.is_some() { "simulated" } else { "api" }.to_string()),
         ..options
     };
-    let scale = scale(&settings, &wanted);
+    let scale = scale(&settings, wanted.limit, pack(&wanted));
     let board = Arc::new(Board::new(context.screen.clone()));
     let steering = tokio::spawn(signals::steer(signals::listen(), control.clone(), context.screen.clone()));
     let watching = tokio::spawn(watch.clone().keep(engine.clone(), wanted.when_exhausted == WhenExhausted::Stop));
     let recording = tokio::spawn(records.clone().keep(engine.clone()));
-    let monitor = Monitor::start(engine.clone(), board.clone(), wanted.progress, wanted.progress_interval, scale);
+    let monitor = Monitor::start(engine.clone(), board.clone(), &wanted.progress, scale);
 
     let ended = tidegate_batch::run(&engine, inputs, Output::new(&wanted.output), options, &control, board).await;
     watching.abort();
@@ -100,7 +100,7 @@ pub async fn run_task(wanted: RunArgs, task: Task, context: Context) -> Result<E
 /// # Errors
 /// Names the file and the flag.
 pub fn check_files(wanted: &RunArgs, context: &Context) -> Result<(), Failure> {
-    let inputs = prepare::inputs(wanted)?;
+    let inputs = prepare::inputs(&wanted.inputs, wanted.format)?;
     let in_use = prepare::in_use(wanted, context);
     let options = Options { errors: wanted.errors.clone(), in_use, ..Options::default() };
     let checked = tidegate_batch::check_files(&Output::new(&wanted.output), &inputs, &options);
@@ -152,13 +152,13 @@ fn settings(wanted: &RunArgs, context: &Context, simulator: Option<&Simulated>) 
     context.settings(wanted.layer(context.global.layer()), simulator.map(|simulator| simulator.layer.clone()))
 }
 
-fn scale(settings: &Settings, wanted: &RunArgs) -> Scale {
+/// What the display has to know of the settings; `limit`: the most prompts that are asked; `pack`: how many share a call.
+pub(super) fn scale(settings: &Settings, limit: Option<u64>, pack: u64) -> Scale {
     let keys = settings.projects.iter().map(|project| project.keys.len()).sum::<usize>();
     let slots = settings.scheduler.pacing.slots_per_key;
     let quota = &settings.scheduler.quota;
     let seats = (slots > 0).then_some((slots * keys) as u64);
-    let guard = quota.guard_in_force();
-    Scale { minute: quota.minute, guard, day: quota.day, seats, limit: wanted.limit, pack: pack(wanted) }
+    Scale { minute: quota.minute, guard: quota.guard_in_force(), day: quota.day, seats, limit, pack }
 }
 
 /// Files that cannot be had are one thing, what stands in them another.

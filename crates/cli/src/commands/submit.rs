@@ -6,12 +6,11 @@ use std::time::Duration;
 use serde_json::json;
 use tidegate_batch::tasks::{Departing, Departures, TaskSettings};
 use tidegate_batch::{Input, Options, RunError};
-use tidegate_gemini::request::Defaults;
 use tidegate_redis::queue::{Class, Entered, NewTask, Queue, Terms, Waiting, unique_name};
 use tokio::sync::mpsc::{Receiver, channel};
 
 use super::queue::{Wishes, connect, make, unreachable};
-use super::run::{broken, json_schema, system_instruction};
+use super::run::{broken, defaults, inputs};
 use super::{Context, hook};
 use crate::args::SubmitArgs;
 use crate::exit_code::{ExitCode, Failure};
@@ -36,8 +35,7 @@ pub async fn run(wanted: SubmitArgs, context: Context) -> Result<ExitCode, Failu
         hook::check(url).map_err(Failure::usage)?;
     }
     let options = options(&wanted, &settings)?;
-    let inputs: Vec<Input> =
-        wanted.inputs.iter().map(|name| Input::new(name, wanted.format)).collect::<Result<_, _>>().map_err(Failure::usage)?;
+    let inputs = inputs(&wanted.inputs, wanted.format)?;
     let (queue, _) = connect(&wanted.which, &settings, Terms::default()).await?;
     make(&queue, &context).await?;
     let mut signals = signals::listen();
@@ -59,15 +57,8 @@ pub async fn run(wanted: SubmitArgs, context: Context) -> Result<ExitCode, Failu
 
 fn options(wanted: &SubmitArgs, settings: &Settings) -> Result<Options, Failure> {
     Ok(Options {
-        defaults: Defaults {
-            model: Some(settings.model.clone()),
-            system_instruction: wanted.system.as_deref().map(system_instruction).transpose()?,
-            temperature: wanted.temperature,
-            max_output_tokens: wanted.max_output_tokens,
-            expect_json: wanted.expect_json,
-            json_schema: wanted.json_schema.as_deref().map(json_schema).transpose()?,
-        },
-        template: wanted.prompt.clone(),
+        defaults: defaults(&wanted.prompts, &settings.model)?,
+        template: wanted.prompts.prompt.clone(),
         max_json_tokens: settings.max_json_tokens,
         full_response: wanted.full_response,
         skip_invalid: wanted.skip_invalid,

@@ -20,10 +20,11 @@ use self::pace::Pace;
 use super::Context;
 use super::hook::Teller;
 use super::queue::{connect, make};
-use super::run::{build_code, builder, simulator};
+use super::run::{build_code, builder, scale, simulator};
 use super::sharing::shared;
 use crate::args::WorkArgs;
 use crate::exit_code::{ExitCode, Failure};
+use crate::monitor::{Board, Monitor};
 use crate::screen::{self, Screen};
 use crate::settings::Settings;
 use crate::signals;
@@ -60,7 +61,9 @@ pub async fn run(wanted: WorkArgs, context: Context) -> Result<ExitCode, Failure
     let (stop, wish) = watch::channel(None);
     let reason = Arc::new(std::sync::OnceLock::new());
     let steering = tokio::spawn(steer(stop.clone(), reason.clone(), context.screen.clone()));
-    let desk = Desk::new(engine.clone(), queue.clone(), pace, historian, &wanted, &worker.name, &settings.model, {
+    let board = Arc::new(Board::new(context.screen.clone()));
+    let monitor = Monitor::start(engine.clone(), board.clone(), &wanted.progress, scale(&settings, None, 1));
+    let desk = Desk::new(engine.clone(), queue.clone(), pace, historian, board, &wanted, &worker.name, &settings.model, {
         let (stop, reason, screen) = (stop, reason.clone(), context.screen.clone());
         move || {
             if reason.set(ExitCode::NoKey).is_ok() {
@@ -77,6 +80,7 @@ pub async fn run(wanted: WorkArgs, context: Context) -> Result<ExitCode, Failure
     let unhooked = if wanted.drain { desk.last_hooks(&teller).await } else { 0 };
     steering.abort();
     drop(watched);
+    monitor.finish(true).await;
     engine.shutdown(Duration::ZERO).await;
     tell(&tally, unhooked, &queue, &wanted, &context);
     Ok(reason.get().copied().unwrap_or(if tally.dead > 0 { ExitCode::SomeFailed } else { ExitCode::AllOk }))

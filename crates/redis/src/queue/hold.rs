@@ -65,11 +65,11 @@ pub(crate) enum Lease {
 }
 
 impl Queue {
-    /// Takes up to `most` entries for `worker`, asking the classes in this order. Delayed tasks that are due are put
+    /// Takes up to `most` entries (at most a chunk) for `worker`, asking the classes in this order. Delayed tasks that are due are put
     /// into their streams first, a chunk at a time.
     pub(crate) async fn fetch(&self, worker: &str, most: usize, order: &str) -> Result<Fetched, CallError> {
         let mut call = self.call(&SCRIPTS.fetch, []);
-        call.arg(GROUP).arg(worker).arg(most.min(CHUNK)).arg(order);
+        call.arg(GROUP).arg(worker).arg(most).arg(order);
         let mut reply = self.run::<Vec<Value>>(&call).await?.into_iter();
         let due = reply.next().and_then(|value| i64::from_redis_value(value).ok()).unwrap_or(-1);
         let (whole, rest): (Vec<Entry>, Vec<Entry>) = reply.filter_map(entry).partition(|entry| entry.whole);

@@ -11,94 +11,19 @@ use std::time::Duration;
 
 use futures_util::future::{AbortHandle, Abortable, BoxFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Queue;
+use super::handler::{Handler, Stop, Tally, WorkerSettings};
 use super::hold::{Cursors, Entry, Lease};
-use super::task::{Ending, Outcome, Place, Task};
+use super::task::{CHUNK, Ending, Outcome, Place, Task};
 use crate::connection::{CallError, Connection};
-
-/// Who does the work.
-pub trait Handler: Sync {
-    /// Takes a task to its end. Dropping it leaves off: the task has ended elsewhere, or the worker stops.
-    fn handle(&self, task: Arc<Task>) -> impl Future<Output = Outcome> + Send;
-
-    /// The end of a task that was lost with too many workers; it is not handled any more.
-    fn poisoned(&self, task: Arc<Task>) -> impl Future<Output = Outcome> + Send;
-
-    /// How many more tasks could begin soon, `held` being in hand. No more are fetched: others may have room.
-    fn room(&self, held: usize) -> usize {
-        let _ = held;
-        usize::MAX
-    }
-
-    /// Returns when [`Handler::room`] may have grown by itself.
-    fn changed(&self) -> impl Future<Output = ()> + Send {
-        std::future::pending()
-    }
-
-    /// The worker stops: what has not begun comes back as [`Outcome::HandOver`], what is under way has `grace` to end.
-    fn stop(&self, grace: Duration) -> impl Future<Output = ()> + Send {
-        let _ = grace;
-        async {}
-    }
-
-    /// Hears what became of a task, and whether this worker's word counted.
-    fn concluded(&self, task: &Task, outcome: &Outcome, counted: bool) {
-        let _ = (task, outcome, counted);
-    }
-
-    /// What the worker tells of itself, a JSON object.
-    fn info(&self, held: usize) -> String {
-        format!(r#"{{"held":{held}}}"#)
-    }
-}
-
-/// How a worker works.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkerSettings {
-    /// What it is called; no two living ones may be called alike, see [`unique_name`].
-    pub name: String,
-    /// The most tasks in its hands.
-    pub most: usize,
-    /// After so many workers vanished with a task in their hands it is quarantined.
-    pub max_lost: u32,
-    /// End when no task is open any more.
-    pub drain: bool,
-}
-
-impl Default for WorkerSettings {
-    fn default() -> WorkerSettings {
-        WorkerSettings { name: unique_name("worker"), most: 256, max_lost: 5, drain: false }
-    }
-}
-
-/// A name that nobody else has: one that starts again under the same label is let in at once.
-pub fn unique_name(label: &str) -> String {
-    format!("{label}-{}-{:08x}", std::process::id(), rand::random::<u32>())
-}
-
-/// What a worker did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Tasks ended with an answer.
-    pub done: u64,
-    /// Tasks ended without.
-    pub dead: u64,
-    /// Tasks given back, of whatever reason.
-    pub returned: u64,
-    /// Tasks that others had ended or taken over before this worker's word came.
-    pub late: u64,
-}
-
-/// A wish to stop, and how long what is under way may take.
-pub type Stop = watch::Receiver<Option<Duration>>;
 
 /// How long after the grace answers in hand are still offered to Redis.
 const LAST_WORD: Duration = Duration::from_secs(5);
-/// Redis stores some results while the next are written down for it.
+/// Redis stores some results while the next are written down for it, and finds tasks while others are read.
 const CONCLUDING: usize = 2;
+const FETCHING: usize = 2;
 /// The longest wait for new entries: one that came between two looks is found this late.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
@@ -117,6 +42,8 @@ pub async fn work(queue: &Queue, ears: &Connection, handler: &impl Handler, sett
         busy: Busy::default(),
         listening: None,
         fetches: 0,
+        asked: 0,
+        plenty: false,
         cursors: Cursors::default(),
         unsure: Arc::default(),
         drained: false,
@@ -145,6 +72,10 @@ struct Worker<'a, H> {
     /// Ends the wait for something to fetch.
     listening: Option<AbortHandle>,
     fetches: u64,
+    /// Tasks that fetches under way may bring.
+    asked: usize,
+    /// The last fetch brought as many as it could: another one is sent before the next is through.
+    plenty: bool,
     /// How far it has looked for tasks that others left.
     cursors: Cursors,
     /// An answer was lost that may have given it tasks.
@@ -166,7 +97,7 @@ struct Held {
 /// Which steps are under way: most of them at most once.
 #[derive(Default)]
 struct Busy {
-    fetching: bool,
+    fetching: usize,
     concluding: usize,
     renewing: bool,
     reaping: bool,
@@ -178,9 +109,11 @@ struct Busy {
 enum Step {
     /// A handler is through with a task; `None` when it was made to leave off.
     Ended(u64, Option<Outcome>),
-    Fetched(Vec<Task>),
+    /// Tasks, of so many that were asked for.
+    Fetched(Vec<Task>, usize),
     /// There was nothing to fetch. `open` is false when no task is open at all.
     Nothing {
+        asked: usize,
         next_due: Option<Duration>,
         /// Whether any task is open at all, where that was asked.
         open: Option<bool>,
@@ -236,7 +169,7 @@ impl<'a, H: Handler> Worker<'a, H> {
     fn is_over(&self) -> bool {
         // What is just being fetched is ours already: it is handed over first.
         let Busy { fetching, reaping, recovering, taking, .. } = self.busy;
-        let quiet = self.held.is_empty() && !fetching && !reaping && !recovering && taking == 0;
+        let quiet = self.held.is_empty() && fetching == 0 && !reaping && !recovering && taking == 0;
         quiet && (self.end.is_some() || self.drained)
     }
 
@@ -249,17 +182,19 @@ impl<'a, H: Handler> Worker<'a, H> {
                     self.ended.push((number, outcome.unwrap_or(Outcome::HandOver)));
                 }
             }
-            Step::Fetched(tasks) => {
-                self.busy.fetching = false;
+            Step::Fetched(tasks, asked) => {
+                self.fetched(asked);
+                self.plenty = tasks.len() == CHUNK;
                 self.begin(tasks, steps);
             }
-            Step::Nothing { next_due, open } => {
-                self.busy.fetching = false;
+            Step::Nothing { asked, next_due, open } => {
+                self.fetched(asked);
+                self.plenty = false;
                 self.drained = open == Some(false);
                 // What was held when this fetch began has ended meanwhile: the next one asks whether anything is left.
                 let ask_again = self.settings.drain && open.is_none() && self.held.is_empty();
                 let wait = next_due.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT);
-                if !self.drained && !ask_again && !wait.is_zero() {
+                if !self.drained && !ask_again && !wait.is_zero() && self.listening.is_none() {
                     self.listen(wait, steps);
                 }
             }
@@ -365,11 +300,14 @@ impl<'a, H: Handler> Worker<'a, H> {
 
     /// Fetches when there is room.
     fn fetch(&mut self, steps: &Steps<'a>) {
-        let room = self.settings.most.saturating_sub(self.held.len()).min(self.handler.room(self.held.len()));
-        if room == 0 || self.busy.fetching || self.listening.is_some() || self.end.is_some() || self.drained {
+        let held = self.held.len() + self.asked;
+        let asked = self.settings.most.saturating_sub(held).min(self.handler.room(held)).min(CHUNK);
+        let most = if self.plenty { FETCHING } else { 1 };
+        if asked == 0 || self.busy.fetching >= most || self.listening.is_some() || self.end.is_some() || self.drained {
             return;
         }
-        self.busy.fetching = true;
+        self.busy.fetching += 1;
+        self.asked += asked;
         self.fetches += 1;
         // Lower classes are asked first now and then: each gets its part, however much comes above it.
         let order = match self.fetches % 16 {
@@ -381,20 +319,25 @@ impl<'a, H: Handler> Worker<'a, H> {
         let drain = self.settings.drain && self.held.is_empty();
         let unsure = Arc::clone(&self.unsure);
         steps.push(Box::pin(async move {
-            let fetched = queue.patiently("fetching", || noting(&unsure, queue.fetch(name, room, order))).await;
+            let fetched = queue.patiently("fetching", || noting(&unsure, queue.fetch(name, asked, order))).await;
             if !fetched.is_empty() {
                 let (mut tasks, entries) = (fetched.tasks, &fetched.entries);
                 if !entries.is_empty() {
                     tasks.extend(queue.patiently("fetching", || queue.take(entries)).await);
                 }
-                return Step::Fetched(tasks);
+                return Step::Fetched(tasks, asked);
             }
             let open = match drain {
                 true => Some(queue.patiently("draining", || queue.outlook()).await.open > 0),
                 false => None,
             };
-            Step::Nothing { next_due: fetched.next_due, open }
+            Step::Nothing { asked, next_due: fetched.next_due, open }
         }));
+    }
+
+    fn fetched(&mut self, asked: usize) {
+        self.busy.fetching -= 1;
+        self.asked -= asked;
     }
 
     /// Waits for something to fetch: a new entry, or the first delayed task.

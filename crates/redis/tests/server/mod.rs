@@ -1,4 +1,6 @@
 //! A redis-server of one's own: on a free port, killed by its process id when dropped.
+//!
+//! `TIDEGATE_REDIS_SERVER` names another program of its kind, such as a valkey-server.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::net::TcpListener;
@@ -72,11 +74,13 @@ impl Server {
     /// Starts it again on the same port and folder, after [`Server::kill`] or in its place.
     pub fn restart(&mut self) {
         self.kill();
-        let mut command = Command::new("redis-server");
+        let program = std::env::var("TIDEGATE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
+        let mut command = Command::new(&program);
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
         command.arg("--dir").arg(self.folder.path()).args(&self.options);
         command.args(["--logfile", "redis.log"]).stdout(Stdio::null()).stderr(Stdio::null());
-        self.child = Some(command.spawn().expect("redis-server is not installed: apt-get install redis-server"));
+        let child = command.spawn();
+        self.child = Some(child.unwrap_or_else(|error| panic!("{program}: {error}; apt-get install redis-server")));
         self.wait();
     }
 
@@ -150,6 +154,31 @@ impl Cluster {
 
     pub fn url(&self) -> String {
         self.nodes[0].url()
+    }
+
+    /// Moves the slot of a key to another node, key by key, while others work in it.
+    pub fn move_slot_of(&self, key: &str) {
+        let slot = self.nodes[0].cli(&["cluster", "keyslot", key]);
+        let from = self.nodes.iter().find(|node| !node.cli(&["exists", key]).contains("MOVED")).unwrap();
+        let to = self.nodes.iter().find(|node| node.port != from.port).unwrap();
+        let (from_id, to_id) = (from.cli(&["cluster", "myid"]), to.cli(&["cluster", "myid"]));
+        assert_eq!(to.cli(&["cluster", "setslot", &slot, "importing", &from_id]), "OK");
+        assert_eq!(from.cli(&["cluster", "setslot", &slot, "migrating", &to_id]), "OK");
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let keys = from.cli(&["--raw", "cluster", "getkeysinslot", &slot, "50"]);
+            if keys.is_empty() {
+                break;
+            }
+            let port = to.port.to_string();
+            let mut migrate = vec!["migrate", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+            migrate.extend(keys.lines());
+            from.cli(&migrate);
+            assert!(Instant::now() < until, "the slot does not get empty");
+        }
+        for node in std::iter::once(to).chain(self.nodes.iter().filter(|node| node.port != to.port)) {
+            assert_eq!(node.cli(&["cluster", "setslot", &slot, "node", &to_id]), "OK");
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
-use tidegate_batch::{Budget, ErrorLog, ErrorLogFormat, Input, Options};
+use tidegate_batch::{Budget, ErrorLog, ErrorLogFormat, Format, Input, Options};
 use tidegate_engine::{BuildError, Builder, CacheSettings, Engine, Observer, ReuseSettings, Schema};
 use tidegate_gemini::prices::{Date, Usd};
 use tidegate_gemini::request::Defaults;
@@ -13,7 +13,7 @@ use tidegate_gemini::request::Defaults;
 use super::chronicle::Chronicle;
 use super::records::Records;
 use super::watch::Watch;
-use crate::args::RunArgs;
+use crate::args::{PromptArgs, RunArgs};
 use crate::commands::Context;
 use crate::commands::sharing::shared;
 use crate::exit_code::{ExitCode, Failure};
@@ -23,8 +23,23 @@ use crate::settings::Settings;
 ///
 /// # Errors
 /// When a name does not tell the format.
-pub fn inputs(wanted: &RunArgs) -> Result<Vec<Input>, Failure> {
-    wanted.inputs.iter().map(|name| Input::new(name, wanted.format)).collect::<Result<_, _>>().map_err(Failure::usage)
+pub fn inputs(names: &[String], format: Option<Format>) -> Result<Vec<Input>, Failure> {
+    names.iter().map(|name| Input::new(name, format)).collect::<Result<_, _>>().map_err(Failure::usage)
+}
+
+/// What prompts are given that do not say otherwise themselves.
+///
+/// # Errors
+/// When the file of a system instruction or of a schema cannot be read.
+pub fn defaults(wanted: &PromptArgs, model: &str) -> Result<Defaults, Failure> {
+    Ok(Defaults {
+        model: Some(model.to_owned()),
+        system_instruction: wanted.system.as_deref().map(system_instruction).transpose()?,
+        temperature: wanted.temperature,
+        max_output_tokens: wanted.max_output_tokens,
+        expect_json: wanted.expect_json,
+        json_schema: wanted.json_schema.as_deref().map(json_schema).transpose()?,
+    })
 }
 
 /// How the run behaves.
@@ -40,15 +55,8 @@ pub fn options(wanted: &RunArgs, settings: &Settings) -> Result<Options, Failure
         ));
     }
     Ok(Options {
-        defaults: Defaults {
-            model: Some(settings.model.clone()),
-            system_instruction: wanted.system.as_deref().map(system_instruction).transpose()?,
-            temperature: wanted.temperature,
-            max_output_tokens: wanted.max_output_tokens,
-            expect_json: wanted.expect_json,
-            json_schema: wanted.json_schema.as_deref().map(json_schema).transpose()?,
-        },
-        template: wanted.prompt.clone(),
+        defaults: defaults(&wanted.prompts, &settings.model)?,
+        template: wanted.prompts.prompt.clone(),
         pack,
         limit: wanted.limit,
         retry_failed: wanted.retry_failed,

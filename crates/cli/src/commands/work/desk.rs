@@ -16,6 +16,7 @@ use super::pace::Pace;
 use crate::args::WorkArgs;
 use crate::commands::hook::{AddressBook, Teller};
 use crate::commands::queue::Wishes;
+use crate::monitor::Board;
 
 /// How long a prompt rests that no key could serve, or nothing could be reached for.
 const REST: Duration = Duration::from_secs(30);
@@ -30,6 +31,7 @@ pub struct Desk<N> {
     queue: Queue,
     pace: Arc<Pace>,
     historian: Arc<Historian>,
+    board: Arc<Board>,
     worker: String,
     max_permit_wait: Duration,
     max_task_attempts: u32,
@@ -59,6 +61,7 @@ impl<N: Fn() + Sync> Desk<N> {
         queue: Queue,
         pace: Arc<Pace>,
         historian: Arc<Historian>,
+        board: Arc<Board>,
         wanted: &WorkArgs,
         worker: &str,
         model: &str,
@@ -69,9 +72,10 @@ impl<N: Fn() + Sync> Desk<N> {
             queue,
             pace,
             historian,
+            board,
             worker: worker.to_owned(),
             max_permit_wait: wanted.max_permit_wait,
-            max_task_attempts: wanted.max_task_attempts.unwrap_or(3),
+            max_task_attempts: wanted.attempts.max_task_attempts.unwrap_or(3),
             max_lost: wanted.max_lost,
             model: model.to_owned(),
             submissions: Mutex::default(),
@@ -306,6 +310,12 @@ impl<N: Fn() + Sync> Handler for Desk<N> {
 
     async fn stop(&self, grace: Duration) {
         self.engine.shutdown(grace).await;
+    }
+
+    fn concluded(&self, _: &Task, outcome: &Outcome, counted: bool) {
+        if let (true, Outcome::Ended { ending, .. }) = (counted, outcome) {
+            self.board.ended(*ending == Ending::Done);
+        }
     }
 
     fn info(&self, held: usize) -> String {
