@@ -91,9 +91,14 @@ pub(crate) fn is_object(schema: &Value) -> bool {
 /// How sure a sentence is the object that a schema wants, by the share of its parts that are named there: two at least.
 pub(crate) fn parts_named(text: &str, schema: &Value) -> f64 {
     let Some(members) = properties(schema) else { return 0.0 };
-    let said = words(text);
-    let named = members.keys().filter(|name| words(name).is_subset(&said)).count();
+    let named = members.keys().filter(|name| is_named(name, text)).count();
     if named < 2 { 0.0 } else { 0.5 + 0.5 * named as f64 / members.len() as f64 }
+}
+
+/// Whether all words of a part's name stand in a text.
+fn is_named(name: &str, text: &str) -> bool {
+    let wanted = words(measured(name).0);
+    !wanted.is_empty() && wanted.is_subset(&words(text))
 }
 
 fn is_date(schema: &Value) -> bool {
@@ -134,13 +139,13 @@ fn string(text: &str, look: &Look<'_>) -> Option<String> {
 /// An account number: two letters, two digits, and groups of digits behind them.
 fn iban(text: &str) -> Option<String> {
     let groups: Vec<&str> = text.split([' ', ',', ';']).collect();
-    let is_begin = |group: &&str| {
+    let is_begin = |group: &str| {
         group.is_ascii()
             && group.len() >= 4
             && group[..2].bytes().all(|letter| letter.is_ascii_uppercase())
             && digits(&group[2..4])
     };
-    let begin = groups.iter().position(|group| is_begin(&group))?;
+    let begin = groups.iter().position(|group| is_begin(group))?;
     let rest = groups[begin + 1..].iter().take_while(|group| digits(group));
     let found: Vec<&str> = [groups[begin]].into_iter().chain(rest.copied()).collect();
     Some(found.join(" ").trim_end_matches('.').to_owned())
@@ -166,7 +171,7 @@ fn items(text: &str, item: &Value, look: &Look<'_>) -> Option<Value> {
 fn rows(text: &str, item: &Value) -> Vec<Value> {
     let mut lines = text.lines().filter(|line| line.contains(" | ")).map(|line| line.split(" | ").collect::<Vec<_>>());
     let (Some(heads), Some(members)) = (lines.next(), properties(item)) else { return Vec::new() };
-    let column = |name: &String| heads.iter().position(|head| words(measured(name).0).is_subset(&words(head)));
+    let column = |name: &String| heads.iter().position(|head| is_named(name, head));
     let columns: Vec<(&String, &Value, usize)> =
         members.iter().filter_map(|(name, schema)| Some((name, schema, column(name)?))).collect();
     let cell = |cells: &Vec<&str>, (name, schema, at): &(&String, &Value, usize)| {
@@ -180,8 +185,7 @@ fn rows(text: &str, item: &Value) -> Vec<Value> {
 fn parts(text: &str, schema: &Value) -> Option<Value> {
     let segments: Vec<&str> = text.trim_end_matches('.').split([',', ';']).map(str::trim).collect();
     let part = |name: &String, schema: &Value| {
-        let wanted = words(name);
-        let segment = segments.iter().find(|segment| !wanted.is_empty() && wanted.is_subset(&words(segment)))?;
+        let segment = segments.iter().find(|segment| is_named(name, segment))?;
         let digit = segment.find(|letter: char| letter.is_ascii_digit())?;
         // `Suction flange DN 80`: capitals before a number belong to it.
         let before = segment[..digit].trim_end();

@@ -171,6 +171,7 @@ mod tests {
             rpm: 287.6,
             permitted_rpm: Some(300.0),
             tokens: 12_345,
+            packed_calls: None,
             refused: 0,
             uploads: (0, 0, 0),
             packed_calls: None,
@@ -238,6 +239,14 @@ mod tests {
         assert!(below_bar(&seen, 120)[0].contains("| uploading 3, 13 of 150 MB |"));
         let line: serde_json::Value = serde_json::from_str(&json(&seen)).unwrap();
         assert_eq!(line["uploading"]["sent_bytes"], 12_300_000);
+    }
+
+    #[test]
+    fn rows_that_share_calls_are_shown_with_how_many_calls_they_took() {
+        let seen = Snapshot { packed_calls: Some(1_500), ..seen() };
+        assert!(plain(&seen).contains("| paused 1 | in 1,500 calls | 288/300"), "{}", plain(&seen));
+        assert!(below_bar(&seen, 120)[0].contains("| in 1,500 calls |"));
+        assert!(json(&seen).contains("\"packed_calls\":1500"));
     }
 
     #[test]

@@ -211,6 +211,16 @@ mod tests {
     }
 
     #[test]
+    fn rows_are_counted_as_rows_and_speed_as_calls_where_they_share_them() {
+        let counts = Counts { total: Some(500), ok: 100, seen: 500, ..Counts::default() };
+        let packed = look_under(&status(), &counts, Scale { pack: 10, ..scale() });
+        assert_eq!((packed.packed_calls, packed.queued, packed.done), (Some(30), 400 - 9 * 10, 100));
+        let alone = look(&status(), &counts, None);
+        assert_eq!(alone.packed_calls, None);
+        assert_eq!(packed.eta, look(&status(), &Counts { total: Some(50), ok: 10, seen: 50, ..Counts::default() }, None).eta);
+    }
+
+    #[test]
     fn a_limit_bounds_queue_total_and_time_left() {
         let counts = Counts { total: Some(500), kept: 100, ok: 10, seen: 500, ..Counts::default() };
         let seen = look_under(&status(), &counts, Scale { limit: Some(30), ..scale() });
