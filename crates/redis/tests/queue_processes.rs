@@ -199,8 +199,13 @@ fn executions(log: &Path) -> HashMap<String, usize> {
 #[ignore = "a part of the other tests"]
 async fn a_worker_process() {
     let Ok(url) = env::var("WORKER_URL") else { return };
-    let link = Connection::open(&Address::parse(&url).unwrap()).await.unwrap();
-    let ears = Connection::open(&Address::parse(&url).unwrap()).await.unwrap();
+    // A blow may fall while it starts, which is not what is tried here.
+    let open = async || loop {
+        if let Ok(link) = Connection::open(&Address::parse(&url).unwrap()).await {
+            break link;
+        }
+    };
+    let (link, ears) = (open().await, open().await);
     let queue = Queue::new(link, "test".parse().unwrap(), Terms { lease: LEASE, ..Terms::default() });
     let log = OpenOptions::new().append(true).create(true).open(PathBuf::from(env::var("WORKER_LOG").unwrap())).unwrap();
     let time = Duration::from_millis(env::var("WORKER_TIME").unwrap().parse().unwrap());
