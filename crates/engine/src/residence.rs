@@ -15,6 +15,8 @@ use crate::store::{Resident, Store, StoreError};
 const AT_HAND: usize = 16_384;
 /// Files are kept by the API for 48 hours.
 const OF_FILES: Duration = Duration::from_secs(48 * 3600);
+/// An upload that nobody went on with for so long is forgotten by the API.
+const OF_UPLOADS: Duration = Duration::from_secs(7 * 86_400);
 /// Caches, batches and the like have an end of their own; then the API is asked again where they are.
 const OF_OTHERS: Duration = Duration::from_secs(60 * 86_400);
 
@@ -82,6 +84,24 @@ impl Residence {
     pub fn forget(&self, name: &str) {
         self.at_hand.lock().remove(name);
         told(self.store.lock().forget_resident(name));
+    }
+
+    /// An upload is under way in a project, at the service's own address.
+    pub fn begin_upload(&self, id: &str, project: u32, url: &str) {
+        let owner = self.roster.read().project(project).clone();
+        let now = self.clock.now();
+        told(self.store.lock().keep_session(id, &owner, url, now, now + OF_UPLOADS));
+    }
+
+    /// The project and the address of an upload under way, also of one that was begun before a restart.
+    pub fn upload(&self, id: &str) -> Option<(u32, String)> {
+        let (project, url) = told(self.store.lock().session(id, self.clock.now())).flatten()?;
+        Some((self.roster.read().find(&project)?, url))
+    }
+
+    /// An upload has come to its end.
+    pub fn end_upload(&self, id: &str) {
+        told(self.store.lock().end_session(id));
     }
 
     fn take_at_hand(&self, name: &str, home: Home) {

@@ -43,6 +43,7 @@ pub(crate) mod place;
 mod redacted;
 mod residents;
 mod schema;
+mod sessions;
 mod slots;
 
 pub use calibration::CalibrationSums;

@@ -178,7 +178,7 @@ impl HttpBackend {
     /// Made in place: a builder would move all of it with every header.
     fn request(&self, call: &Call, method: &str) -> Result<Request<Sending>, http::Error> {
         let kind = if call.model.contains('/') { "" } else { "models/" };
-        let path = format!("{}/{kind}{}:{method}", self.base.path(), call.model);
+        let path = [self.base.path(), "/", kind, &*call.model, ":", method].concat();
         let mut parts = http::uri::Parts::default();
         parts.scheme = self.base.scheme().cloned();
         parts.authority = self.base.authority().cloned();

@@ -42,6 +42,8 @@ use crate::watchers::Watchers;
 
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 1_000;
+/// Bytes of our name for a request, at most.
+const LONGEST_ID: usize = 8 + 1 + 16;
 /// The longest name of a client's own for its request that is kept.
 const MOST_ID: usize = 128;
 /// How long what is told at the very end may take to be sent.
@@ -270,7 +272,7 @@ impl Gate {
     async fn answer(self: Arc<Gate>, request: Request<Incoming>) -> Response<Body> {
         let (head, body) = request.into_parts();
         let begun = Instant::now();
-        let id: Arc<str> = self.ids.next().into();
+        let id = self.ids.next();
         let cors = Cors::of(&self.settings.cors, &head);
         if let Some(mut answer) = cors.as_ref().and_then(Cors::preflight) {
             cors.into_iter().for_each(|cors| cors.allow(&mut answer));
@@ -331,9 +333,21 @@ impl Ids {
         Ids { run, last: AtomicU64::new(0) }
     }
 
-    fn next(&self) -> String {
-        format!("{:08x}-{:06x}", self.run, self.last.fetch_add(1, Ordering::Relaxed) + 1)
+    fn next(&self) -> Arc<str> {
+        let nth = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut id = String::with_capacity(LONGEST_ID);
+        hex(&mut id, u64::from(self.run), 8);
+        id.push('-');
+        hex(&mut id, nth, 6);
+        id.into()
     }
+}
+
+/// Appends at least so many digits. Made for every request, which formatting would cost as much as taking it in.
+fn hex(to: &mut String, number: u64, least: u32) {
+    let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(least);
+    let digit = |nth: u32| char::from(b"0123456789abcdef"[(number >> (4 * nth) & 0xf) as usize]);
+    to.extend((0..digits).rev().map(digit));
 }
 
 /// What the client calls its request, where that may stand in a log.
@@ -348,4 +362,19 @@ fn is_passing(error: &io::Error) -> bool {
     const OUT_OF_FILES: [i32; 2] = [23, 24];
     let of_connection = [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset];
     of_connection.contains(&error.kind()) || error.raw_os_error().is_some_and(|code| OUT_OF_FILES.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_requests_are_those_of_their_run_in_their_order() {
+        let ids = Ids { run: 0x1a, last: AtomicU64::new(0xf_fffe) };
+        let names: Vec<String> = (0..2).map(|_| ids.next().to_string()).collect();
+        assert_eq!(names, ["0000001a-0fffff", "0000001a-100000"]);
+        let mut last = String::new();
+        hex(&mut last, u64::MAX, 6);
+        assert_eq!(last, format!("{:06x}", u64::MAX));
+    }
 }

@@ -1,4 +1,5 @@
-//! Uploads under way: what our address of an upload stands for. Whoever knows the address may go on with the upload.
+//! Uploads under way: what our address of an upload stands for. Whoever knows the address may go on with the upload, also after a
+//! restart: the local store remembers it, only the copy of its bytes is given up.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -35,6 +36,11 @@ pub struct Sessions {
 }
 
 impl Sessions {
+    /// Takes an upload in again that an earlier run began.
+    pub fn resume(&self, id: &str, project: u32, url: String) -> Arc<Session> {
+        self.insert(id.to_string(), url, project, None)
+    }
+
     /// Takes an upload in and gives it a name that nobody can guess; `None` where chance cannot be had.
     pub fn begin(&self, url: String, project: u32, spooling: Option<Spooling>) -> Option<String> {
         let mut chance = [0_u8; 24];
@@ -43,8 +49,13 @@ impl Sessions {
             let _ = write!(id, "{byte:02x}");
             id
         });
-        let session =
-            Session { url, project, copy: Arc::new(tokio::sync::Mutex::new(spooling)), touched: Mutex::new(Instant::now()) };
+        self.insert(id.clone(), url, project, spooling);
+        Some(id)
+    }
+
+    fn insert(&self, id: String, url: String, project: u32, spooling: Option<Spooling>) -> Arc<Session> {
+        let copy = Arc::new(tokio::sync::Mutex::new(spooling));
+        let session = Arc::new(Session { url, project, copy, touched: Mutex::new(Instant::now()) });
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|_, session| session.silent() < KEPT);
         if open.len() >= MOST
@@ -52,8 +63,8 @@ impl Sessions {
         {
             open.remove(&oldest);
         }
-        open.insert(id.clone(), Arc::new(session));
-        Some(id)
+        open.insert(id, session.clone());
+        session
     }
 
     /// The upload of this name.

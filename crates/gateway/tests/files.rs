@@ -34,6 +34,27 @@ async fn an_upload_goes_on_at_our_own_address_and_needs_no_token_there() {
 }
 
 #[tokio::test]
+async fn an_upload_under_way_goes_on_after_a_restart() {
+    let (world, folder) = (World::new(2, "").await, tempfile::tempdir().unwrap());
+    let before = world.gateway(folder.path()).await;
+    let urls = [before.begin(&json!({}), "text/plain", 11).await, before.begin(&json!({}), "text/plain", 11).await];
+    assert_eq!(before.chunk(&urls[0], "upload", 0, "hello ").await.status(), 200);
+    before.chunk(&urls[1], "cancel", 0, "").await;
+    before.engine.shutdown(std::time::Duration::ZERO).await;
+    let after = world.gateway(folder.path()).await;
+    let [url, cancelled] = urls.map(|url| url.replace(&before.address.to_string(), &after.address.to_string()));
+    let asked = after.chunk(&url, "query", 0, "").await;
+    assert_eq!(asked.header("x-goog-upload-size-received"), Some("6"));
+    let file = after.chunk(&url, "upload, finalize", 6, "world").await.json(200)["file"].clone();
+    assert_eq!(file["sizeBytes"], "11");
+    let name = file["name"].as_str().unwrap();
+    assert_eq!(after.get(&format!("/v1beta/{name}")).await.json(200)["name"], file["name"]);
+    assert_eq!(after.chunk(&cancelled, "query", 0, "").await.status(), 404);
+    let id = url.split("upload_id=").nth(1).unwrap().split('&').next().unwrap();
+    assert_eq!(after.engine.residence().upload(id), None, "nothing is kept of what has ended");
+}
+
+#[tokio::test]
 async fn a_cancelled_upload_is_cancelled_there_too() {
     let (world, folder) = (World::new(1, "").await, tempfile::tempdir().unwrap());
     let door = world.gateway(folder.path()).await;

@@ -18,6 +18,7 @@ mod estimate;
 mod json_wish;
 mod plain;
 mod skeleton;
+mod view;
 
 pub(crate) use canonical::camel;
 pub use json_wish::JsonWish;

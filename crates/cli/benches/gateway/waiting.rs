@@ -75,6 +75,7 @@ async fn until_queued(sender: &mut Sender, address: &str) -> usize {
     let begun = Instant::now();
     loop {
         let request = Request::get("/status").header("host", address).body(Full::default()).unwrap();
+        sender.ready().await.unwrap();
         let status = sender.send_request(request).await.unwrap().collect_all().await;
         let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
         let queued = status["queue_size"].as_u64().unwrap() as usize;
@@ -115,6 +116,7 @@ async fn vain(sender: &mut Sender, address: &str) -> (f64, u16) {
 }
 
 async fn timed(sender: &mut Sender, request: Request<Full<Bytes>>) -> (f64, u16) {
+    sender.ready().await.unwrap();
     let begun = Instant::now();
     let answer = sender.send_request(request).await.unwrap();
     let took = begun.elapsed().as_secs_f64() * 1e3;

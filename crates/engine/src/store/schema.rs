@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::{StoreError, clients, days, files, residents};
+use super::{StoreError, clients, days, files, residents, sessions};
 
 /// The format of a file: how many steps made it. Kept in SQLite's `user_version`; a new file has format 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,7 +14,8 @@ pub(super) struct SchemaVersion(i64);
 ///
 /// A step that was once released is never edited, and only adds (a table, a column with a default): a program of the
 /// format before may still have the file open while a newer one takes the step.
-pub(super) const STEPS: [&str; 6] = [FIRST, SECOND, files::TABLES, clients::TABLES, residents::TABLE, days::MACHINE];
+pub(super) const STEPS: [&str; 7] =
+    [FIRST, SECOND, files::TABLES, clients::TABLES, residents::TABLE, days::MACHINE, sessions::TABLE];
 
 /// Times are microseconds since the epoch; the greatest integer means "never".
 const FIRST: &str = "

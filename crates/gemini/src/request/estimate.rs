@@ -1,9 +1,8 @@
 //! Adds up the input tokens of a whole body: texts by their characters, everything else by rough figures per kind.
 
-use serde_json::Value;
-
 use super::plain::Plain;
 use super::tokens::{Estimate, Modality, estimate_text};
+use super::view::View;
 
 /// Tokens of one image: Gemini 3 at its default resolution, and the older models' single tile.
 const IMAGE: u64 = 1_120;
@@ -29,9 +28,12 @@ pub(super) fn tokens(body: &str, model: &str) -> Estimate {
 }
 
 fn thoroughly(body: &str, model: &str) -> Estimate {
-    let Ok(body) = serde_json::from_str::<Value>(body) else { return estimate_text(body).into() };
+    let Some(body) = View::read(body) else { return estimate_text(body).into() };
     let old = model.starts_with("gemini-1") || model.starts_with("gemini-2");
-    let turns = members(&body, "contents", "contents").map_or(0, |contents| contents.as_array().map_or(1, Vec::len));
+    let turns = members(&body, "contents", "contents").map_or(0, |contents| match contents {
+        View::List(turns) => turns.len(),
+        _ => 1,
+    });
     let image = if old { OLD_IMAGE } else { IMAGE };
     let said = |camel, snake| members(&body, camel, snake).map(|value| content(value, image)).unwrap_or_default();
     let written = |camel, snake| members(&body, camel, snake).map_or(0, json_text);
@@ -39,27 +41,27 @@ fn thoroughly(body: &str, model: &str) -> Estimate {
     said("contents", "contents") + said("systemInstruction", "system_instruction") + Estimate::from(written)
 }
 
-fn schema(body: &Value) -> u64 {
+fn schema(body: &View<'_>) -> u64 {
     let Some(config) = members(body, "generationConfig", "generation_config") else { return 0 };
     let names = [("responseSchema", "response_schema"), ("responseJsonSchema", "response_json_schema")];
     names.iter().filter_map(|(camel, snake)| members(config, camel, snake)).map(json_text).sum()
 }
 
 /// Walks Content objects and lists of them, in whatever shape they were given.
-fn content(value: &Value, image: u64) -> Estimate {
+fn content(value: &View<'_>, image: u64) -> Estimate {
     match value {
-        Value::String(text) => estimate_text(text).into(),
-        Value::Array(items) => items.iter().map(|item| content(item, image)).sum(),
-        Value::Object(object) => match object.get("parts") {
+        View::Text(text) => estimate_text(text).into(),
+        View::List(items) => items.iter().map(|item| content(item, image)).sum(),
+        View::Object(_) => match value.get("parts") {
             Some(parts) => content(parts, image),
             None => part(value, image),
         },
-        _ => Estimate::default(),
+        View::Word(_) => Estimate::default(),
     }
 }
 
-fn part(part: &Value, image: u64) -> Estimate {
-    let text = part["text"].as_str().map_or(0, estimate_text);
+fn part(part: &View<'_>, image: u64) -> Estimate {
+    let text = part.get("text").and_then(View::as_str).map_or(0, estimate_text);
     let inline = members(part, "inlineData", "inline_data").map(|data| inline(data, image)).unwrap_or_default();
     let file = members(part, "fileData", "file_data").map(|data| file(data, image)).unwrap_or_default();
     let calls = [("functionCall", "function_call"), ("functionResponse", "function_response")];
@@ -67,30 +69,30 @@ fn part(part: &Value, image: u64) -> Estimate {
     Estimate::from(text + calls) + inline + file
 }
 
-fn inline(data: &Value, image: u64) -> Estimate {
+fn inline(data: &View<'_>, image: u64) -> Estimate {
     // Four characters of base64 are three bytes.
-    let bytes = data["data"].as_str().map_or(0, str::len) as u64 / 4 * 3;
+    let bytes = data.get("data").and_then(View::as_str).map_or(0, str::len) as u64 / 4 * 3;
     media(data, image, bytes.div_ceil(BYTES_PER_TOKEN))
 }
 
-fn file(data: &Value, image: u64) -> Estimate {
+fn file(data: &View<'_>, image: u64) -> Estimate {
     media(data, image, UNKNOWN_FILE)
 }
 
 /// A picture costs the same whatever its size; anything else what its size lets one think.
-fn media(data: &Value, image: u64, by_size: u64) -> Estimate {
-    let mime = members(data, "mimeType", "mime_type").and_then(Value::as_str).unwrap_or_default();
+fn media(data: &View<'_>, image: u64, by_size: u64) -> Estimate {
+    let mime = members(data, "mimeType", "mime_type").and_then(View::as_str).unwrap_or_default();
     match Modality::of_mime(mime) {
         Modality::Image => Estimate::of(Modality::Image, image),
         other => Estimate::of(other, by_size),
     }
 }
 
-fn json_text(value: &Value) -> u64 {
-    estimate_text(&value.to_string())
+fn json_text(value: &View<'_>) -> u64 {
+    estimate_text(&value.written())
 }
 
-fn members<'a>(object: &'a Value, camel: &str, snake: &str) -> Option<&'a Value> {
+fn members<'v, 'a>(object: &'v View<'a>, camel: &str, snake: &str) -> Option<&'v View<'a>> {
     object.get(camel).or_else(|| object.get(snake))
 }
 

@@ -25,7 +25,7 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::Refusal;
 use crate::server::Gate;
-use crate::sessions::Copy;
+use crate::sessions::{Copy, Session};
 use crate::spool::Spooling;
 
 const PROTOCOL: &str = "x-goog-upload-protocol";
@@ -58,8 +58,9 @@ pub async fn begin(gate: &Gate, mut call: Call) -> Result<Answer, Refusal> {
     let spooling = gate.spool.as_ref().and_then(|spool| spool.begin(size));
     let id = gate
         .uploads
-        .begin(url, project, spooling)
+        .begin(url.clone(), project, spooling)
         .ok_or_else(|| Refusal::new(500, "INTERNAL", "there is no chance to be had"))?;
+    gate.engine.residence().begin_upload(&id, project, &url);
     let path = call.head.uri.path().trim_end_matches('/');
     let own = format!("{}{path}?upload_id={id}&upload_protocol=resumable", own_address(&call.head)?);
     let mut told = whole(&headers, reply);
@@ -69,8 +70,8 @@ pub async fn begin(gate: &Gate, mut call: Call) -> Result<Answer, Refusal> {
 }
 
 /// A command of an upload that was begun. Its name is all that is asked of who sends it.
-pub async fn go_on(gate: &Gate, call: Call, session: &str) -> Result<Answer, Refusal> {
-    let session = gate.uploads.find(session).ok_or_else(|| Refusal::not_found("Upload not found."))?;
+pub async fn go_on(gate: &Gate, call: Call, id: &str) -> Result<Answer, Refusal> {
+    let session = gate.uploads.find(id).or_else(|| resumed(gate, id)).ok_or_else(|| Refusal::not_found("Upload not found."))?;
     if !matches!(call.head.method, Method::POST | Method::PUT) {
         return Err(Refusal::new(405, "UNIMPLEMENTED", "an upload takes POST or PUT"));
     }
@@ -79,11 +80,21 @@ pub async fn go_on(gate: &Gate, call: Call, session: &str) -> Result<Answer, Ref
     let body = teed(call.body, session.copy.clone(), at, gate.settings.body_timeout);
     let answer = gate.engine.continue_upload(session.project, &session.url, headers, body).await?;
     let (headers, reply) = collected(gate, answer).await?;
-    if header(&headers, STATUS).is_some_and(|status| status.eq_ignore_ascii_case("final")) {
+    let ended = |word: &str| header(&headers, STATUS).is_some_and(|status| status.eq_ignore_ascii_case(word));
+    if ended("final") || ended("cancelled") {
+        gate.engine.residence().end_upload(id);
+    }
+    if ended("final") {
         let copy = session.copy.lock().await.take();
         finished(gate, session.project, &reply, copy).await;
     }
     Ok(whole(&headers, reply))
+}
+
+/// An upload that was begun before a restart.
+fn resumed(gate: &Gate, id: &str) -> Option<Arc<Session>> {
+    let (project, url) = gate.engine.residence().upload(id)?;
+    Some(gate.uploads.resume(id, project, url))
 }
 
 /// A whole file in one request, by the multipart or the raw protocol.
