@@ -71,6 +71,7 @@ fn start(count: usize, prompts: usize, simulator: &Simulator, redis: &Server) ->
         let line = |nth| format!("{{\"id\":\"p{nth}\",\"prompt\":\"say {nth} of {number}\"}}\n");
         dir.write("in.jsonl", (0..prompts).map(line).collect::<String>());
         let mut command = dir.command(["run", "in.jsonl", "-o", "out.jsonl", "--progress", "none", "-q"]);
+        command.args(["--log-file", "log", "--log-level", "warn"]);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         (dir, child)
     };
@@ -125,10 +126,16 @@ fn a_redis_that_is_killed_and_comes_back_empty_ends_no_program_and_loses_no_answ
     let answered = || programs.iter().map(|(dir, _)| lines_in(&dir.path("out.jsonl"))).sum::<usize>();
     assert!(wait_until(|| answered() >= 130));
     redis.kill();
-    std::thread::sleep(Duration::from_secs(2));
-    let before = answered();
-    std::thread::sleep(Duration::from_secs(1));
-    assert_eq!(answered(), before, "nothing starts while nobody can be asked");
+    let knows = |dir: &TestDir| std::fs::read_to_string(dir.path("log")).is_ok_and(|log| log.contains("cannot be asked"));
+    assert!(wait_until(|| programs.iter().all(|(dir, _)| knows(dir))));
+    // Permits at hand lie less than a second ahead, may be used for half of the guard, and their answers take 0.4 s.
+    let (mut seen, known) = ((0.0, 0), simulator.seen());
+    assert!(wait_until(|| {
+        seen = simulator.seen();
+        seen.0 > known.0 + 2.5
+    }));
+    assert!(wait_until(|| simulator.seen().0 > seen.0 + 1.0));
+    assert_eq!(simulator.seen().1, seen.1, "nothing starts while nobody can be asked");
     redis.restart();
     for (dir, child) in programs {
         end_of(child).expect(0);

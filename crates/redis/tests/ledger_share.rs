@@ -55,6 +55,16 @@ impl Pump {
 
 #[tokio::test]
 async fn eight_processes_use_three_limits_fully_and_fairly_with_few_calls() {
+    together(8, 3).await;
+}
+
+/// Row 3.
+#[tokio::test]
+async fn thirty_two_processes_use_one_limit_fully_and_fairly_with_few_calls() {
+    together(32, 1).await;
+}
+
+async fn together(processes: u64, projects: u64) {
     let server = Server::start();
     let limits = Limits {
         rpm: Some(RPM),
@@ -65,10 +75,10 @@ async fn eight_processes_use_three_limits_fully_and_fairly_with_few_calls() {
         ..Limits::default()
     };
     let mut pumps = Vec::new();
-    for at in 0..24 {
+    for at in 0..processes * projects {
         pumps.push(Pump {
             ledger: Ledger::new(server.connect().await),
-            bucket: Bucket { project: format!("p{}", at / 8), family: "f".into() },
+            bucket: Bucket { project: format!("p{}", at / processes), family: "f".into() },
             held: VecDeque::new(),
             over: Vec::new(),
             sent: Vec::new(),
@@ -83,15 +93,19 @@ async fn eight_processes_use_three_limits_fully_and_fairly_with_few_calls() {
             pump.step(&limits, now).await;
         }
     }
-    for project in pumps.chunks(8) {
-        let mut sent: Vec<u64> = project.iter().flat_map(|pump| pump.sent.iter().copied()).collect();
-        sent.sort_unstable();
-        let worst = sent.iter().map(|from| sent.partition_point(|at| *at < from + 60_000) - sent.partition_point(|at| at < from));
-        assert!(worst.max().unwrap() <= RPM as usize);
-        let used = sent.len() as f64 / (RPM * MINUTES) as f64;
-        let calls = project.iter().map(|pump| pump.calls).sum::<u64>() as f64 / sent.len() as f64;
-        let counts: Vec<f64> = project.iter().map(|pump| pump.sent.len() as f64).collect();
-        let jain = counts.iter().sum::<f64>().powi(2) / (8.0 * counts.iter().map(|count| count * count).sum::<f64>());
-        assert!(used >= 0.99 && jain >= 0.99 && calls <= 0.1, "used {used}, Jain {jain}, calls {calls}: {counts:?}");
-    }
+    pumps.chunks(processes as usize).for_each(one_limit_holds);
+}
+
+/// What the processes of a project sent in all.
+fn one_limit_holds(project: &[Pump]) {
+    let mut sent: Vec<u64> = project.iter().flat_map(|pump| pump.sent.iter().copied()).collect();
+    sent.sort_unstable();
+    let worst = sent.iter().map(|from| sent.partition_point(|at| *at < from + 60_000) - sent.partition_point(|at| at < from));
+    assert!(worst.max().unwrap() <= RPM as usize);
+    let used = sent.len() as f64 / (RPM * MINUTES) as f64;
+    let calls = project.iter().map(|pump| pump.calls).sum::<u64>() as f64 / sent.len() as f64;
+    let counts: Vec<f64> = project.iter().map(|pump| pump.sent.len() as f64).collect();
+    let squares = counts.iter().map(|count| count * count).sum::<f64>();
+    let jain = counts.iter().sum::<f64>().powi(2) / (counts.len() as f64 * squares);
+    assert!(used >= 0.99 && jain >= 0.99 && calls <= 0.1, "used {used}, Jain {jain}, calls {calls}: {counts:?}");
 }

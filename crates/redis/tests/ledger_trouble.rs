@@ -307,10 +307,47 @@ async fn the_calls_of_a_dead_process_are_free_again() {
     assert_eq!(ask_at(&b, &limits, 30_001, 1).await.permits.len(), 1);
 }
 
+/// Row 10: a process that dies with permits in hand costs what it held, once.
+#[tokio::test]
+async fn the_permits_of_a_dead_process_are_lost_once_and_no_more() {
+    let server = Server::start();
+    let (dies, lives) = (Ledger::new(server.connect().await), Ledger::new(server.connect().await));
+    let limits = limits(600);
+    let lost = ask_at(&dies, &limits, 0, 64).await.permits.len();
+    drop(dies);
+    let (mut first, mut second) = (0, 0);
+    for millis in (0..50_000).step_by(500) {
+        first += ask_at(&lives, &limits, millis, 32).await.permits.len();
+    }
+    for millis in (58_700..100_000).step_by(500) {
+        second += ask_at(&lives, &limits, millis, 32).await.permits.len();
+    }
+    assert_eq!((lost, first, second), (64, 600 - 64, 600));
+}
+
+/// Row 11: what a storm of cancels gives back, others have at once.
+#[tokio::test]
+async fn the_permits_of_a_storm_of_cancels_are_free_again_at_once() {
+    let server = Server::start();
+    let (storm, other) = (Ledger::new(server.connect().await), Ledger::new(server.connect().await));
+    let limits = limits(1_000);
+    let mut held = Vec::new();
+    for millis in (0..20_000).step_by(500) {
+        held.extend(ask_at(&storm, &limits, millis, 64).await.permits);
+    }
+    assert_eq!((held.len(), refused(&ask_at(&other, &limits, 20_100, 1).await)), (999, Some(Dimension::Requests)));
+    storm.release(&bucket(), &limits, held).await.unwrap();
+    let mut free = 0;
+    for millis in (20_200..40_000).step_by(500) {
+        free += ask_at(&other, &limits, millis, 64).await.permits.len();
+    }
+    assert_eq!(free, 999);
+}
+
 #[tokio::test]
 async fn many_processes_get_no_more_than_their_share_of_the_horizon_at_once() {
     let server = Server::start();
-    let limits = limits(6_000);
+    let limits = limits(2_400);
     let mut ledgers = Vec::new();
     for _ in 0..8 {
         ledgers.push(Ledger::new(server.connect().await));
@@ -320,8 +357,8 @@ async fn many_processes_get_no_more_than_their_share_of_the_horizon_at_once() {
     }
     ledgers[0].pretend(START + 1_500, 1_500);
     let grant = ask(&ledgers[0], &limits, 64).await;
-    // 2 s of 6,000 a minute and half a second, among eight.
-    assert_eq!((grant.live, grant.permits.len(), refused(&grant)), (8, 24, Some(Dimension::Share)));
+    // Four times 2 s of 2,400 a minute and half a second, among eight.
+    assert_eq!((grant.live, grant.permits.len(), refused(&grant)), (8, 39, Some(Dimension::Share)));
 }
 
 #[tokio::test]

@@ -254,12 +254,13 @@ impl Account {
         Some(Part { minute, rpd: None })
     }
 
-    /// The most requests and tokens of one answer: what one of `live` processes uses until it asks again.
+    /// The most requests and tokens of one answer: four times what one of `live` processes uses in a horizon, for permits come in
+    /// bursts and each question costs.
     fn fair_share(&self, horizon: Duration, live: u32, rules: &Rules) -> (u64, u64) {
         if live <= 1 {
             return (u64::MAX, u64::MAX);
         }
-        let part = horizon.as_secs_f64() / rules.minute.as_secs_f64() / f64::from(live);
+        let part = 4.0 * horizon.as_secs_f64() / rules.minute.as_secs_f64() / f64::from(live);
         let share = |limit: Option<u64>| limit.map_or(u64::MAX, |limit| ((limit as f64 * part) as u64).max(1));
         (share(self.bucket.limits.rpm), share(self.bucket.limits.tpm))
     }

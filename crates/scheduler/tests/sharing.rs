@@ -56,10 +56,12 @@ impl Sharer {
 
     /// Lets time pass up to `until`, as its timer would.
     fn run(&mut self, until: Timestamp) -> Vec<(Timestamp, Action)> {
-        let mut all = Vec::new();
+        let (mut all, mut steps) = (Vec::new(), 0);
         while let Some(at) = self.scheduler.next_wake().filter(|at| *at <= until) {
             self.now = at.max(self.now);
             let actions = self.handle(Event::Woke);
+            steps += 1;
+            assert!(steps < 10_000, "it wakes over and over and nothing changes");
             all.extend(actions.into_iter().map(|action| (self.now, action)));
         }
         self.now = until;
@@ -101,6 +103,17 @@ fn nothing_starts_without_a_permit_and_one_question_is_under_way_at_a_time() {
     assert_eq!(started(&granted), [1]);
     let question = asked(&granted).expect("the next question");
     assert_eq!(question.1.costs.len(), 1, "for the one that has no permit");
+}
+
+#[test]
+fn where_every_slot_of_the_project_is_taken_it_asks_again_soon_and_not_at_once() {
+    let mut one = Sharer::new(hundred(), 0.0);
+    let (quota, ask) = asked(&one.submit(10, None)).unwrap();
+    let grant = Grant { number: ask.number, busy: true, live: 2, ..Grant::default() };
+    assert!(asked(&one.handle(Event::Granted { quota, grant: Box::new(grant) })).is_none());
+    let again = one.run(NOW + ms(1_000));
+    let [(at, Action::Reserve { .. })] = &again[..] else { panic!("one question: {again:?}") };
+    assert!((ms(100)..=ms(300)).contains(&(*at - NOW)), "after {:?}", *at - NOW);
 }
 
 #[test]

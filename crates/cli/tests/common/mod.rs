@@ -210,6 +210,16 @@ impl Simulator {
         Simulator { child, stdout, base_url: base_url.trim().to_string(), dir }
     }
 
+    /// What it has seen so far: seconds since the first request, and requests.
+    pub fn seen(&self) -> (f64, u64) {
+        let mut stream = TcpStream::connect(self.base_url.trim_start_matches("http://")).unwrap();
+        write!(stream, "GET /sim/report HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let report: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        (report["seconds"].as_f64().unwrap(), report["requests"].as_u64().unwrap())
+    }
+
     /// Ends it and gives what it has seen.
     #[cfg(unix)]
     pub fn stop(mut self) -> Value {

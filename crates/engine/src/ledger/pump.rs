@@ -20,7 +20,8 @@ use crate::driver::Driver;
 
 /// Permits that were not used are wanted by others: they wait so long for company.
 const RELEASE_WITHIN: Duration = Duration::from_millis(20);
-/// What permits really used may wait this part of a minute for a question that carries it.
+/// What permits really used may wait this part of a minute for a question that carries it, where tokens are limited; elsewhere
+/// nobody waits for it and it may take the whole.
 const SETTLE_WITHIN: u32 = 10;
 /// Where the calls of a project are counted, who has some under way is heard at least so often.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
@@ -64,7 +65,7 @@ pub(crate) struct Pumps {
     back: Mutex<Option<Instant>>,
     /// Version of each project's facts that was read last.
     facts: Mutex<HashMap<Arc<str>, u64>>,
-    settle_within: Duration,
+    minute: Duration,
 }
 
 impl Pumps {
@@ -77,7 +78,7 @@ impl Pumps {
             away: AtomicBool::new(false),
             back: Mutex::default(),
             facts: Mutex::default(),
-            settle_within: minute / SETTLE_WITHIN,
+            minute,
         }
     }
 
@@ -237,6 +238,8 @@ struct Pump {
     quota: QuotaId,
     /// Calls under way are counted over all processes, so that their ends are waited for.
     counted: bool,
+    /// Tokens are limited.
+    weighed: bool,
     /// When it was heard last.
     spoke: Instant,
     /// Limits others were told last.
@@ -300,7 +303,7 @@ impl Pending {
 
 impl Pump {
     fn new(pumps: Arc<Pumps>, driver: Weak<Driver>, quota: QuotaId) -> Pump {
-        Pump { pumps, driver, quota, counted: false, spoke: Instant::now(), last: None, heard: None }
+        Pump { pumps, driver, quota, counted: false, weighed: true, spoke: Instant::now(), last: None, heard: None }
     }
 
     async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
@@ -316,7 +319,7 @@ impl Pump {
                 },
             };
             let Some(order) = order else { return };
-            let settle_within = if self.counted { RELEASE_WITHIN } else { self.pumps.settle_within };
+            let settle_within = self.settle_within();
             pending.add(order, settle_within);
             while let Ok(order) = orders.try_recv() {
                 pending.add(order, settle_within);
@@ -336,11 +339,19 @@ impl Pump {
         }
     }
 
+    fn settle_within(&self) -> Duration {
+        match (self.counted, self.weighed) {
+            (true, _) => RELEASE_WITHIN,
+            (false, true) => self.pumps.minute / SETTLE_WITHIN,
+            (false, false) => self.pumps.minute,
+        }
+    }
+
     async fn carry(&mut self, driver: &Arc<Driver>, pending: &mut Pending) -> Result<(), LedgerError> {
         let Some((place, known)) = knowledge(driver, self.quota) else { return Ok(()) };
         let ledger = self.pumps.ledger.clone();
         self.spoke = Instant::now();
-        self.counted = known.slots.is_some();
+        (self.counted, self.weighed) = (known.slots.is_some(), known.limits.tpm.is_some());
         if pending.hold.is_some() || pending.room.is_some() || pending.learned {
             let now = driver.clock.now();
             let until = pending.hold.max(pending.room);

@@ -264,6 +264,7 @@ impl<F: FnMut(&mut SmallRng) -> u64> Together<F> {
 
     pub fn run(mut self) -> Report {
         let end = START + self.setting.span;
+        let mut still = 0;
         loop {
             let thing = self.heap.peek().map(|Reverse((at, _))| *at);
             let wakes = self.processes.iter().filter(|process| process.alive).filter_map(|process| process.scheduler.next_wake());
@@ -272,6 +273,8 @@ impl<F: FnMut(&mut SmallRng) -> u64> Together<F> {
             if next > end {
                 break;
             }
+            still = if next <= self.now { still + 1 } else { 0 };
+            assert!(still < 10_000, "it looks again and again at {:?} after the start and nothing changes", self.since_start());
             self.now = next.max(self.now);
             self.step();
         }

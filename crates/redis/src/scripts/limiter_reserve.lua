@@ -61,7 +61,8 @@ if not lost then
       end
     end
   end
-  local cap = live > 1 and max(1, floor(H * rate_r / live)) or wanted
+  -- Four times the even part of the horizon: permits come in bursts, and each question costs.
+  local cap = live > 1 and max(1, floor(4 * H * rate_r / live)) or wanted
 
   local costs, sqrt, ceil = ARGV[2], math.sqrt, math.ceil
   local NONE, HELD, PACED, REQUESTS, TOKENS, DAY, SHARED, FLIGHT, TURN, NEVER = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9
@@ -176,7 +177,8 @@ if not lost then
       if slot < both_end then today = today + 1 end
       if slot < yesterday_ends then before = before + 1 end
       if slot >= both_begin then after = after + 1 end
-      if turned then low = max(low, now) + turn / rate_r end
+      -- Turns that could not be had for a minute are had when others have theirs: permits come in bursts.
+      if turned then low = (low == 0 and now or max(low, now - span)) + turn / rate_r end
       if burst < 1 then tat_r, tat_t = max(tat_r, x) + 1 / rate_r, max(tat_t, x) + w / rate_t end
       granted = granted + 1
       tau, left = x, -1
