@@ -224,6 +224,43 @@ fn a_worker_that_is_terminated_hands_over_and_nothing_is_asked_twice() {
 }
 
 #[test]
+fn a_worker_tells_of_its_queue_over_http_and_of_itself_in_lines() {
+    let place = Place::new();
+    place.dir.prompts(40);
+    place.run(&["submit", "in.jsonl"]).expect(0);
+    let simulator = Simulator::start(&slow(200));
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let plain = ["--listen", &address, "--progress", "plain", "--progress-interval", "100ms", "--max-concurrency", "4"];
+    let worker = place.worker(&simulator, &plain);
+    assert!(wait_until(|| get(&address, "/healthz").is_some_and(|answer| answer.ends_with("ok\n"))));
+    let told = |line: &str| wait_until(|| get(&address, "/metrics").is_some_and(|answer| answer.lines().any(|told| told == line)));
+    assert!(told("tidegate_queue_events_total{queue=\"q\",event=\"done\"} 40"), "{:?}", get(&address, "/metrics"));
+    for line in ["waiting", "in_flight", "delayed", "dead_letters"] {
+        assert!(told(&format!("tidegate_queue_{line}{{queue=\"q\"}} 0")), "{line}");
+    }
+    assert!(told("tidegate_queue_results{queue=\"q\"} 40") && told("tidegate_queue_workers{queue=\"q\"} 1"));
+    signal(&worker, "TERM");
+    let ended = end_of(worker).expect(143);
+    ended.mentions("| queued ").mentions("| done 40 | failed 0 |").mentions("40 answered");
+
+    place.dir.write("more.jsonl", "\"one more\"\n");
+    place.run(&["submit", "more.jsonl"]).expect(0);
+    let ended = end_of(place.worker(&simulator, &["--drain", "--log-format", "json"])).expect(0);
+    ended.mentions("\"event\":\"progress\"").mentions("\"done\":1,");
+    let ended = end_of(place.worker(&simulator, &["--drain", "--progress", "none"])).expect(0);
+    assert!(!ended.stderr.contains("| queued "), "{ended}");
+}
+
+/// What a plain HTTP server answers, head and body; `None` when nobody listens.
+fn get(address: &str, path: &str) -> Option<String> {
+    let mut stream = std::net::TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+#[test]
 fn what_a_killed_worker_had_is_answered_by_another() {
     let place = Place::new();
     place.dir.prompts(60);
