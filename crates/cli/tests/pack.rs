@@ -42,7 +42,8 @@ fn requests(ended: &Ended) -> u64 {
 fn a_thousand_prompts_are_a_hundred_calls_and_the_answers_those_of_a_thousand() {
     let dir = served("");
     dir.prompts(1_000);
-    let packed = run(&dir, "packed.jsonl", &["--pack", "10"]).expect(0).says("packed: 1,000 prompts in 100 requests, 10.0 in each");
+    let packed =
+        run(&dir, "packed.jsonl", &["--pack", "10"]).expect(0).says("packed: 1,000 prompts in 100 requests, 10.0 in each");
     assert_eq!(requests(&packed), 100);
     let alone = run(&dir, "alone.jsonl", &[]).expect(0);
     assert_eq!(requests(&alone), 1_000);

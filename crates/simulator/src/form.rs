@@ -50,7 +50,9 @@ impl Asked<'_> {
     fn of(line: &str) -> Asked<'_> {
         let (name, rest) = line.split_once(" (").unwrap_or((line, ""));
         let about = rest.split_once("): ").map_or("", |(_, about)| about);
-        let about = [" (such as", " [at most", " (answered before"].iter().fold(about, |about, mark| about.split(mark).next().unwrap_or(about));
+        let about = [" (such as", " [at most", " (answered before"]
+            .iter()
+            .fold(about, |about, mark| about.split(mark).next().unwrap_or(about));
         let (called, units) = measured(name);
         Asked { name, called: words(called), about: words(about), units }
     }

@@ -107,7 +107,8 @@ fn of_line<'a>(source: usize, line: &'a str, all: &mut Vec<Passage<'a>>) {
     // Forms put several of them on a line, far apart.
     for column in line.split("   ").flat_map(|part| part.split('\t')).map(str::trim).filter(|column| !column.is_empty()) {
         let told = column.trim_start_matches(['|', '-', '*', '#', ' ']);
-        let parts = told.split_once(" | ").or_else(|| told.split_once(": ").filter(|(label, _)| label.split(' ').count() <= LABEL));
+        let parts =
+            told.split_once(" | ").or_else(|| told.split_once(": ").filter(|(label, _)| label.split(' ').count() <= LABEL));
         if let Some((label, value)) = parts.filter(|(_, value)| !is_head_of_table(value)) {
             // Of several columns the first is the value.
             let value = value.split(" | ").next().unwrap_or(value).trim_end_matches(['|', ' ']);
@@ -190,7 +191,8 @@ mod tests {
     #[test]
     fn heads_of_tables_are_no_labels_and_lines_of_a_few_words_are_headings() {
         let all = passages("\n[1] a.md\nSpare parts\nPart | Number | Price EUR\nHood | AH-65 | 92\n");
-        let told: Vec<(Kind, &str)> = all.iter().filter(|one| one.kind != Kind::Sentence).map(|one| (one.kind, one.value)).collect();
+        let told: Vec<(Kind, &str)> =
+            all.iter().filter(|one| one.kind != Kind::Sentence).map(|one| (one.kind, one.value)).collect();
         let table = "Part | Number | Price EUR\nHood | AH-65 | 92";
         assert_eq!(told, [(Kind::Section, table), (Kind::Pair, "AH-65")]);
     }

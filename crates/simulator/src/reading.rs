@@ -140,7 +140,10 @@ fn string(text: &str, look: &Look<'_>) -> Option<String> {
 fn iban(text: &str) -> Option<String> {
     let groups: Vec<&str> = text.split([' ', ',', ';']).collect();
     let is_begin = |group: &str| {
-        group.is_ascii() && group.len() >= 4 && group[..2].bytes().all(|letter| letter.is_ascii_uppercase()) && digits(&group[2..4])
+        group.is_ascii()
+            && group.len() >= 4
+            && group[..2].bytes().all(|letter| letter.is_ascii_uppercase())
+            && digits(&group[2..4])
     };
     let begin = groups.iter().position(|group| is_begin(group))?;
     let rest = groups[begin + 1..].iter().take_while(|group| digits(group));
@@ -315,7 +318,10 @@ mod tests {
         let list = json!({"type": "array", "items": {"type": "object", "properties": {"part": {"type": "string"}, "price_eur": {"type": "number"}}}});
         let table = "Part | Number | Price EUR\nHood | AH-65 | 1,920\nGauge | MG-10 | 36";
         let look = Look { kind: Kind::Section, ..Look::part("accessories") };
-        assert_eq!(value(table, &list, &look), Some(json!([{"part": "Hood", "price_eur": 1920.0}, {"part": "Gauge", "price_eur": 36.0}])));
+        assert_eq!(
+            value(table, &list, &look),
+            Some(json!([{"part": "Hood", "price_eur": 1920.0}, {"part": "Gauge", "price_eur": 36.0}]))
+        );
         let account = value("auf das Konto DE12 6805 0101 0013 4477 20 bei der", &json!({"type": "string"}), &Look::part("iban"));
         assert_eq!(account, Some(json!("DE12 6805 0101 0013 4477 20")));
     }

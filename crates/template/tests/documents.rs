@@ -119,8 +119,12 @@ fn a_table_in_a_pdf_keeps_its_rows_together() {
 
 #[tokio::test(start_paused = true)]
 async fn a_price_list_in_a_pdf_gives_the_same_values_in_packs_and_one_by_one() {
-    const ITEMS: [(&str, &str, f64); 4] =
-        [("lamp", "49,90 EUR", 49.9), ("chair", "120,00 EUR", 120.0), ("desk", "1.310,50 EUR", 1310.5), ("shelf", "88,00 EUR", 88.0)];
+    const ITEMS: [(&str, &str, f64); 4] = [
+        ("lamp", "49,90 EUR", 49.9),
+        ("chair", "120,00 EUR", 120.0),
+        ("desk", "1.310,50 EUR", 1310.5),
+        ("shelf", "88,00 EUR", 88.0),
+    ];
     let mut page = column(&["Price list 2025"]);
     for (row, (item, price, _)) in (0..).zip(ITEMS) {
         page.extend([(60, 700 - 20 * row, item.to_owned()), (320, 700 - 20 * row, price.to_owned())]);

@@ -188,7 +188,14 @@ mod tests {
     }
 
     fn scale() -> Scale {
-        Scale { minute: Duration::from_secs(60), guard: Duration::from_secs(1), day: Day::Pacific, seats: None, limit: None, pack: 1 }
+        Scale {
+            minute: Duration::from_secs(60),
+            guard: Duration::from_secs(1),
+            day: Day::Pacific,
+            seats: None,
+            limit: None,
+            pack: 1,
+        }
     }
 
     fn look_under(status: &Status, counts: &Counts, scale: Scale) -> Snapshot {

@@ -28,7 +28,8 @@ impl Steered {
             () = self.control.ended() => Err(self.stopped()),
         };
         // What waited for a permit is given back without one.
-        let is_given_back = |error: &ModelError| matches!(error, ModelError::Unavailable { .. }) && self.control.reason().is_some();
+        let is_given_back =
+            |error: &ModelError| matches!(error, ModelError::Unavailable { .. }) && self.control.reason().is_some();
         answer.map_err(|error| if is_given_back(&error) { self.stopped() } else { error })
     }
 
