@@ -5,6 +5,7 @@
 
 mod admission;
 mod backend;
+mod blocks;
 mod cache;
 mod change;
 mod classify;

@@ -1,15 +1,15 @@
 //! What the engine remembers across runs: ties the local store to the scheduler.
 //!
-//! Requests of a day are taken in blocks that are written before the first of them is sent, so that a crash only ever
-//! overcounts. Everything else goes through a thread of its own: the last minute (one write a slot), learned limits,
+//! Requests of a day are taken in blocks ([`crate::blocks`]) that are written before the first of them is sent, so that a crash only
+//! ever overcounts. Everything else goes through a thread of its own: the last minute (one write a slot), learned limits,
 //! the states of keys and the journal of each.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use foldhash::{HashMap, HashSet};
 use parking_lot::Mutex;
@@ -17,6 +17,7 @@ use secrecy::SecretString;
 use tidegate_gemini::tokens::Calibration;
 use tidegate_scheduler::{Counting, Day, Dimension, KeyId, Limits, Outcome, QuotaRules, Remembered, Scheduler, Timestamp};
 
+use crate::blocks::{Ahead, Block, Order};
 use crate::classify::FaultWords;
 use crate::kinship::Kin;
 use crate::recollection::{Owner, Recollection};
@@ -25,11 +26,11 @@ use crate::store::{
     CalibrationSums, Fingerprint, KeyEvent, KeyRecord, LearnedLimit, LearnedWindow, LimitSource, Redacted, Store, StoreError,
 };
 
-/// A block is this part of the day's limit: at most that much is lost to a crash.
+/// A block is this part of the day's limit: at most one and a half of them are lost to a crash.
 const BLOCKS_A_DAY: u64 = 500;
 /// While no limit of the day is known, a block is this part of what the day has seen.
 const PART_OF_SEEN: u64 = 100;
-const MOST_UNKNOWN: u64 = 1_000;
+const MOST_UNKNOWN: u64 = 10_000;
 /// How long the first thing to be written waits for others to share its write.
 const GATHER: Duration = Duration::from_millis(50);
 
@@ -48,23 +49,13 @@ pub(crate) struct Memory {
     sent: Arc<Sent>,
     families: HashSet<Arc<str>>,
     blocks: HashMap<(u32, Arc<str>), Block>,
+    ahead: Arc<Ahead>,
     learned: HashMap<(u32, Arc<str>), Limits>,
     counting: HashMap<(u32, Arc<str>), Counting>,
     kin: HashSet<Kin>,
     /// What is against each key, by model, and since when.
     states: HashMap<(KeyId, Arc<str>), (&'static str, Timestamp)>,
     rules: QuotaRules,
-}
-
-/// Requests of a day that are written down and not yet sent.
-#[derive(Debug, Clone, Copy)]
-struct Block {
-    day_end: Timestamp,
-    /// When this process took its first block of the day.
-    first_taken: Timestamp,
-    /// The day's total of all processes when the block was taken, the block included.
-    total: u64,
-    left: u64,
 }
 
 /// Project, model family and start of a slot.
@@ -77,6 +68,8 @@ type Sent = Mutex<HashMap<SlotOf, (i64, i64)>>;
 enum Note {
     /// [`Memory::sent`] holds something again.
     Sent,
+    /// The next block is needed soon. It does not wait for others to share its write.
+    Block(Order, Timestamp),
     Limit(LearnedLimit),
     Window(LearnedWindow),
     Kin(Kin, Timestamp),
@@ -117,8 +110,9 @@ impl Memory {
         let behind = Store::open(state_dir, base_url)?;
         let (notes, incoming) = channel();
         let sent: Arc<Sent> = Arc::default();
-        let counted = sent.clone();
-        let writer = std::thread::Builder::new().name("store".to_owned()).spawn(move || write(&behind, &incoming, &counted)).ok();
+        let ahead: Arc<Ahead> = Arc::default();
+        let writer = Writer { store: behind, incoming, sent: sent.clone(), ahead: ahead.clone() };
+        let writer = std::thread::Builder::new().name("store".to_owned()).spawn(move || writer.run()).ok();
         let mut memory = Memory {
             store,
             notes: Some(notes),
@@ -131,6 +125,7 @@ impl Memory {
             sent,
             families: HashSet::default(),
             blocks: HashMap::default(),
+            ahead,
             learned: HashMap::default(),
             counting: HashMap::default(),
             kin: HashSet::default(),
@@ -234,7 +229,8 @@ impl Memory {
             let place = (project, family.clone());
             self.learned.remove(&place);
             self.counting.remove(&place);
-            if let Some(block) = self.blocks.remove(&place).filter(|block| block.left > 0) {
+            let ahead = self.ahead.drain_of(&place);
+            for block in self.blocks.remove(&place).into_iter().chain(ahead).filter(|block| block.left > 0) {
                 let _ = self.store.return_day(&self.projects[project as usize], family, block.day_end, block.left);
             }
         }
@@ -262,9 +258,12 @@ impl Memory {
         }
         let Some(block) = self.blocks.get_mut(&place) else { return };
         block.left = block.left.saturating_sub(1);
+        let wants_next = block.wants_next();
         if block.left == 0 {
             self.take_block(scheduler, now, project, family);
             self.tell(scheduler, now, project, family);
+        } else if wants_next {
+            self.note(Note::Block(self.order(scheduler, now, project, family), now));
         }
     }
 
@@ -278,28 +277,29 @@ impl Memory {
         is_first
     }
 
-    /// Writes the next block down.
+    /// The next block: the one that was written down ahead of time, else it is written down now.
     fn take_block(&mut self, scheduler: &mut Scheduler, now: Timestamp, project: u32, family: &Arc<str>) {
+        let order = self.order(scheduler, now, project, family);
+        let mut block = match self.ahead.take(&order.place, order.day_end) {
+            Some(block) => block,
+            None => match order.fulfil(&self.store, now) {
+                Ok(block) => block,
+                Err(fault) => return tracing::warn!("the day's count is not written down: {fault}"),
+            },
+        };
+        let same_day = self.blocks.get(&order.place).filter(|before| before.day_end == order.day_end);
+        block.first_taken = same_day.map_or(now, |before| before.first_taken);
+        self.blocks.insert(order.place, block);
+    }
+
+    fn order(&self, scheduler: &mut Scheduler, now: Timestamp, project: u32, family: &Arc<str>) -> Order {
         let model = scheduler.model(family);
         let limit = scheduler.limits(project, model).rpd;
         let place = (project, family.clone());
         let seen = self.blocks.get(&place).map_or(0, |block| block.total);
         let unknown = (seen / PART_OF_SEEN).clamp(1, MOST_UNKNOWN);
         let size = limit.map_or(unknown, |limit| (limit / BLOCKS_A_DAY).max(1));
-        let day_end = scheduler.day_end(now);
-        let name = self.projects[project as usize].clone();
-        let total = match self.store.reserve_day(&name, family, day_end, size) {
-            Ok(total) => total,
-            Err(fault) => return tracing::warn!("the day's count is not written down: {fault}"),
-        };
-        // What lies above the limit is not there: it belongs to other processes.
-        let above = limit.map_or(0, |limit| total.saturating_sub(limit)).min(size);
-        if above > 0 {
-            let _ = self.store.return_day(&name, family, day_end, above);
-        }
-        let same_day = self.blocks.get(&place).filter(|block| block.day_end == day_end);
-        let first_taken = same_day.map_or(now, |block| block.first_taken);
-        self.blocks.insert(place, Block { day_end, first_taken, total: total - above, left: size - above });
+        Order { place, project: self.projects[project as usize].clone(), day_end: scheduler.day_end(now), size, limit }
     }
 
     /// A refused request took nothing of its day: the next one has its place.
@@ -481,6 +481,9 @@ impl Drop for Memory {
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }
+        for ((project, model), block) in self.ahead.drain() {
+            let _ = self.store.return_day(&self.projects[project as usize], &model, block.day_end, block.left);
+        }
     }
 }
 
@@ -490,25 +493,35 @@ fn redacted(body: &[u8], key: &SecretString) -> Redacted {
 
 // === the writing thread ===
 
-fn write(store: &Store, incoming: &Receiver<Note>, sent: &Sent) {
-    let mut open = true;
-    while open {
-        let Ok(first) = incoming.recv() else { return };
-        let mut batch = vec![first];
-        // What is sent within a slot becomes one write.
-        std::thread::sleep(GATHER);
-        loop {
-            match incoming.recv_timeout(Duration::ZERO) {
-                Ok(note) => batch.push(note),
-                Err(RecvTimeoutError::Timeout) => break,
-                Err(RecvTimeoutError::Disconnected) => {
-                    open = false;
-                    break;
-                }
+/// What the thread has at hand.
+struct Writer {
+    store: Store,
+    incoming: Receiver<Note>,
+    sent: Arc<Sent>,
+    ahead: Arc<Ahead>,
+}
+
+impl Writer {
+    fn run(self) {
+        while let Ok(first) = self.incoming.recv() {
+            let mut batch = Vec::new();
+            self.take(first, &mut batch);
+            // What is sent within a slot becomes one write.
+            let end = Instant::now() + GATHER;
+            while let Ok(note) = self.incoming.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                self.take(note, &mut batch);
+            }
+            if let Err(fault) = self.store.together(|| put(&self.store, batch, &self.sent)) {
+                tracing::warn!("the local store falls behind: {fault}");
             }
         }
-        if let Err(fault) = store.together(|| put(store, batch, sent)) {
-            tracing::warn!("the local store falls behind: {fault}");
+    }
+
+    fn take(&self, note: Note, batch: &mut Vec<Note>) {
+        let Note::Block(order, now) = note else { return batch.push(note) };
+        match order.fulfil(&self.store, now) {
+            Ok(block) => self.ahead.put(order.place, block),
+            Err(fault) => tracing::warn!("the day's count is not written down: {fault}"),
         }
     }
 }
@@ -516,7 +529,7 @@ fn write(store: &Store, incoming: &Receiver<Note>, sent: &Sent) {
 fn put(store: &Store, batch: Vec<Note>, sent: &Sent) -> Result<(), StoreError> {
     for note in batch {
         match note {
-            Note::Sent => {}
+            Note::Sent | Note::Block(..) => {}
             Note::Limit(limit) => store.learn_limit(&limit)?,
             Note::Kin(kin, at) => store.add_kin(&kin, at)?,
             Note::Window(window) => store.learn_window(&window)?,

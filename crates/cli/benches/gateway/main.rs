@@ -249,6 +249,8 @@ fn tidegate(upstream: &str, folder: &Path, rpm: &str) -> Proxy {
     let program = std::env::var("TIDEGATE").unwrap_or(env!("CARGO_BIN_EXE_tidegate").to_string());
     let mut command = on(0, &program);
     command.current_dir(folder).env("GEMINI_API_KEY", KEY).env("TIDEGATE_STATE_DIR", folder);
+    // More places than ever wait in here: it is the quota that refuses.
+    command.env("TIDEGATE_MAX_QUEUE", "20000");
     command.args(["serve", "--listen", "127.0.0.1:0", "--base-url", upstream, "--rpm", rpm, "-q"]);
     let begun = Instant::now();
     let server = Server::start(&mut command);
