@@ -233,7 +233,8 @@ fn a_worker_tells_of_its_queue_over_http_and_of_itself_in_lines() {
     let plain = ["--listen", &address, "--progress", "plain", "--progress-interval", "100ms", "--max-concurrency", "4"];
     let worker = place.worker(&simulator, &plain);
     assert!(wait_until(|| get(&address, "/healthz").is_some_and(|answer| answer.ends_with("ok\n"))));
-    let told = |line: &str| wait_until(|| get(&address, "/metrics").is_some_and(|answer| answer.lines().any(|told| told == line)));
+    let told =
+        |line: &str| wait_until(|| get(&address, "/metrics").is_some_and(|answer| answer.lines().any(|told| told == line)));
     assert!(told("tidegate_queue_events_total{queue=\"q\",event=\"done\"} 40"), "{:?}", get(&address, "/metrics"));
     for line in ["waiting", "in_flight", "delayed", "dead_letters"] {
         assert!(told(&format!("tidegate_queue_{line}{{queue=\"q\"}} 0")), "{line}");

@@ -252,3 +252,18 @@ async fn an_answer_takes_the_place_of_a_failure_that_nobody_has_collected() {
     assert_eq!(records(&queue).await["slow"], answer("slow"));
     assert!(queue.dead_letters(10).await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_lease_that_went_to_another_is_not_renewed_and_its_task_is_let_go_of() {
+    let server = Server::start();
+    let queue = queue(&server).await;
+    queue.enqueue(&[task("slow")], 10).await.unwrap();
+    let old = Running::start(&server, named("old")).await;
+    until("it is begun", async || old.stub.times("slow") == 1).await;
+    let stream = "tidegate:queue:{test}:normal";
+    let entry = server.cli(&["--raw", "xrange", stream, "-", "+"]).lines().next().unwrap().to_owned();
+    server.cli(&["xclaim", stream, "workers", "other", "0", &entry, "JUSTID"]);
+    until("it is let go of", async || old.stub.dropped.lock().unwrap().as_slice() == ["slow"]).await;
+    let holder = server.cli(&["--raw", "xpending", stream, "workers", "-", "+", "1", "other"]);
+    assert!(holder.contains(&entry), "it is still the other's: {holder}");
+}
