@@ -171,7 +171,6 @@ mod tests {
             rpm: 287.6,
             permitted_rpm: Some(300.0),
             tokens: 12_345,
-            packed_calls: None,
             refused: 0,
             uploads: (0, 0, 0),
             packed_calls: None,
