@@ -169,7 +169,7 @@ async fn a_machines_day_counts<L: Ledger>(ledgers: [L; 3]) {
         Engine::builder().project(project("one", 1, limits)).backend(server.clone()).settings(settings)
     };
     let alone = builder(0).state_dir(folder.path()).build().unwrap();
-    for task in busy(&[alone.clone()], 12) {
+    for task in busy(std::slice::from_ref(&alone), 12) {
         assert!(task.await.unwrap());
     }
     alone.shutdown(Duration::from_secs(5)).await;
