@@ -66,6 +66,7 @@ async fn a_task_that_kills_its_workers_is_quarantined_after_five_and_others_flow
         worker.kill();
     }
     let last = Running::start(&server, WorkerSettings { drain: true, ..WorkerSettings::default() }).await;
+    until("it is put aside", async || queue.status().await.unwrap().dead == 1).await;
     let stub = last.stub.clone();
     last.end().await;
     assert_eq!(stub.times("slow-poison"), 0, "not a sixth time");
