@@ -4,51 +4,41 @@
 //! starts the next one itself. One timer task sleeps until the scheduler's next wake-up. Bodies stay here, under their
 //! job's number; the scheduler moves ids and numbers only.
 
-use std::collections::VecDeque;
-use std::panic::AssertUnwindSafe;
+mod act;
+mod attempt;
+mod finish;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use foldhash::HashMap;
-use futures_util::FutureExt;
 use parking_lot::Mutex;
-use secrecy::SecretString;
 use tidegate_gemini::embedding::MOST_TEXTS;
 use tidegate_gemini::models;
-use tidegate_gemini::response::Usage;
 use tidegate_gemini::tokens::{Calibration, Estimate};
-use tidegate_scheduler::{
-    Action, Event as Stimulus, JobId, KeyId, Outcome, QuotaId, Scheduler, Scope, Submission, Timestamp, Verdict,
-};
+use tidegate_scheduler::{Event as Stimulus, JobId, KeyId, QuotaId, Scheduler, Submission, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, broadcast, oneshot};
 use tokio::task::AbortHandle;
 
-use crate::backend::{Backend, Call, Method, Reply, TransportError};
+use crate::backend::{Backend, Method};
 use crate::change::{Change, UnknownProject};
-use crate::classify::{Reading, classify, without_retry};
 use crate::clock::Clock;
-use crate::consequences::{Consequences, consequences, learn, refused, told};
 use crate::counting;
-use crate::ending::{Last, abandoned, cancelled, conclude, unheard_of};
+use crate::ending::{Last, cancelled, unheard_of};
 use crate::errand::Recipient;
-use crate::event::{Attempt, Event, EventKind, Observer, Seat};
+use crate::event::{Event, EventKind, Observer, Seat};
 use crate::kinship::Kinship;
 use crate::ledger::{Order, Pumps};
-use crate::media::{Body, Desk, Payload};
-use crate::memory::{Answered, Memory};
+use crate::media::{Body, Desk};
+use crate::memory::Memory;
 use crate::outlier::{CountTokens, Sizes};
-use crate::redact;
 use crate::relay::Relay;
 use crate::request::{Error, Request, Response, Trace};
 use crate::residence::Residence;
-use crate::retry_on::RetryOn;
 use crate::roster::{KeyCard, Roster, RosterChange, SharedRoster, Turnover};
 use crate::stats::Stats;
-use crate::stream;
-use crate::structured::{Judge, Next};
 use crate::terms::Terms;
 use crate::uploads::{Owner, Setback, Upload};
 use crate::withdraw::Withdraw;
@@ -417,120 +407,6 @@ impl Driver {
         }
     }
 
-    // === decide and act ===
-
-    pub(crate) fn decide(self: &Arc<Driver>, state: &mut State, now: Timestamp, stimulus: Stimulus) {
-        let mut actions = Vec::new();
-        state.scheduler.handle(now, stimulus, &mut actions);
-        self.act(state, now, actions);
-    }
-
-    fn act(self: &Arc<Driver>, state: &mut State, now: Timestamp, actions: Vec<Action>) {
-        let mut actions = VecDeque::from(actions);
-        while let Some(action) = actions.pop_front() {
-            match action {
-                Action::Start { job, key, slot, attempt } => {
-                    if !self.start(state, now, job, key, slot, attempt) {
-                        let mut more = Vec::new();
-                        state.scheduler.handle(now, Stimulus::Finished { job, outcome: Outcome::Postponed }, &mut more);
-                        actions.extend(more);
-                    }
-                }
-                Action::Complete { job, verdict } => self.complete(state, now, job, verdict),
-                Action::Retry { .. } => {}
-                Action::Held { project, model, dimension, until, .. } => {
-                    self.order(state.scheduler.quota(project, &model), Order::Hold(until));
-                    let project = self.project(project);
-                    let dimension = dimension.map(tidegate_scheduler::Dimension::name);
-                    self.emit(state, now, EventKind::Held { project, model, dimension, until });
-                }
-                Action::KeyDead { key, reason } => {
-                    let card = self.key(key);
-                    let project = self.project(card.project);
-                    if let Some(pumps) = &self.pumps {
-                        pumps.key_dead(self, key, &reason);
-                    }
-                    self.emit(state, now, EventKind::KeyDead { project, key: card.name.clone(), reason });
-                }
-                Action::Parked { projects, reason, until } => {
-                    let projects: Vec<_> = projects.iter().map(|&project| self.project(project)).collect();
-                    if let Some(pumps) = &self.pumps {
-                        pumps.parked(self, &projects, &reason, until);
-                    }
-                    self.emit(state, now, EventKind::Parked { projects, reason, until });
-                }
-                Action::Unparked { projects } => {
-                    let projects = projects.iter().map(|&project| self.project(project)).collect();
-                    self.emit(state, now, EventKind::Unparked { projects });
-                }
-                Action::Reserve { quota, ask } => self.order(Some(quota), Order::Ask(ask)),
-                Action::Settle { quota, permit, used } => self.order(Some(quota), Order::Settle(permit, used)),
-                Action::KeepRoom { quota, until } => self.order(Some(quota), Order::Room(until)),
-                Action::Release { quota, permits } => self.order(Some(quota), Order::Release(permits)),
-                Action::Forgotten { model } => {
-                    state.sizes.forget(&model);
-                    if let Some(memory) = &mut state.memory {
-                        memory.forget(&model);
-                    }
-                }
-                Action::Learned { project, model } => {
-                    self.order(state.scheduler.quota(project, &model), Order::Learned);
-                    if let Some(memory) = &mut state.memory {
-                        memory.learned(&mut state.scheduler, now, project, &model);
-                    }
-                }
-            }
-        }
-        let next = state.scheduler.next_wake().map_or(u64::MAX, Timestamp::as_micros);
-        if next < self.armed.load(Ordering::Relaxed) {
-            self.armed.store(next, Ordering::Relaxed);
-            self.rearm.notify_one();
-        }
-    }
-
-    /// Sends a prompt. False when its media are not where they have to be: they are seen to, and nothing is sent.
-    fn start(self: &Arc<Driver>, state: &mut State, now: Timestamp, job: JobId, key: KeyId, slot: u32, attempt: u32) -> bool {
-        let card = self.key(key);
-        let project = self.project(card.project);
-        let Some(ticket) = state.tickets.get_mut(&job) else { return true };
-        let setback = ticket.media.setback.take().filter(|(carrier, setback)| *carrier == key || !is_of_key(setback));
-        let payload = self.desk.payload(card.project, ticket.body());
-        if setback.is_none() && payload.is_none() {
-            let body = ticket.body().clone();
-            self.runtime.spawn(self.clone().provide(job, key, body));
-            return false;
-        }
-        let seat = Seat { project: project.clone(), key: card.name.clone(), model: ticket.model.clone(), slot };
-        ticket.started = now;
-        ticket.key = key;
-        ticket.seat = Some(seat.clone());
-        ticket.trace.attempts = attempt;
-        state.waiting -= usize::from(std::mem::take(&mut ticket.waits));
-        ticket.trace.project = project;
-        ticket.trace.key = card.name.clone();
-        ticket.trace.queued = now - ticket.submitted;
-        let judge = ticket.request.structured.clone().map(|structured| Judge {
-            structured,
-            question: ticket.request.body.marked(),
-            model: ticket.model.clone(),
-            spent: ticket.trace.usage.total_tokens,
-        });
-        let met = match (setback, payload) {
-            (Some((_, setback)), _) => Met::Setback(setback),
-            (None, payload) => Met::Open(payload.unwrap_or_else(|| Bytes::new().into())),
-        };
-        let (tokens, method, model) = (ticket.tokens, ticket.request.method, ticket.model.clone());
-        let (key, project, recipient) = (card.secret.clone(), card.project, ticket.recipient.clone());
-        let (queued, after) = (ticket.trace.queued, ticket.last.fault.as_ref().map(|words| words.code.as_str().into()));
-        let attempt = attempt_once(self.clone(), job, attempt, Asked { method, model, project, key, judge, recipient }, met);
-        if let Some(memory) = &mut state.memory {
-            memory.started(&mut state.scheduler, now, card.project, &ticket.family, tokens);
-        }
-        ticket.abort = Some(self.runtime.spawn(attempt).abort_handle());
-        self.emit(state, now, EventKind::Started { job, seat, tokens, queued, after });
-        true
-    }
-
     /// Brings a prompt's files into the storage of the key's project, then lets it go on.
     async fn provide(self: Arc<Driver>, job: JobId, key: KeyId, body: Body) {
         let card = self.key(key);
@@ -555,117 +431,6 @@ impl Driver {
         self.emit(&mut self.state.lock(), now, EventKind::Upload(upload));
     }
 
-    /// An attempt came back: judge it, let the scheduler decide, tell the world, act.
-    fn finish(self: &Arc<Driver>, job: JobId, attempt: u32, body: Option<Bytes>, reading: Reading, next: Option<Next>) {
-        let Reading { mut outcome, answer, usage, fault, stale_file } = reading;
-        let now = self.clock.now();
-        let mut state = self.state.lock();
-        let state = &mut *state;
-        let Some(ticket) = state.tickets.get_mut(&job).filter(|ticket| ticket.trace.attempts == attempt) else { return };
-        if ticket.request.divisible {
-            outcome = without_retry(outcome);
-        }
-        ticket.abort = None;
-        ticket.trace.latency = now - ticket.started;
-        let reported = usage;
-        let usage = spent(&reported, &outcome, ticket.request.method, ticket.tokens);
-        ticket.trace.usage.add(&usage);
-        ticket.last = Last { answer, body, fault: fault.clone() };
-        let (label, latency) = (ticket.request.label.clone(), ticket.trace.latency);
-        let (seat, sent) = (ticket.seat.clone(), ticket.started);
-        let (key, family, body) = (ticket.key, ticket.family.clone(), ticket.last.body.clone().unwrap_or_default());
-        learn(&mut state.calibration, &ticket.family, ticket.estimate(), &reported, ticket.last.body.as_deref());
-        let project = self.key(key).project;
-        if stale_file && ticket.media.refusals < FREE_REFUSALS && self.desk.doubt(project, &ticket.request.body) {
-            ticket.media.refusals += 1;
-            outcome = Outcome::Postponed;
-            self.runtime.spawn(self.clone().provide(job, key, ticket.request.body.clone()));
-        }
-        let model = state.scheduler.model(&family);
-        let refused = refused(&outcome, state.scheduler.limits(project, model));
-        if let Some(next) = next {
-            reweigh(&mut state.scheduler, &state.calibration, now, job, ticket, next);
-        }
-        let mut actions = Vec::new();
-        state.scheduler.handle(now, Stimulus::Finished { job, outcome: outcome.clone() }, &mut actions);
-        if let Some(memory) = &mut state.memory {
-            let Consequences { held, dead, parked } = consequences(&actions);
-            let card = &*self.key(key);
-            let (outcome, fault, dead, parked, body) = (&outcome, fault.as_ref(), &dead, &parked, &body);
-            let answered = Answered { now, sent, key, card, family, outcome, held, dead, parked, fault, body };
-            memory.answered(&mut state.scheduler, &answered);
-        }
-        if let Some(seat) = seat {
-            let dead = matches!(&outcome, Outcome::KeyRejected(fault) if fault.scope == Scope::Key);
-            let fault = fault.map(|words| told(words, now, job, dead, refused, &actions));
-            let ended = Attempt { job, label, number: attempt, seat, latency, usage, fault };
-            self.emit(state, now, EventKind::Attempted(Box::new(ended)));
-            if let Some(memory) = state.memory.as_mut().filter(|_| refused.is_some()) {
-                memory.keep_kin(state.kinship.kin(), now);
-            }
-        }
-        let ended = actions.iter().any(|action| matches!(action, Action::Complete { job: done, .. } if *done == job));
-        self.act(state, now, actions);
-        if state.closed && !ended {
-            self.give_back(state, now, job);
-        }
-    }
-
-    /// The engine is closing: a prompt that would be asked again goes back to its caller instead.
-    fn give_back(self: &Arc<Driver>, state: &mut State, now: Timestamp, job: JobId) {
-        let Some(ticket) = state.tickets.remove(&job) else { return };
-        state.scheduler.handle(now, Stimulus::Cancelled(job), &mut Vec::new());
-        let error = Error { trace: ticket.trace.clone(), ..cancelled("the engine was shut down before an answer came") };
-        self.leave(state, now, job, ticket, Err(error));
-    }
-
-    fn complete(self: &Arc<Driver>, state: &mut State, now: Timestamp, job: JobId, verdict: Verdict) {
-        let Some(mut ticket) = state.tickets.remove(&job) else { return };
-        if verdict == Verdict::Upstream {
-            ticket.trace.due = state.scheduler.outage(now, &ticket.family);
-        }
-        let result = conclude(std::mem::take(&mut ticket.last), ticket.trace.clone(), &ticket.model, verdict);
-        self.leave(state, now, job, ticket, result);
-    }
-
-    pub(crate) fn leave(
-        &self,
-        state: &mut State,
-        now: Timestamp,
-        job: JobId,
-        ticket: Box<Ticket>,
-        result: Result<Response, Error>,
-    ) {
-        state.waiting -= usize::from(ticket.waits);
-        if let Some(abort) = ticket.abort {
-            abort.abort();
-            self.emit_abandoned(state, now, job, ticket.seat, ticket.trace.attempts, ticket.request.label.clone());
-        }
-        let failed = result.as_ref().err().map(|error| error.class);
-        let (label, usage) = (ticket.request.label, ticket.trace.usage);
-        self.emit(state, now, EventKind::Completed { job, label, failed, usage });
-        let _ = ticket.reply_to.send(result);
-        if state.tickets.is_empty() {
-            self.idle.notify_waiters();
-        }
-    }
-
-    /// An attempt that was dropped has ended too, or displays would count it for ever.
-    fn emit_abandoned(
-        &self,
-        state: &mut State,
-        now: Timestamp,
-        job: JobId,
-        seat: Option<Seat>,
-        number: u32,
-        label: Option<Arc<str>>,
-    ) {
-        let Some(seat) = seat else { return };
-        let usage = Usage::default();
-        let ended = Attempt { job, label, number, seat, latency: Duration::ZERO, usage, fault: Some(abandoned()) };
-        self.emit(state, now, EventKind::Attempted(Box::new(ended)));
-    }
-
     fn emit(&self, state: &mut State, at: Timestamp, kind: EventKind) {
         let event = Event { at, kind };
         state.stats.fold(&event);
@@ -679,107 +444,4 @@ impl Driver {
             let _ = self.events.send(event);
         }
     }
-}
-
-/// What an attempt meets.
-enum Met {
-    /// Nothing that keeps this body from being sent.
-    Open(Payload),
-    /// An upload before it that failed.
-    Setback(Setback),
-}
-
-/// What an attempt asks, and with which key.
-struct Asked {
-    method: Method,
-    model: Arc<str>,
-    project: u32,
-    key: Arc<SecretString>,
-    judge: Option<Judge>,
-    recipient: Option<Recipient>,
-}
-
-async fn attempt_once(driver: Arc<Driver>, job: JobId, attempt: u32, asked: Asked, met: Met) {
-    let Asked { method, model, project, key, judge, recipient } = asked;
-    let met = match (met, recipient) {
-        (Met::Open(_), Some(Recipient::Errand(errand))) => {
-            let (body, reading) = Box::pin(errand.attempt(&driver, job, project, key)).await;
-            return driver.finish(job, attempt, body, reading, None);
-        }
-        (Met::Open(body), Some(Recipient::Listener(listener))) => {
-            let streamed = stream::attempt(&driver, job, Call { model, method, body, key }, &listener);
-            // Most attempts are none of these and need not have the room for one.
-            let (body, reading) = Box::pin(streamed).await;
-            return driver.finish(job, attempt, body, reading, None);
-        }
-        (met, _) => met,
-    };
-    let result = match met {
-        Met::Open(body) => called(&driver, Call { model, method, body, key: key.clone() }).await,
-        Met::Setback(setback) => setback.into_result(),
-    };
-    let (body, reading) = judged(method, result, &driver.terms.now().retry_on, &key);
-    let (reading, next) = match judge {
-        Some(judge) => judge.judge(reading),
-        None => (reading, None),
-    };
-    driver.finish(job, attempt, body, reading, next);
-}
-
-async fn called(driver: &Driver, call: Call) -> Result<Reply, TransportError> {
-    let bound = driver.terms.now().attempt_timeout;
-    let called = AssertUnwindSafe(driver.backend.call(call)).catch_unwind();
-    let result = tokio::time::timeout(bound, called).await;
-    // A backend of somebody else's may panic; its prompt must not wait for ever.
-    let result =
-        result.map(|called| called.unwrap_or_else(|_| Err(TransportError::Cut { reason: "the backend panicked".to_string() })));
-    result.unwrap_or(Err(TransportError::Timeout { seconds: bound.as_secs() }))
-}
-
-/// True when the fault is the key's alone: another key of the project is not to be blamed for it.
-fn is_of_key(setback: &Setback) -> bool {
-    let Reading { outcome, .. } = classify(Method::Generate, &setback.clone().into_result(), &RetryOn::default());
-    matches!(outcome, Outcome::KeyRejected(fault) if fault.scope == Scope::Key)
-}
-
-/// What an attempt cost. An embedding that does not tell it cost what it was estimated at, so that budgets hold.
-fn spent(reported: &Usage, outcome: &Outcome, method: Method, estimate: u64) -> Usage {
-    let silent = reported.input_tokens == 0 && matches!(outcome, Outcome::Done { .. });
-    if silent && method == Method::Embed { Usage::estimated(estimate) } else { reported.clone() }
-}
-
-/// What came back and what it means, with the key taken out of both. What a model said never saw the key and passes untouched.
-fn judged(
-    method: Method,
-    result: Result<Reply, TransportError>,
-    retry_on: &RetryOn,
-    key: &SecretString,
-) -> (Option<Bytes>, Reading) {
-    let reading = classify(method, &result, retry_on);
-    let quotable = reading.fault.is_some() && reading.answer.is_none();
-    let clean = result.as_ref().ok().filter(|_| quotable).and_then(|reply| redact::hidden(reply, key));
-    match clean {
-        Some(reply) => {
-            let body = reply.body.clone();
-            let Reading { fault, .. } = classify(method, &Ok(reply), retry_on);
-            (Some(body), Reading { fault, ..reading })
-        }
-        None => (result.ok().map(|reply| reply.body), reading),
-    }
-}
-
-/// What the next attempt asks weighs something else; the scheduler is told before it decides.
-fn reweigh(scheduler: &mut Scheduler, calibration: &Calibration, now: Timestamp, job: JobId, ticket: &mut Ticket, next: Next) {
-    ticket.again = match next {
-        Next::Roomier(body) => {
-            ticket.request.body = ticket.request.body.remade(body);
-            None
-        }
-        Next::Corrected(body, added) => Some((ticket.request.body.remade(body), added)),
-    };
-    let estimate = ticket.estimate();
-    ticket.tokens = calibration.apply(&ticket.family, estimate);
-    let spread = calibration.spread(&ticket.family, ticket.tokens);
-    let stimulus = Stimulus::Reweighed { job, tokens: ticket.tokens, least: estimate.total(), spread };
-    scheduler.handle(now, stimulus, &mut Vec::new());
 }
