@@ -205,7 +205,7 @@ impl Builder {
         let home = self.state_dir.clone().map(|folder| (folder, base_url.to_string()));
         let memory = self.state_dir.and_then(|folder| {
             let remembered =
-                recall(&folder, base_url, &self.settings.quota, &roster.read(), &clock, &mut scheduler, &mut calibration);
+                recall(&folder, base_url, &self.settings.quota, roster.read().clone(), &clock, &mut scheduler, &mut calibration);
             remembered.map_err(|fault| tracing::warn!("nothing will be remembered of this run: {fault}")).ok()
         });
         let driver = Driver::new(Parts {
@@ -259,7 +259,7 @@ fn recall(
     folder: &Path,
     base_url: &str,
     quota: &QuotaRules,
-    roster: &Roster,
+    roster: Arc<Roster>,
     clock: &Clock,
     scheduler: &mut Scheduler,
     calibration: &mut Calibration,

@@ -5,7 +5,6 @@
 
 mod admission;
 mod backend;
-mod blocks;
 mod builder;
 mod cache;
 mod change;
