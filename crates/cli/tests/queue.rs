@@ -134,14 +134,19 @@ fn a_redis_that_dies_is_waited_for_by_all_and_nothing_is_lost() {
     place.dir.prompts(400);
     place.run(&["submit", "in.jsonl"]).expect(0);
     let simulator = Simulator::start(&slow(100));
-    let mut worker = place.worker(&simulator, &["--max-concurrency", "16"]);
-    let collect = place.spawn(&["collect", "-o", "out.jsonl"]);
-    let out = place.dir.path("out.jsonl");
+    let mut worker = place.worker(&simulator, &["--max-concurrency", "16", "--log-file", "work.log", "--log-level", "warn"]);
+    let collect = place.spawn(&["collect", "-o", "out.jsonl", "--log-file", "collect.log", "--log-level", "warn"]);
+    let (out, folder) = (place.dir.path("out.jsonl"), place.dir.path(""));
+    let told = |log: &str, what: &str| {
+        let log = std::fs::read_to_string(folder.join(log)).unwrap_or_default();
+        log.matches(&format!("{what} waits for it")).count()
+    };
     for part in [40, 150] {
         assert!(wait_until(|| lines_in(&out) > part));
+        let before = (told("work.log", "storing results"), told("collect.log", "collecting"));
         place.redis.kill();
-        // An outage that work under way outlasts.
-        std::thread::sleep(Duration::from_millis(300));
+        // Work under way ends in the outage, and nobody can be told.
+        assert!(wait_until(|| told("work.log", "storing results") > before.0 && told("collect.log", "collecting") > before.1));
         place.redis.restart();
     }
     end_of(collect).expect(0).mentions("400 records, 400 ok");

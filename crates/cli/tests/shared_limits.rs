@@ -13,16 +13,8 @@ use common::{Simulator, TestDir, end, end_of, lines_in, wait_until};
 use serde_json::Value;
 use server::Server;
 
-/// Two projects of sixty requests a minute, in minutes of ten seconds.
-const SCENARIO: &str = r#"
-name = "shared"
-default_model = "gemini-3.8-flash"
-[quota]
-minute_ms = 10000
-window = "sliding"
-[latency]
-base = { uniform = [50, 400] }
-per_output_token = 0.0
+/// Two projects of sixty requests a minute, as the server and every program know them.
+const PROJECTS: &str = r#"
 [[projects]]
 name = "a"
 keys = ["SIM-shared-a-key-1-0123456789abcdef", "SIM-shared-a-key-2-0123456789abcdef"]
@@ -35,6 +27,22 @@ keys = ["SIM-shared-b-key-1-0123456789abcdef"]
 rpm = 60
 "#;
 
+/// Minutes of ten seconds.
+const SCENARIO: &str = r#"
+name = "shared"
+default_model = "gemini-3.8-flash"
+[quota]
+minute_ms = 10000
+window = "sliding"
+[latency]
+base = { uniform = [50, 400] }
+per_output_token = 0.0
+"#;
+
+fn scenario() -> String {
+    format!("{SCENARIO}{PROJECTS}")
+}
+
 /// What every program of these tests is told.
 fn settings(dir: &TestDir, simulator: &Simulator, redis: &Server) {
     let text = format!(
@@ -46,17 +54,7 @@ minute = "10s"
 guard = "1s"
 [redis]
 url = "{}"
-[[projects]]
-name = "a"
-keys = ["SIM-shared-a-key-1-0123456789abcdef", "SIM-shared-a-key-2-0123456789abcdef"]
-[projects.limits."*"]
-rpm = 60
-[[projects]]
-name = "b"
-keys = ["SIM-shared-b-key-1-0123456789abcdef"]
-[projects.limits."*"]
-rpm = 60
-"#,
+{PROJECTS}"#,
         simulator.base_url,
         redis.url()
     );
@@ -84,7 +82,7 @@ fn sum(report: &Value, field: &str) -> u64 {
 
 #[test]
 fn four_programs_share_two_projects_without_a_refusal_and_answer_everything() {
-    let (simulator, redis) = (Simulator::start(SCENARIO), Server::start());
+    let (simulator, redis) = (Simulator::start(&scenario()), Server::start());
     let began = Instant::now();
     for (dir, child) in start(4, 90, &simulator, &redis) {
         end_of(child).expect(0);
@@ -105,7 +103,7 @@ fn four_programs_share_two_projects_without_a_refusal_and_answer_everything() {
 
 #[test]
 fn a_filling_shares_limits_too() {
-    let (simulator, redis) = (Simulator::start(SCENARIO), Server::start());
+    let (simulator, redis) = (Simulator::start(&scenario()), Server::start());
     let dir = TestDir::new();
     settings(&dir, &simulator, &redis);
     dir.write("form.yaml", "fields: [{name: colour, required: true}]\n");
@@ -121,7 +119,7 @@ fn a_filling_shares_limits_too() {
 
 #[test]
 fn a_redis_that_is_killed_and_comes_back_empty_ends_no_program_and_loses_no_answer() {
-    let (simulator, mut redis) = (Simulator::start(SCENARIO), Server::start());
+    let (simulator, mut redis) = (Simulator::start(&scenario()), Server::start());
     let programs = start(3, 120, &simulator, &redis);
     let answered = || programs.iter().map(|(dir, _)| lines_in(&dir.path("out.jsonl"))).sum::<usize>();
     assert!(wait_until(|| answered() >= 130));
@@ -180,7 +178,7 @@ fn chat(base_url: &str, nth: usize) -> u16 {
 #[test]
 fn two_gateways_share_the_quota_and_go_on_with_their_part_without_redis() {
     use std::io::{BufRead, BufReader};
-    let (simulator, mut redis) = (Simulator::start(SCENARIO), Server::start());
+    let (simulator, mut redis) = (Simulator::start(&scenario()), Server::start());
     let gateways: Vec<(TestDir, Child, String)> = (0..2)
         .map(|_| {
             let dir = TestDir::new();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidegate_gemini::models::Limits;
 use tidegate_scheduler::{KeyRules, Pacing, Reconfiguration, Retry, Settings, WindowKind};
 
-use crate::engine::{Project, family, scheduler_limits};
+use crate::project::{Project, family, scheduler_limits};
 use crate::retry_on::RetryOn;
 use crate::roster::Roster;
 

@@ -11,7 +11,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::backend::TransportError;
-use crate::engine::BuildError;
+use crate::builder::BuildError;
 use crate::transport::{AGENT, HttpVersion, Resolver, connector, explain};
 
 /// The most bytes of an answer that are read.

@@ -341,14 +341,15 @@ impl Driver {
         };
         let (attempt_timeout, retry_on) = (change.attempt_timeout, change.retry_on.clone());
         let mut reconfiguration = change.numbered(&roster)?;
+        let roster = Arc::new(roster);
         self.terms.change(attempt_timeout, retry_on);
         let Turnover { projects, keys, leaving, tables, accounts, told } = turnover;
         (reconfiguration.leaving, reconfiguration.tables, reconfiguration.accounts) = (leaving, tables, accounts);
         state.scheduler.join(projects, &keys);
         if let Some(memory) = &mut state.memory {
-            memory.enlist(&mut state.scheduler, now, &roster);
+            memory.enlist(&mut state.scheduler, now, roster.clone());
         }
-        *self.roster.write() = Arc::new(roster);
+        *self.roster.write() = roster;
         self.emit(state, now, EventKind::Reconfigured);
         self.decide(state, now, Stimulus::Reconfigured(Box::new(reconfiguration)));
         if let Some(memory) = &mut state.memory {

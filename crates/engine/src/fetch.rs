@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tempfile::NamedTempFile;
 use tokio::sync::Semaphore;
 
-use crate::engine::BuildError;
+use crate::builder::BuildError;
 use crate::media::{Content, ContentHash, FileError, LocalFile, Part, Payload, Sending, mime_of};
 use crate::transport::{AGENT, HttpVersion, connector, explain};
 

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use tidegate_gemini::error::{self, Fault, FaultKind};
 
 use crate::backend::{Reply, TransportError};
-use crate::engine::BuildError;
+use crate::builder::BuildError;
 use crate::redact;
 use crate::retry_on::RetryOn;
 use crate::terms::Terms;

@@ -5,7 +5,7 @@
 
 mod admission;
 mod backend;
-mod blocks;
+mod builder;
 mod cache;
 mod change;
 mod classify;
@@ -31,6 +31,7 @@ mod outlier;
 mod packing;
 mod passage;
 mod places;
+mod project;
 mod recollection;
 mod redact;
 pub mod rehearsal;
@@ -52,10 +53,11 @@ mod withdraw;
 mod workers;
 
 pub use backend::{Backend, Call, Method, Opened, Passage, Reply, TransportError};
+pub use builder::{BuildError, Builder, GOOGLE};
 pub use cache::CacheBounds;
 pub use change::{Change, Profile, UnknownProject};
 pub use courier::Courier;
-pub use engine::{BuildError, Builder, Engine, GOOGLE, Project};
+pub use engine::Engine;
 pub use event::{Attempt, AttemptFault, Blame, Event, EventKind, Observer, Refused, Seat};
 pub use key_check::{KeyCheck, KeyStanding, KeyVerdict};
 pub use kinship::Kin;
@@ -63,6 +65,7 @@ pub use observing::Observing;
 pub use outlier::CountTokens;
 pub use passage::PassageError;
 pub use places::{Brought, Luggage};
+pub use project::Project;
 pub use recollection::{Owner, Recollection};
 pub use redact::public_url;
 pub use relay::{BodyFault, RelayBody, Relayed, Relaying};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tidegate_gemini::tokens::Calibration;
 use tidegate_scheduler::{Counting, Day, Dimension, QuotaRules, Remembered, Scheduler, Settings, Timestamp};
 
-use crate::engine::Project;
 use crate::kinship::Kin;
+use crate::project::Project;
 use crate::store::{DayRow, Fingerprint, KeyRecord, LearnedLimit, LearnedWindow, SlotRow, Store, StoreError};
 
 /// Who was probably one project longer ago has been told.

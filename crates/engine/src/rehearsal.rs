@@ -9,7 +9,7 @@ use tidegate_scheduler::{
     Action, Event, JobId, ModelId, Outcome, Remembered, Scheduler, Settings, Submission, Timestamp, Used, Verdict,
 };
 
-use crate::engine::Project;
+use crate::project::Project;
 use crate::roster::Roster;
 
 /// What a rehearsal takes for granted.

@@ -20,9 +20,9 @@ use secrecy::{ExposeSecret, SecretString};
 use tidegate_scheduler::{KeyId, KeyState, Outcome};
 
 use crate::backend::{Reply, TransportError};
+use crate::builder::BuildError;
 use crate::classify::classify;
 use crate::driver::Driver;
-use crate::engine::BuildError;
 use crate::passage::PassageError;
 use crate::redact;
 use crate::transport::{AGENT, Address, HttpVersion, Resolver, connector, explain, key_header};

@@ -123,7 +123,7 @@ mod tests {
     use parking_lot::RwLock;
 
     use super::*;
-    use crate::engine::Project;
+    use crate::project::Project;
     use crate::roster::Roster;
 
     fn residence(folder: &std::path::Path, projects: &[&str]) -> Residence {

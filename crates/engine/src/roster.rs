@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use tidegate_gemini::models::Limits;
 use tidegate_scheduler::{KeyId, ProjectSpec};
 
-use crate::engine::{Project, family, scheduler_limits};
+use crate::project::{Project, family, scheduler_limits};
 use crate::store::Fingerprint;
 
 /// A key as the driver holds it.

@@ -26,7 +26,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tower_service::Service;
 
 use crate::backend::{Backend, Call, Opened, Passage, Reply, TransportError};
-use crate::engine::BuildError;
+use crate::builder::BuildError;
 use crate::media::{FileError, Payload, Sending};
 use crate::redact::public_url;
 use crate::retry_after;

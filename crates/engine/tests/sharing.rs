@@ -18,7 +18,7 @@ use secrecy::ExposeSecret;
 use server::Server;
 use tidegate_engine::ledger::{Ledger, LocalLedger, RedisLedger};
 use tidegate_engine::scheduler::{Pacing, QuotaRules, Settings, Timestamp, WindowKind};
-use tidegate_engine::{Backend, Builder, Call, Engine, Reply, TransportError};
+use tidegate_engine::{Backend, Builder, Call, Engine, Reply, Status, TransportError};
 use tidegate_gemini::models::Limits;
 use tokio::time::Instant;
 
@@ -160,6 +160,21 @@ async fn the_slots_of_a_project_hold_over_all_engines_on_a_redis() {
     together_they_keep_the_slots(engines, server).await;
 }
 
+/// Waits until all that an engine has left to send waits for the next day, or nothing is left.
+async fn used_up(engine: &Engine) {
+    let is_used_up = || {
+        let Status { active, queued, waiting, .. } = engine.status();
+        let tomorrow = waiting.is_some_and(|waiting| waiting.reason == "RPD" && waiting.until == Some(engine.day_end()));
+        active == 0 && (tomorrow || queued == 0)
+    };
+    let wait = async {
+        while !is_used_up() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait).await.unwrap_or_else(|_| panic!("{:?}", engine.status()));
+}
+
 /// Row 8: what a machine has sent on a day before it shared the quota is part of the day for all.
 async fn a_machines_day_counts<L: Ledger>(ledgers: [L; 3]) {
     let (server, folder) = (Watched::default(), tempfile::tempdir().unwrap());
@@ -179,11 +194,8 @@ async fn a_machines_day_counts<L: Ledger>(ledgers: [L; 3]) {
     let second = builder(2).state_dir(folder.path()).ledger(second).build().unwrap();
     assert!(second.submit(request("another of the same machine")).await.is_ok());
     let elsewhere = builder(3).ledger(third).build().unwrap();
-    let asked = busy(&[elsewhere], 10);
-    while server.calls.lock().unwrap().len() < 20 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    let asked = busy(std::slice::from_ref(&elsewhere), 10);
+    used_up(&elsewhere).await;
     asked.iter().for_each(tokio::task::JoinHandle::abort);
     assert_eq!(server.calls.lock().unwrap().len(), 20, "12 alone, 2 shared, and 6 of the 10 of another machine");
 }

@@ -2,16 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod cases;
+mod noon;
 mod server;
 
 use std::time::Duration;
 
 use cases::{After, Case, Step};
+use noon::START;
 use server::Server;
 use tidegate_redis::{Bucket, Class, Connection, Cost, Dimension, Hold, Ledger, Limits, Permit, Reserve, Return};
-
-/// In the future of any test run: keys expire by Redis' real clock.
-const START: u64 = 4_102_444_800_000;
 
 #[tokio::test]
 async fn every_case_of_the_table_holds_on_redis() {

@@ -1,16 +1,17 @@
 //! Random calls against one bucket, watched by an oracle that keeps every permit it saw and knows nothing of slots.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod noon;
 mod server;
 
 use std::time::Duration;
 
+use noon::START;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use server::Server;
 use tidegate_redis::{Bucket, Connection, Cost, Dimension, Ledger, Limits, Permit, Refusal, Reserve, Return};
 
-const START: u64 = 4_102_444_800_000;
 const SCENARIOS: u64 = 40;
 const STEPS: u64 = 500;
 const GUARD: u64 = 500;
@@ -56,15 +57,13 @@ impl World {
         let rpm = [3, 20, 100, 1_000][chance.random_range(0..4)];
         let day_end = START + chance.random_range(1..400_000) / 1_000 * 1_000;
         let limits = Limits {
-            rpm: Some(rpm),
             tpm: (!seed.is_multiple_of(4)).then(|| rpm * chance.random_range(20..200)),
             rpd: seed.is_multiple_of(3).then(|| rpm * chance.random_range(1..8)),
             burst: [1.0, 0.5, 0.1][chance.random_range(0..3)],
             horizon: Duration::from_millis([0, 500, 2_000, 5_000][chance.random_range(0..4)]),
-            learning: Duration::ZERO,
             day_end,
             next_day_end: day_end + 200_000,
-            ..Limits::default()
+            ..noon::limits(rpm)
         };
         let bucket = Bucket { project: format!("property-{seed}"), family: "f".into() };
         World {

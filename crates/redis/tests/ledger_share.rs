@@ -2,17 +2,16 @@
 //! with few calls.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod noon;
 mod server;
 
 use std::collections::VecDeque;
-use std::time::Duration;
-
+use noon::{START, limits};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use server::Server;
 use tidegate_redis::{Bucket, Cost, Ledger, Limits, Permit, Reserve, Return};
 
-const START: u64 = 4_102_444_800_000;
 const RPM: u64 = 6_000;
 const MINUTES: u64 = 3;
 
@@ -66,14 +65,7 @@ async fn thirty_two_processes_use_one_limit_fully_and_fairly_with_few_calls() {
 
 async fn together(processes: u64, projects: u64) {
     let server = Server::start();
-    let limits = Limits {
-        rpm: Some(RPM),
-        tpm: Some(RPM * 120),
-        learning: Duration::ZERO,
-        day_end: START + 43_200_000,
-        next_day_end: START + 129_600_000,
-        ..Limits::default()
-    };
+    let limits = Limits { tpm: Some(RPM * 120), ..limits(RPM) };
     let mut pumps = Vec::new();
     for at in 0..processes * projects {
         pumps.push(Pump {

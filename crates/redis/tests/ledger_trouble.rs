@@ -1,11 +1,13 @@
 //! What goes wrong with Redis, and what the limiter makes of it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod noon;
 mod server;
 
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use noon::{START, limits};
 use server::{Cluster, Server};
 use tidegate_redis::connection::CallError;
 use tidegate_redis::{
@@ -13,21 +15,8 @@ use tidegate_redis::{
     Refusal, Reserve, Return, Sent,
 };
 
-/// In the future of any test run: keys expire by Redis' real clock.
-const START: u64 = 4_102_444_800_000;
-
 fn bucket() -> Bucket {
     Bucket { project: "main".into(), family: "f".into() }
-}
-
-fn limits(rpm: u64) -> Limits {
-    Limits {
-        rpm: Some(rpm),
-        day_end: START + 43_200_000,
-        next_day_end: START + 129_600_000,
-        learning: Duration::ZERO,
-        ..Limits::default()
-    }
 }
 
 async fn ask(ledger: &Ledger, limits: &Limits, count: usize) -> Grant {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::Setback;
 use crate::backend::{Reply, TransportError};
-use crate::engine::BuildError;
+use crate::builder::BuildError;
 use crate::media::{Payload, Piece, Sending, Source};
 use crate::transport::{AGENT, Address, HttpVersion, Resolver, connector, explain, key_header, read};
 

@@ -8,12 +8,12 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tidegate_scheduler::{
-    Action, Book, Denied, Dimension, Event, Grant, Hearsay, JobId, Limits, ModelId, Outcome, Place, ProjectSpec, QuotaId,
-    QuotaRules, Scheduler, Settings, Sharing, Submission, Timestamp, Used, WindowKind,
+    Action, Book, Event, Grant, Hearsay, JobId, Limits, ModelId, Outcome, Place, ProjectSpec, QuotaId, QuotaRules, Scheduler,
+    Settings, Sharing, Submission, Timestamp, Used, WindowKind,
 };
 use tidegate_simulator::model::{self, Quotas, Rules};
 
-use crate::world::{MODEL, START};
+use crate::world::{MODEL, START, denied};
 
 /// One process.
 #[derive(Debug, Clone)]
@@ -531,15 +531,4 @@ const FLUSH: Duration = Duration::from_secs(5);
 
 fn place(project: usize) -> Place {
     (Arc::from(format!("p{project}")), Arc::from(MODEL))
-}
-
-fn denied(violations: &[model::Violation]) -> Denied {
-    let worst = violations.iter().max_by_key(|violation| (violation.dimension.is_daily(), violation.retry_after)).unwrap();
-    let dimension = match worst.dimension {
-        model::Dimension::RequestsPerMinute => Dimension::Rpm,
-        model::Dimension::TokensPerMinute => Dimension::Tpm,
-        model::Dimension::RequestsPerDay => Dimension::Rpd,
-        model::Dimension::TokensPerDay => Dimension::Tpd,
-    };
-    Denied { dimension: Some(dimension), retry_after: Some(worst.retry_after), limit: Some(worst.limit) }
 }

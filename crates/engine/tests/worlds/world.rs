@@ -387,7 +387,8 @@ pub fn normal(rng: &mut SmallRng) -> f64 {
     (-2.0 * uniform.ln()).sqrt() * angle.cos()
 }
 
-fn denied(violations: &[model::Violation]) -> Denied {
+/// A refusal as its answer tells it: of the quota that is longest in the way.
+pub fn denied(violations: &[model::Violation]) -> Denied {
     let worst = violations.iter().max_by_key(|violation| (violation.dimension.is_daily(), violation.retry_after)).unwrap();
     let dimension = match worst.dimension {
         model::Dimension::RequestsPerMinute => Dimension::Rpm,
