@@ -27,9 +27,9 @@ use crate::store::{CalibrationSums, Fingerprint, LearnedLimit, LearnedWindow, Li
 
 /// A block is this part of the day's limit: at most one and a half of them are lost to a crash.
 const BLOCKS_A_DAY: u64 = 500;
-/// While no limit of the day is known, a block is this part of what the day has seen.
+/// While no limit of the day is known, a block is this part of what the day has seen, or what a second takes.
 const PART_OF_SEEN: u64 = 100;
-const MOST_UNKNOWN: u64 = 10_000;
+const MOST_UNKNOWN: u64 = 50_000;
 
 /// The engine's memory. Dropping it hands back what was reserved and writes the rest.
 pub(crate) struct Memory {
@@ -214,6 +214,7 @@ impl Memory {
         };
         let same_day = self.blocks.get(&order.place).filter(|before| before.day_end == order.day_end);
         block.first_taken = same_day.map_or(now, |before| before.first_taken);
+        block.begun = now;
         self.blocks.insert(order.place, block);
     }
 
@@ -221,8 +222,9 @@ impl Memory {
         let model = scheduler.model(family);
         let limit = scheduler.limits(project, model).rpd;
         let place = (project, family.clone());
-        let seen = self.blocks.get(&place).map_or(0, |block| block.total);
-        let unknown = (seen / PART_OF_SEEN).clamp(1, MOST_UNKNOWN);
+        let block = self.blocks.get(&place);
+        let seen = block.map_or(0, |block| block.total / PART_OF_SEEN);
+        let unknown = seen.max(block.map_or(0, |block| block.a_second(now))).clamp(1, MOST_UNKNOWN);
         let size = limit.map_or(unknown, |limit| (limit / BLOCKS_A_DAY).max(1));
         Order { place, project: self.roster.project(project).clone(), day_end: scheduler.day_end(now), size, limit }
     }

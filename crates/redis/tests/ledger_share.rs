@@ -5,11 +5,11 @@
 mod noon;
 mod server;
 
-use std::collections::VecDeque;
 use noon::{START, limits};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use server::Server;
+use std::collections::VecDeque;
 use tidegate_redis::{Bucket, Cost, Ledger, Limits, Permit, Reserve, Return};
 
 const RPM: u64 = 6_000;

@@ -212,12 +212,17 @@ impl Simulator {
 
     /// What it has seen so far: seconds since the first request, and requests.
     pub fn seen(&self) -> (f64, u64) {
+        let report = self.report();
+        (report["seconds"].as_f64().unwrap(), report["requests"].as_u64().unwrap())
+    }
+
+    /// Its report so far.
+    pub fn report(&self) -> Value {
         let mut stream = TcpStream::connect(self.base_url.trim_start_matches("http://")).unwrap();
         write!(stream, "GET /sim/report HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        let report: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
-        (report["seconds"].as_f64().unwrap(), report["requests"].as_u64().unwrap())
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
     }
 
     /// Ends it and gives what it has seen.

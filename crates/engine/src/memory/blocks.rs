@@ -24,6 +24,8 @@ pub(crate) struct Block {
     /// The day's total of all processes when the block was taken, the block included.
     pub total: u64,
     pub left: u64,
+    /// When it was begun.
+    pub begun: Timestamp,
     size: u64,
     /// The next one was ordered.
     ordered: bool,
@@ -54,11 +56,18 @@ impl Order {
             let _ = store.return_day(project, family, *day_end, above);
         }
         let (total, left) = (total - above, size - above);
-        Ok(Block { day_end: *day_end, first_taken: now, total, left, size: *size, ordered: false })
+        Ok(Block { day_end: *day_end, first_taken: now, total, left, begun: now, size: *size, ordered: false })
     }
 }
 
 impl Block {
+    /// What a second takes at the pace it is used up; no more than four times of it at once.
+    pub(crate) fn a_second(&self, now: Timestamp) -> u64 {
+        let used = self.size.saturating_sub(self.left) as f64;
+        let lasted = (now - self.begun).as_secs_f64().max(0.001);
+        ((used / lasted) as u64).min(self.size * 4)
+    }
+
     /// Whether the next one is to be ordered now; says so once.
     pub(crate) fn wants_next(&mut self) -> bool {
         let wants = !self.ordered && self.size >= LARGE && self.left * 2 <= self.size;
@@ -106,6 +115,15 @@ mod tests {
         assert_eq!((first.total, first.left), (100, 100));
         let second = order(100, Some(150)).fulfil(&store, now).unwrap();
         assert_eq!((second.total, second.left), (150, 50));
+    }
+
+    #[test]
+    fn a_second_takes_what_the_pace_tells_and_no_more_than_four_blocks() {
+        let (store, begun) = (Store::in_memory("http://a").unwrap(), Timestamp::from_secs(1));
+        let mut block = order(100, None).fulfil(&store, begun).unwrap();
+        block.left = 50;
+        let later = |millis| block.a_second(begun + std::time::Duration::from_millis(millis));
+        assert_eq!((later(10_000), later(250), later(100), later(0)), (5, 200, 400, 400));
     }
 
     #[test]
