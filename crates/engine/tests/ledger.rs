@@ -3,11 +3,14 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{InProcess, Script, project, reply, request};
-use tidegate_engine::ledger::LocalLedger;
-use tidegate_engine::scheduler::{QuotaRules, Settings, Timestamp, WindowKind};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tidegate_engine::ledger::{Answer, Fact, Ledger, LedgerError, LocalLedger, Place, Question, Warning};
+use tidegate_engine::scheduler::{Knowledge, QuotaRules, Settings, Timestamp, WindowKind};
 use tidegate_engine::{Engine, ErrorClass, Project};
 use tidegate_gemini::models::Limits;
 use tidegate_simulator::Scenario;
@@ -34,19 +37,19 @@ fn rules() -> QuotaRules {
     QuotaRules { window: WindowKind::Sliding, ..QuotaRules::default() }
 }
 
-fn member(ledger: &LocalLedger, backend: &InProcess, seed: u64, alone: f64) -> Engine {
+fn member(ledger: impl Ledger, backend: &InProcess, seed: u64, alone: f64) -> Engine {
     let keys = vec![(None, "SIM-together-key-1-0123456789abcdef".into())];
     let limits = Limits { rpm: Some(60), ..Limits::default() };
     let project = Project { name: "main".into(), keys, limits: vec![("*".into(), limits)], account: None };
     let settings = Settings { quota: rules(), seed, ..Settings::default() };
     let builder = Engine::builder().project(project).backend(backend.clone()).settings(settings).start_at(START);
-    builder.ledger(ledger.join()).alone(alone).build().unwrap()
+    builder.ledger(ledger).alone(alone).build().unwrap()
 }
 
 fn world(alone: f64) -> (InProcess, LocalLedger, Vec<Engine>) {
     let backend = InProcess::new(Scenario::from_toml(SCENARIO).unwrap(), START);
     let ledger = LocalLedger::new(&rules(), Some(START));
-    let engines = (0..4).map(|seed| member(&ledger, &backend, seed, alone)).collect();
+    let engines = (0..4).map(|seed| member(ledger.join(), &backend, seed, alone)).collect();
     (backend, ledger, engines)
 }
 
@@ -109,6 +112,61 @@ async fn engines_that_may_go_on_alone_keep_to_their_part_and_tell_it_afterwards(
     assert!((20..=30).contains(&alone), "{alone} of the 30 that half the quota allows");
     ledger.set_away(false);
     assert_eq!(waiting.await.unwrap(), 240);
+    assert_eq!(backend.simulator.lock().unwrap().report(backend.now()).refused, 0);
+}
+
+/// A ledger that takes three seconds to be told what was sent without it, as one in Redis may that has lost everything.
+struct Slow(LocalLedger);
+
+impl Ledger for Slow {
+    fn reserve(&self, question: Question) -> BoxFuture<'_, Result<Answer, LedgerError>> {
+        self.0.reserve(question)
+    }
+
+    fn warn(&self, place: Place, known: Knowledge, warning: Warning) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.0.warn(place, known, warning)
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.0.ping()
+    }
+
+    fn remind(&self, place: Place, known: Knowledge, sent: Vec<(Duration, u64, u64)>) -> BoxFuture<'_, Result<(), LedgerError>> {
+        async move {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            self.0.remind(place, known, sent).await
+        }
+        .boxed()
+    }
+
+    fn facts(&self, project: Arc<str>) -> BoxFuture<'_, Result<Vec<Fact>, LedgerError>> {
+        self.0.facts(project)
+    }
+
+    fn tell(&self, project: Arc<str>, fact: Fact) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.0.tell(project, fact)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_starts_while_the_ledger_is_told_what_was_sent_without_it() {
+    let (backend, ledger, _) = world(0.5);
+    let engines: Vec<Engine> = (0..2).map(|seed| member(Slow(ledger.join()), &backend, seed, 0.5)).collect();
+    let requests = || backend.simulator.lock().unwrap().report(backend.now()).requests;
+    assert_eq!(ask_all(&engines, 2).await + ask_all(&engines, 2).await, 8);
+    ledger.set_away(true);
+    assert_eq!(ask_all(&engines, 4).await, 8);
+    ledger.set_away(false);
+    // By then it is found again, and being told.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let before = requests();
+    let asked = tokio::spawn({
+        let engines = engines.clone();
+        async move { ask_all(&engines, 60).await }
+    });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(requests(), before, "what starts now would be told to nobody");
+    assert_eq!(asked.await.unwrap(), 120);
     assert_eq!(backend.simulator.lock().unwrap().report(backend.now()).refused, 0);
 }
 

@@ -98,6 +98,7 @@ impl Wave {
         let before = info(server, "memory", "used_memory");
         let entered = enqueue(queue, from, tasks).await;
         let bytes = info(server, "memory", "used_memory") - before;
+        settle(server);
         let (redis, own) = (redis_cpu(server), own_cpu());
         let drained = drain(server, queue, tasks).await;
         Wave { tasks, entered, drained, redis: redis_cpu(server) - redis, worker: own_cpu() - own, bytes }
@@ -156,6 +157,14 @@ async fn enqueue(queue: &Queue, from: usize, many: usize) -> Duration {
         took += began.elapsed();
     }
     took
+}
+
+/// Waits until what was handed in is on the disk: a large backlog would be drained while it still is on its way there, a small
+/// one not.
+fn settle(server: &Server) {
+    for file in std::fs::read_dir(server.folder().join("appendonlydir")).unwrap() {
+        std::fs::File::open(file.unwrap().path()).unwrap().sync_all().unwrap();
+    }
 }
 
 async fn drain(server: &Server, queue: &Queue, many: usize) -> Duration {

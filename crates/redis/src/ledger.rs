@@ -17,7 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{BoxStream, StreamExt};
-pub use terms::{Bucket, Class, Cost, Dimension, Grant, Hold, Learned, Limits, MachineDay, Permit, Refusal, Reserve, Return};
+pub use terms::{
+    Bucket, Class, Cost, Dimension, Grant, Hold, Learned, Limits, MachineDay, Permit, Refusal, Reserve, Return, Sent,
+};
 
 use crate::connection::{CallError, Connection};
 use crate::names;
@@ -181,6 +183,25 @@ impl Ledger {
     /// Gives permits back that were not used.
     pub async fn release(&self, bucket: &Bucket, limits: &Limits, permits: Vec<Permit>) -> Result<Grant, LedgerError> {
         self.settle(bucket, limits, permits.into_iter().map(Return::Unused).collect()).await
+    }
+
+    /// Counts calls that went out without a permit, because Redis was away, each where it went. They count even while a
+    /// state that was lost still listens.
+    ///
+    /// # Errors
+    /// Only before anything is noted: what was noted and cannot be told now goes with the next question.
+    pub async fn charge(&self, bucket: &Bucket, limits: &Limits, sent: &[Sent]) -> Result<(), LedgerError> {
+        let shape = shape(bucket, limits)?;
+        // Where they went is known once Redis' clock is, and what it has lost is told first.
+        self.peek(bucket, limits).await?;
+        let account = self.account(bucket);
+        account.book().charge(sent, shape, self.now());
+        for _ in 0..=sent.len() / CHANGES {
+            if !account.book().owes() || self.peek(bucket, limits).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// What the bucket counts at present.

@@ -16,5 +16,5 @@ pub use connection::{Address, Connection, OpenError};
 pub use facts::{Fact, Facts, Known};
 pub use ledger::{
     Bucket, Class, Cost, Dimension, Grant, Hold, Learned, Ledger, LedgerError, Limits, MachineDay, Permit, Refusal, Reserve,
-    Return,
+    Return, Sent,
 };

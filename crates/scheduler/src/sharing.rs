@@ -121,12 +121,22 @@ impl Scheduler {
         quota.bucket.sent()
     }
 
-    /// What this process sent in the last minute while no ledger could be asked, in the same form; told once.
-    pub fn sent_alone(&mut self, now: Timestamp, quota: QuotaId) -> Vec<(Timestamp, u64, u64)> {
+    /// What this process sent in the last minute while no ledger could be asked, in the same form, until it is
+    /// [told](Scheduler::told_alone).
+    pub fn sent_alone(&mut self, now: Timestamp, quota: QuotaId) -> &[(Timestamp, u64, u64)] {
         let span = self.rules.shape.span();
-        let shared = self.quotas.get_mut(quota.0 as usize).and_then(|quota| quota.bucket.shared.as_deref_mut());
-        let sent = shared.map(|shared| std::mem::take(&mut shared.unpermitted)).unwrap_or_default();
-        sent.into_iter().filter(|(at, ..)| *at + span > now).collect()
+        let Some(shared) = self.quotas.get_mut(quota.0 as usize).and_then(|quota| quota.bucket.shared.as_deref_mut()) else {
+            return &[];
+        };
+        shared.unpermitted.retain(|(at, ..)| *at + span > now);
+        &shared.unpermitted
+    }
+
+    /// The ledger knows what was [sent](Scheduler::sent_alone) without it.
+    pub fn told_alone(&mut self, quota: QuotaId) {
+        if let Some(shared) = self.quotas.get_mut(quota.0 as usize).and_then(|quota| quota.bucket.shared.as_deref_mut()) {
+            shared.unpermitted.clear();
+        }
     }
 
     /// The quota of a project for a model family, if it was ever asked for.

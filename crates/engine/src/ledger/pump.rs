@@ -185,10 +185,11 @@ impl Pumps {
         }
         let Some(driver) = driver.upgrade() else { return };
         tracing::info!("the shared limiter answers again after {:?}", since.elapsed());
+        // From here on nothing starts without a permit, and none is asked for before all is told.
+        driver.stimulate(Stimulus::Reached);
         self.remind(&driver).await;
         *self.back.lock() = Some(Instant::now());
         self.away.store(false, Ordering::Relaxed);
-        driver.stimulate(Stimulus::Reached);
         let senders: Vec<_> = self.quotas.lock().values().cloned().collect();
         senders.iter().for_each(|sender| drop(sender.send(Order::Settle(0, 0))));
     }
@@ -207,13 +208,14 @@ impl Pumps {
         for quota in quotas {
             let Some((place, known)) = knowledge(driver, quota) else { continue };
             let now = driver.clock.now();
-            let sent = driver.state.lock().scheduler.sent_alone(now, quota);
-            let sent: Vec<_> = sent.into_iter().map(|(at, requests, tokens)| (now - at, requests, tokens)).collect();
+            let sent: Vec<_> = driver.state.lock().scheduler.sent_alone(now, quota).to_vec();
             if sent.is_empty() {
                 continue;
             }
-            if let Err(fault) = self.ledger.remind(place, known, sent).await {
-                tracing::warn!("the shared limiter is not told what was sent without it: {fault}");
+            let ago = sent.into_iter().map(|(at, requests, tokens)| (now - at, requests, tokens)).collect();
+            match self.ledger.remind(place, known, ago).await {
+                Ok(()) => driver.state.lock().scheduler.told_alone(quota),
+                Err(fault) => tracing::warn!("the shared limiter is not told yet what was sent without it: {fault}"),
             }
         }
     }

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt};
 use parking_lot::Mutex;
 use tidegate_redis::{
-    Address, Bucket, Class, Connection, Cost, Facts, Grant, Hold, Learned, MachineDay, OpenError, Permit, Refusal, Reserve,
+    Address, Bucket, Class, Connection, Cost, Facts, Grant, Hold, Learned, MachineDay, OpenError, Permit, Refusal, Reserve, Sent,
 };
 use tidegate_scheduler::{Dimension, Knowledge, Limits, Timestamp};
 
@@ -18,8 +18,6 @@ use super::{Answer, Fact, Leave, Ledger, LedgerError, Place, Question, Return, W
 
 /// For so long a learned limit holds for those who have not met it; whoever has goes his own way up.
 const LEARNED_FOR: Duration = Duration::from_secs(3_600);
-/// Longer holds than this are the API's own word, not a Redis that listens first (it does for a second).
-const LISTENING: Duration = Duration::from_secs(2);
 /// For so long a key that somebody found dead is left alone by all.
 const DEAD_FOR: Duration = Duration::from_secs(86_400);
 /// Names of facts: of a key, with its fingerprint behind; of a project.
@@ -98,34 +96,6 @@ impl RedisLedger {
             facts: grant.facts,
         }
     }
-
-    /// Charges what went out without a permit as if it went now.
-    async fn charge(&self, place: &Place, known: &Knowledge, sent: &[(Duration, u64, u64)]) -> Result<(), LedgerError> {
-        let each = |&(_, requests, tokens): &(Duration, u64, u64)| {
-            let cost = Cost { tokens: narrow(tokens / requests.max(1)), spread: 0 };
-            std::iter::repeat_n(cost, usize::try_from(requests).unwrap_or(usize::MAX))
-        };
-        let mut costs: Vec<Cost> = sent.iter().flat_map(each).collect();
-        let limits = limits(known, Duration::ZERO);
-        let mut waited = false;
-        while !costs.is_empty() {
-            let next = costs.iter().take(Reserve::MOST).copied().collect();
-            let wanted = Reserve { costs: next, class: Some(Class::FULL), ..Reserve::default() };
-            let grant = self.ledger.reserve(&bucket(place), &limits, wanted).await.map_err(told)?;
-            if grant.permits.is_empty() {
-                // A Redis that came back empty takes no charge while it still listens to what others have sent.
-                if !waited && !grant.held.is_zero() && grant.held <= LISTENING {
-                    waited = true;
-                    tokio::time::sleep(grant.held).await;
-                    continue;
-                }
-                // The window is as full as can be: that says enough.
-                return Ok(());
-            }
-            costs.drain(..grant.permits.len().min(costs.len()));
-        }
-        Ok(())
-    }
 }
 
 impl Open {
@@ -168,7 +138,12 @@ impl Ledger for RedisLedger {
     }
 
     fn remind(&self, place: Place, known: Knowledge, sent: Vec<(Duration, u64, u64)>) -> BoxFuture<'_, Result<(), LedgerError>> {
-        async move { self.charge(&place, &known, &sent).await }.boxed()
+        async move {
+            let each = |&(ago, requests, tokens): &(Duration, u64, u64)| Sent { ago, requests, tokens };
+            let sent: Vec<Sent> = sent.iter().map(each).collect();
+            self.ledger.charge(&bucket(&place), &limits(&known, Duration::ZERO), &sent).await.map_err(told)
+        }
+        .boxed()
     }
 
     fn news(&self) -> BoxStream<'static, Option<Place>> {

@@ -328,7 +328,8 @@ impl<F: FnMut(&mut SmallRng) -> u64> Together<F> {
                     let process = &mut self.processes[node];
                     let quota = process.scheduler.quota(project as u32, MODEL).unwrap();
                     let known = process.scheduler.knowledge(self.now, quota).unwrap();
-                    let sent = process.scheduler.sent_alone(self.now, quota);
+                    let sent = process.scheduler.sent_alone(self.now, quota).to_vec();
+                    process.scheduler.told_alone(quota);
                     self.book.learn(self.now, &place(project), &known, &sent);
                 }
             }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::clock::{Clock, Verdict};
-use super::terms::{Bucket, Cost, Grant, Learned, Permit, Return};
+use super::terms::{Bucket, Cost, Grant, Learned, Permit, Return, Sent};
 use super::trace::{Change, Trace};
 use super::wire::{self, Known, Shape};
 use crate::connection::CallError;
@@ -90,6 +90,22 @@ impl Book {
         }
     }
 
+    /// Notes calls that went without a permit, where they lie on Redis' clock; they are owed. Nothing while that is not known.
+    pub(crate) fn charge(&mut self, sent: &[Sent], shape: Shape, now: f64) {
+        let Some((there, _)) = self.clock.expected(now) else { return };
+        for sent in sent {
+            let slot = ((there - wire::millis(sent.ago)).max(0.0) / shape.slot) as u64;
+            let change = self.trace.charge(self.seq + 1, slot, sent.requests as f64, sent.tokens as f64);
+            self.owed.push(change);
+            self.today = self.today.saturating_add_unsigned(sent.requests);
+        }
+    }
+
+    /// Whether something is owed.
+    pub(crate) fn owes(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
     fn owe(&mut self, change: Change) {
         match self.owed.iter_mut().rev().take(8).find(|owed| owed.entry == change.entry) {
             Some(owed) => {
@@ -125,8 +141,8 @@ impl Book {
     /// A call that may or may not have been done: what it would have given back is forgone, what it would have charged is
     /// told again. A permit counted twice is harmless, one given back twice is not.
     fn unsure(&mut self, changes: Vec<Change>) {
-        let charged = changes.into_iter().filter(|change| change.tokens > 0.0);
-        self.owed.extend(charged.map(|change| Change { requests: 0.0, risk: 0.0, ..change }));
+        let charged = changes.into_iter().filter(|change| change.tokens > 0.0 || change.requests > 0.0);
+        self.owed.extend(charged.map(|change| Change { requests: change.requests.max(0.0), risk: 0.0, ..change }));
     }
 
     /// Whether this call shall be a sign of life.

@@ -109,6 +109,17 @@ pub struct MachineDay {
     pub requests: u64,
 }
 
+/// Calls that went out without a permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// How long ago.
+    pub ago: Duration,
+    /// How many of them.
+    pub requests: u64,
+    /// Tokens of all.
+    pub tokens: u64,
+}
+
 impl Reserve {
     /// Permits that one call may ask for; what is beyond is not looked at.
     pub const MOST: usize = 64;

@@ -50,6 +50,14 @@ impl Trace {
         }
     }
 
+    /// Notes calls that went without a permit.
+    pub(crate) fn charge(&mut self, seq: i64, slot: u64, requests: f64, tokens: f64) -> Change {
+        let id = self.next;
+        self.next += 1;
+        self.entries.push_back(Entry { id, seq, slot, requests, tokens, risk: 0.0 });
+        Change { entry: id, slot, requests, tokens, risk: 0.0 }
+    }
+
     /// Applies what became of a permit; none when its slot has left and nothing changes.
     pub(crate) fn change(&mut self, id: u64, requests: f64, tokens: f64, risk: f64) -> Option<Change> {
         let at = self.entries.binary_search_by_key(&id, |entry| entry.id).ok()?;

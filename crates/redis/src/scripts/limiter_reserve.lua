@@ -30,7 +30,7 @@ if not lost then
   for at = 1, call_number ~= told and #ARGV[3] or 0, 32 do
     local i, dr, dt, dk = unpack_at('<dddd', ARGV[3], at)
     local r, t = change(i, dr, dt, dk)
-    if r < 0 then
+    if r ~= 0 then
       if i >= today_begins and i < both_end then today = max(today + r, 0) end
       if i < yesterday_ends then before = max(before + r, 0) end
       if i >= both_begin then after = max(after + r, 0) end

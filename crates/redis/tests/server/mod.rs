@@ -3,9 +3,12 @@
 //! `TIDEGATE_REDIS_SERVER` names another program of its kind, such as a valkey-server.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -182,12 +185,14 @@ impl Cluster {
     }
 }
 
-/// A port nobody listens on, low enough that a cluster's second port (10,000 above) exists.
+/// A port nobody listens on and no client is given (those lie above 32,768), so that a killed server finds it free again; low
+/// enough that a cluster's second port (10,000 above) is one too.
 fn free_port() -> u16 {
+    static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let port = if port > 55_000 { port - 20_000 } else { port };
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
+        let port = 10_000 + (RandomState::new().build_hasher().finish() % 12_000) as u16;
+        if is_free(port) && is_free(port + 10_000) && TAKEN.lock().unwrap().insert(port) {
             return port;
         }
     }
