@@ -8,6 +8,8 @@ pub mod media;
 pub mod profile;
 pub mod projects;
 pub mod redis;
+mod resolver;
+mod sending;
 pub mod serve;
 pub mod template;
 pub mod traces;
@@ -15,13 +17,12 @@ pub mod values;
 mod watched;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cache::CacheWish;
 use tidegate_engine::media::MediaSettings;
-use tidegate_engine::scheduler::{self, KeyRules, Pacing, QuotaRules, Retry};
+use tidegate_engine::scheduler;
 use tidegate_engine::store::default_state_dir;
 use tidegate_engine::{CountTokens, Project, RetryOn, Structured};
 use tidegate_gemini::prices::Prices;
@@ -30,7 +31,8 @@ use crate::env_vars::Environment;
 use crate::exit_code::{ExitCode, Failure};
 use layers::{Layer, Source, Stack};
 use profile::Profile;
-use values::{AutoSpan, Part, Statuses, Written};
+pub use resolver::{Origin, Resolver};
+use values::Statuses;
 pub use watched::Watched;
 
 /// The model for prompts that name none, when nobody says: the newest generally available Flash in November 2026.
@@ -85,23 +87,6 @@ pub struct Settings {
     pub watched: Watched,
     /// Every setting in force and where it comes from.
     pub origins: Vec<Origin>,
-}
-
-/// One setting in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// Its name in the settings file.
-    pub name: &'static str,
-    /// Its value.
-    pub value: String,
-    /// Where that comes from.
-    pub source: Source,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = {} ({})", self.name, self.value, self.source)
-    }
 }
 
 /// Why there are no settings.
@@ -193,7 +178,7 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
     let profile = stack.pick(|layer| layer.profile).map_or(Profile::default(), |(profile, _)| profile);
     let below_scenario = stack.0.iter().position(|(source, _)| *source == Source::Scenario);
     stack.0.push((Source::Profile(profile), profile::layer(profile)));
-    let mut resolver = Resolver { stack: &stack, origins: Vec::new() };
+    let mut resolver = Resolver::new(&stack);
     resolver.value("profile", profile, |layer| layer.profile);
     let model = no_key("model", resolver.text("model", MODEL, |layer| layer.model.clone()))?;
     let base_url = base_url(&mut resolver)?;
@@ -202,13 +187,7 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
     let attempt_timeout = resolver.value("retry.attempt_timeout", ATTEMPT_TIMEOUT, |layer| layer.retry.attempt_timeout);
     let retry_on = resolver.value("retry.retry_on", Statuses(RetryOn::default()), |layer| layer.retry.retry_on.clone()).0;
     let count_tokens = resolver.value("quota.count_tokens", CountTokens::default(), |layer| layer.quota.count_tokens);
-    let scheduler = scheduler::Settings {
-        pacing: pacing(&mut resolver),
-        retry: retry(&mut resolver),
-        keys: key_rules(&mut resolver),
-        quota: quota(&mut resolver),
-        seed: 0,
-    };
+    let scheduler = sending::resolve(&mut resolver);
     let media = media::resolve(&mut resolver)?;
     let cache = cache::resolve(&mut resolver);
     let template = template::resolve(&mut resolver, profile)?;
@@ -217,7 +196,7 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
     let serve = serve::resolve(&mut resolver, environment, &mut warnings)?;
     let redis = redis::resolve(&mut resolver, environment)?;
     let origins = resolver.origins;
-    check(&scheduler, attempt_timeout)?;
+    sending::check(&scheduler, attempt_timeout)?;
     let told = below_scenario.map_or(stack.0.as_slice(), |at| &stack.0[..=at]);
     let projects = projects::resolve(told, &model, environment, &mut warnings)?;
     let (tiers, projects_are_listed) = projects::tiers(told);
@@ -246,40 +225,6 @@ fn resolve(mut stack: Stack, environment: &Environment) -> Result<Settings, Sett
     })
 }
 
-/// Picks settings from a stack and remembers where each came from.
-pub struct Resolver<'a> {
-    stack: &'a Stack,
-    origins: Vec<Origin>,
-}
-
-impl Resolver<'_> {
-    fn text(&mut self, name: &'static str, default: &str, of: impl Fn(&Layer) -> Option<String>) -> String {
-        let (value, source) = self.stack.pick(of).unwrap_or_else(|| (default.to_string(), &Source::Default));
-        self.origins.push(Origin { name, value: value.clone(), source: source.clone() });
-        value
-    }
-
-    /// Limits for every project and model, where somebody gave one.
-    fn limits(&mut self) {
-        self.limit("rpm", |layer| layer.limits.rpm);
-        self.limit("tpm", |layer| layer.limits.tpm);
-        self.limit("rpd", |layer| layer.limits.rpd);
-    }
-
-    fn limit(&mut self, name: &'static str, of: impl Fn(&Layer) -> Option<u64>) {
-        let found = self.stack.pick(of);
-        let (value, source) = found.map_or(("none".to_string(), &Source::Default), |(value, source)| (value.show(), source));
-        self.origins.push(Origin { name, value, source: source.clone() });
-    }
-
-    fn value<T: Written>(&mut self, name: &'static str, default: T, of: impl Fn(&Layer) -> Option<T>) -> T {
-        let (value, source) = self.stack.pick(of).unwrap_or((default, &Source::Default));
-        self.origins.push(Origin { name, value: value.show(), source: source.clone() });
-        value
-    }
-}
-
-/// The address, which must not hold what nobody may see: it stands in logs and messages.
 /// A key typed in place of what is told in every record and every log must not get there.
 fn no_key(name: &'static str, value: String) -> Result<String, SettingsError> {
     if ["AIza", "AQ."].iter().any(|beginning| value.starts_with(beginning)) {
@@ -289,6 +234,7 @@ fn no_key(name: &'static str, value: String) -> Result<String, SettingsError> {
     Ok(value)
 }
 
+/// The address, which must not hold what nobody may see: it stands in logs and messages.
 fn base_url(from: &mut Resolver<'_>) -> Result<String, SettingsError> {
     let given = from.stack.pick(|layer| layer.base_url.clone()).map(|(value, _)| value).unwrap_or_default();
     let public = tidegate_engine::public_url(&given);
@@ -308,80 +254,6 @@ fn state_dir(from: &mut Resolver<'_>, environment: &Environment) -> Option<PathB
     (!folder.is_empty()).then(|| PathBuf::from(folder))
 }
 
-fn pacing(from: &mut Resolver<'_>) -> Pacing {
-    let usual = Pacing::default();
-    Pacing {
-        max_concurrency: from.value("pacing.max_concurrency", usual.max_concurrency, |l| l.pacing.max_concurrency),
-        call_interval: from.value("pacing.call_interval", usual.call_interval, |l| l.pacing.call_interval),
-        slots_per_key: from.value("pacing.slots_per_key", usual.slots_per_key, |l| l.pacing.slots_per_key),
-        slot_interval: from.value("pacing.slot_interval", usual.slot_interval, |l| l.pacing.slot_interval),
-        key_cooldown: from.value("pacing.key_cooldown", usual.key_cooldown, |l| l.pacing.key_cooldown),
-        worker_cooldown: from.value("pacing.worker_cooldown", usual.worker_cooldown, |l| l.pacing.worker_cooldown),
-        delay: from.value("pacing.delay", usual.delay, |l| l.pacing.delay),
-    }
-}
-
-fn retry(from: &mut Resolver<'_>) -> Retry {
-    let usual = Retry::default();
-    Retry {
-        max_task_attempts: from.value("retry.max_task_attempts", usual.max_task_attempts, |l| l.retry.max_task_attempts),
-        max_transient_attempts: from
-            .value("retry.max_transient_attempts", usual.max_transient_attempts, |l| l.retry.max_transient_attempts),
-        max_attempts: from.value("retry.max_attempts", usual.max_attempts, |l| l.retry.max_attempts),
-        initial_backoff: from.value("retry.initial_backoff", usual.initial_backoff, |l| l.retry.initial_backoff),
-        max_backoff: from.value("retry.max_backoff", usual.max_backoff, |l| l.retry.max_backoff),
-    }
-}
-
-fn key_rules(from: &mut Resolver<'_>) -> KeyRules {
-    let most = from.value("keys.max_exhausted_retries", 0, |l| l.keys.max_exhausted_retries);
-    KeyRules {
-        exhausted_wait: from.value("keys.exhausted_wait", AutoSpan(None), |l| l.keys.exhausted_wait).0,
-        fully_exhausted_wait: from.value("keys.fully_exhausted_wait", AutoSpan(None), |l| l.keys.fully_exhausted_wait).0,
-        max_exhausted_retries: (most > 0).then_some(most),
-    }
-}
-
-fn quota(from: &mut Resolver<'_>) -> QuotaRules {
-    let usual = QuotaRules::default();
-    QuotaRules {
-        window: from.value("quota.window", usual.window, |l| l.quota.window),
-        minute: from.value("quota.minute", usual.minute, |l| l.quota.minute),
-        day: from.value("quota.day", usual.day, |l| l.quota.day),
-        bucket: from.value("quota.bucket", Part(usual.bucket), |l| l.quota.bucket).0,
-        tpm_counts: from.value("quota.tpm_counts", usual.tpm_counts, |l| l.quota.tpm_counts),
-        guard: from.value("quota.guard", AutoSpan(usual.guard), |l| l.quota.guard).0,
-    }
-}
-
-/// Values that are well written and still cannot work.
-fn check(settings: &scheduler::Settings, attempt_timeout: Duration) -> Result<(), SettingsError> {
-    let at_least_one = "it must be at least 1";
-    let not_zero = "it must be longer than nothing";
-    let impossible = |name, value: String, reason| Err(SettingsError::Impossible { name, value, reason });
-    let retry = &settings.retry;
-    if retry.max_task_attempts == 0 {
-        return impossible("retry.max_task_attempts", "0".into(), at_least_one);
-    }
-    if retry.max_transient_attempts == 0 {
-        return impossible("retry.max_transient_attempts", "0".into(), at_least_one);
-    }
-    if settings.quota.minute.is_zero() {
-        return impossible("quota.minute", "0s".into(), not_zero);
-    }
-    if attempt_timeout.is_zero() {
-        return impossible("retry.attempt_timeout", "0s".into(), not_zero);
-    }
-    if retry.max_backoff < retry.initial_backoff {
-        return impossible(
-            "retry.max_backoff",
-            format!("{:?}", retry.max_backoff),
-            "it must not be less than retry.initial_backoff",
-        );
-    }
-    Ok(())
-}
-
 /// The known word nearest to a mistyped one, if one is near enough to be meant.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = match word.chars().count() {
@@ -399,6 +271,8 @@ pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use tidegate_engine::scheduler::KeyRules;
+
     use super::layers::PacingLayer;
     use super::*;
 

@@ -160,12 +160,12 @@ async fn the_slots_of_a_project_hold_over_all_engines_on_a_redis() {
     together_they_keep_the_slots(engines, server).await;
 }
 
-/// Waits until all that an engine has left to send waits for the next day, or nothing is left.
-async fn used_up(engine: &Engine) {
+/// Waits until all that an engine has left to send waits for the next day, or nothing is left, and so many calls were made.
+async fn used_up(engine: &Engine, server: &Watched, calls: usize) {
     let is_used_up = || {
         let Status { active, queued, waiting, .. } = engine.status();
-        let tomorrow = waiting.is_some_and(|waiting| waiting.reason == "RPD" && waiting.until == Some(engine.day_end()));
-        active == 0 && (tomorrow || queued == 0)
+        let tomorrow = waiting.is_some_and(|waiting| waiting.reason == "RPD" && waiting.until >= Some(engine.day_end()));
+        active == 0 && (tomorrow || queued == 0) && server.calls.lock().unwrap().len() >= calls
     };
     let wait = async {
         while !is_used_up() {
@@ -195,7 +195,7 @@ async fn a_machines_day_counts<L: Ledger>(ledgers: [L; 3]) {
     assert!(second.submit(request("another of the same machine")).await.is_ok());
     let elsewhere = builder(3).ledger(third).build().unwrap();
     let asked = busy(std::slice::from_ref(&elsewhere), 10);
-    used_up(&elsewhere).await;
+    used_up(&elsewhere, &server, 20).await;
     asked.iter().for_each(tokio::task::JoinHandle::abort);
     assert_eq!(server.calls.lock().unwrap().len(), 20, "12 alone, 2 shared, and 6 of the 10 of another machine");
 }

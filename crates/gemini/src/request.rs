@@ -1,52 +1,29 @@
 //! Builds the body that goes over the wire, and its canonical text for fingerprints.
 
-use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Number, Value, json};
 
-use crate::fields::{self, Fields};
-use crate::json_text;
-use crate::media::{self, Facts, MediaFault, Resolution, Slot};
-use crate::prompt::{ConfigFault, Content, Prompt, check_config};
+use crate::fields::Fields;
+use crate::media::{self, Facts, MediaFault, Resolution};
+use crate::prompt::{ConfigFault, Content, Prompt};
 use crate::tokens::{self, Estimate};
 use crate::utf8;
-use skeleton::{NO_MEDIA, Writer};
+use skeleton::NO_MEDIA;
 
 pub mod again;
 mod canonical;
+mod defaults;
 mod estimate;
 mod json_wish;
 mod plain;
 mod skeleton;
 mod view;
+mod written;
 
 pub(crate) use canonical::camel;
+pub use defaults::Defaults;
 pub use json_wish::JsonWish;
 pub use skeleton::{Piece, Skeleton};
-
-/// Settings for every prompt that does not bring its own.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Defaults {
-    /// The model, with or without `models/`.
-    pub model: Option<String>,
-    /// The system instruction.
-    pub system_instruction: Option<String>,
-    /// The sampling temperature.
-    pub temperature: Option<f64>,
-    /// The most tokens an answer may have, thinking included.
-    pub max_output_tokens: Option<u32>,
-    /// Whether answers are to be JSON.
-    pub expect_json: bool,
-    /// The JSON Schema that answers are to follow; it makes them JSON, too.
-    pub json_schema: Option<Value>,
-}
-
-impl Defaults {
-    /// The system instruction, unless it says nothing: the API refuses an empty part.
-    fn system(&self) -> Option<&str> {
-        self.system_instruction.as_deref().filter(|text| !text.trim().is_empty())
-    }
-}
 
 /// A request ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,14 +100,14 @@ pub fn build(prompt: &Prompt, defaults: &Defaults) -> Result<Request, RequestErr
     }
     let (body, json, is_bare) = match &prompt.content {
         Content::Request(raw) => {
-            let body = completed(raw, defaults)?;
+            let body = defaults.completed(raw)?;
             let json = JsonWish::in_request(&body);
             (Skeleton::whole(body), json, false)
         }
         content => {
-            let config = config(prompt, defaults)?;
+            let config = defaults.config(prompt)?;
             let json = JsonWish::in_map(&config);
-            let (body, is_bare) = assembled(prompt, content, config, defaults)?;
+            let (body, is_bare) = written::body(prompt, content, config, defaults)?;
             (body, json, is_bare)
         }
     };
@@ -207,219 +184,6 @@ impl Request {
     }
 }
 
-/// The body in the order the API documents it.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Body<'a> {
-    contents: Contents<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    system_instruction: Option<Value>,
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    generation_config: Map<String, Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    safety_settings: Option<&'a Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tools: Option<&'a Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tool_config: Option<&'a Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cached_content: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    service_tier: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    labels: Option<&'a Map<String, Value>>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Contents<'a> {
-    Text([Turn<'a>; 1]),
-    Raw(Box<RawValue>),
-    None([Turn<'a>; 0]),
-}
-
-#[derive(Serialize)]
-struct Turn<'a> {
-    role: &'static str,
-    parts: Vec<Part<'a>>,
-}
-
-#[derive(Serialize)]
-struct Part<'a> {
-    text: &'a str,
-}
-
-impl Body<'_> {
-    /// Whether there is nothing but texts in it.
-    fn is_bare(&self) -> bool {
-        let Body { contents, system_instruction, generation_config, safety_settings, tools, tool_config, .. } = self;
-        let without_settings = system_instruction.is_none() && generation_config.is_empty() && safety_settings.is_none();
-        let without_tools = tools.is_none() && tool_config.is_none() && self.cached_content.is_none();
-        let unmarked = self.service_tier.is_none() && self.labels.is_none();
-        matches!(contents, Contents::Text(_)) && without_settings && without_tools && unmarked
-    }
-}
-
-/// The prompt's generation settings with the defaults they lack.
-fn config(prompt: &Prompt, defaults: &Defaults) -> Result<Map<String, Value>, RequestError> {
-    let mut config = prompt.generation_config.clone().unwrap_or_default();
-    let own = |names: &[&str]| names.iter().find_map(|name| config.get(*name)).map(Value::to_string);
-    for (name, value) in config_defaults(defaults, own)? {
-        config.insert(name.to_owned(), value);
-    }
-    check_config(&config)?;
-    Ok(config)
-}
-
-/// A body of nothing but texts: most are, and long.
-fn bare(texts: &[String]) -> Vec<u8> {
-    let (start, end) = canonical::AROUND_PARTS;
-    let mut body = Vec::with_capacity(start.len() + end.len() + texts.iter().map(|text| text.len() + 16).sum::<usize>());
-    body.extend_from_slice(start.as_bytes());
-    for (at, text) in texts.iter().enumerate() {
-        body.extend_from_slice(if at > 0 { b",{\"text\":" } else { b"{\"text\":" });
-        json_text::push(&mut body, text);
-        body.push(b'}');
-    }
-    body.extend_from_slice(end.as_bytes());
-    body
-}
-
-/// The body, and whether it holds nothing but texts.
-fn assembled(
-    prompt: &Prompt,
-    content: &Content,
-    config: Map<String, Value>,
-    defaults: &Defaults,
-) -> Result<(Skeleton, bool), RequestError> {
-    let own = prompt.system_instruction.as_ref().map(as_content);
-    let with_media = !prompt.media.is_empty();
-    let body = Body {
-        contents: if with_media { Contents::None([]) } else { contents(content)? },
-        // A request on a context cache may not bring a system instruction: the cache has its own.
-        system_instruction: own.or_else(|| defaults.system().filter(|_| prompt.cached_content.is_none()).map(text_content)),
-        generation_config: config,
-        safety_settings: prompt.safety_settings.as_ref(),
-        tools: prompt.tools.as_ref(),
-        tool_config: prompt.tool_config.as_ref(),
-        cached_content: prompt.cached_content.as_deref(),
-        service_tier: prompt.service_tier.as_deref(),
-        labels: prompt.labels.as_ref(),
-    };
-    if let (Content::Text(texts), true) = (content, body.is_bare()) {
-        return Ok((Skeleton::whole(bare(texts)), true));
-    }
-    let body = serde_json::to_string(&body).map_err(not_json)?;
-    let body = if with_media { around_media(prompt, &body)? } else { Skeleton::whole(body) };
-    Ok((body, false))
-}
-
-/// `body`, whose contents are still an empty list, with one turn of the prompt's texts and of holes for its media.
-fn around_media(prompt: &Prompt, body: &str) -> Result<Skeleton, RequestError> {
-    let Content::Text(texts) = &prompt.content else {
-        return Err(MediaFault::BesideContents { other: "contents" }.into());
-    };
-    let mut out = Writer::default();
-    out.push(r#"{"contents":[{"role":"user","parts":["#);
-    for (at, slot) in media::layout(texts, &prompt.media)?.into_iter().enumerate() {
-        out.push(if at > 0 { ",{" } else { "{" });
-        match slot {
-            Slot::Text(text) => out.push(&format!("\"text\":{}", Value::from(text))),
-            Slot::Media(number) => {
-                out.hole(number);
-                if let Some(part) = prompt.media.get(number).and_then(|item| item.video.as_ref()) {
-                    out.push(&format!(",\"videoMetadata\":{}", part.to_json()));
-                }
-            }
-        }
-        out.push("}");
-    }
-    out.push("]}");
-    out.push(body.strip_prefix(r#"{"contents":["#).unwrap_or(body));
-    Ok(out.finish())
-}
-
-fn contents(content: &Content) -> Result<Contents<'_>, RequestError> {
-    match content {
-        Content::Text(texts) if texts.iter().all(|text| text.trim().is_empty()) => Err(RequestError::Empty),
-        Content::Text(texts) => {
-            let parts = texts.iter().map(|text| Part { text }).collect();
-            Ok(Contents::Text([Turn { role: "user", parts }]))
-        }
-        Content::Contents(raw) if fields::kind(raw.get()) == "an object" => {
-            RawValue::from_string(format!("[{}]", raw.get())).map(Contents::Raw).map_err(not_json)
-        }
-        Content::Contents(raw) | Content::Request(raw) => Ok(Contents::Raw(raw.clone())),
-    }
-}
-
-/// A raw request with the defaults it lacks spliced in at the end of the object they belong to.
-fn completed(raw: &RawValue, defaults: &Defaults) -> Result<String, RequestError> {
-    let text = raw.get();
-    let members = Fields::read(text).map_err(not_json)?;
-    let mut body = text.to_owned();
-    let existing = members.get(&["generationConfig", "generation_config"]);
-    let config = with_config(existing.map_or("{}", RawValue::get), defaults)?;
-    match (existing.map(RawValue::get), config) {
-        (Some(before), Some(after)) => {
-            let start = before.as_ptr() as usize - text.as_ptr() as usize;
-            body.replace_range(start..start + before.len(), &after);
-        }
-        (None, Some(config)) => body = fields::with_member(&body, "generationConfig", &config),
-        (_, None) => {}
-    }
-    // A request on a context cache may not bring a system instruction: the cache has its own.
-    let taken = ["systemInstruction", "system_instruction", "cachedContent", "cached_content"];
-    if let Some(system) = defaults.system().filter(|_| members.get(&taken).is_none()) {
-        body = fields::with_member(&body, "systemInstruction", &text_content(system).to_string());
-    }
-    Ok(body)
-}
-
-/// The generation settings with the defaults they lack, or `None` when they lack none.
-fn with_config(text: &str, defaults: &Defaults) -> Result<Option<String>, RequestError> {
-    let Ok(members) = Fields::read(text) else { return Ok(None) };
-    let mut out = None;
-    for (name, value) in config_defaults(defaults, |names| members.get(names).map(|raw| raw.get().to_owned()))? {
-        let before = out.as_deref().unwrap_or(text);
-        out = Some(fields::with_member(before, name, &value.to_string()));
-    }
-    Ok(out)
-}
-
-/// The defaults that generation settings lack; `own` gives the JSON of the first of some names that stands in them.
-fn config_defaults(
-    defaults: &Defaults,
-    own: impl Fn(&[&str]) -> Option<String>,
-) -> Result<Vec<(&'static str, Value)>, RequestError> {
-    let mut out = Vec::new();
-    if let Some(temperature) = defaults.temperature.filter(|_| own(&["temperature"]).is_none()) {
-        let number = Number::from_f64(temperature);
-        let number = number.ok_or_else(|| RequestError::BadTemperature(temperature.to_string()))?;
-        out.push(("temperature", Value::Number(number)));
-    }
-    if let Some(most) = defaults.max_output_tokens.filter(|_| own(&["maxOutputTokens", "max_output_tokens"]).is_none()) {
-        out.push(("maxOutputTokens", json!(most)));
-    }
-    let mime = own(json_wish::MIME);
-    let wants_text = mime.as_deref().is_some_and(|mime| mime.trim_matches('"') != json_wish::JSON);
-    if (defaults.expect_json || defaults.json_schema.is_some()) && mime.is_none() {
-        out.push((json_wish::MIME[0], json!(json_wish::JSON)));
-    }
-    if let Some(schema) = defaults.json_schema.as_ref().filter(|_| !wants_text && own(json_wish::ANY_SCHEMA).is_none()) {
-        out.push((json_wish::ANY_SCHEMA[0], schema.clone()));
-    }
-    Ok(out)
-}
-
-fn as_content(instruction: &Value) -> Value {
-    instruction.as_str().map_or_else(|| instruction.clone(), text_content)
-}
-
-fn text_content(text: &str) -> Value {
-    json!({"parts": [{"text": text}]})
-}
-
 fn model(prompt: &Prompt, defaults: &Defaults) -> Result<String, RequestError> {
     let record = prompt.model.as_deref().map(checked).transpose()?;
     let request = match &prompt.content {
@@ -453,13 +217,11 @@ pub fn checked(name: &str) -> Result<String, RequestError> {
     Ok(bare.to_owned())
 }
 
-fn not_json(error: serde_json::Error) -> RequestError {
-    RequestError::NotJson(error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use serde_json::json;
+
     use super::*;
 
     fn defaults() -> Defaults {
