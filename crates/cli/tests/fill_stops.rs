@@ -98,9 +98,52 @@ fn a_bound_that_no_price_is_known_for_is_refused_before_anything_is_asked() {
     assert_eq!(server.stop()["requests"], 0);
 }
 
-/// One request a day of such a length.
+/// One request a day of such a length; nothing is known of its minutes.
 fn a_day_of(milliseconds: u32) -> String {
-    format!("{QUICK}\n[projects.limits.\"*\"]\nrpm = 100\nrpd = 1\n[quota]\nday_ms = {milliseconds}\n")
+    format!("{QUICK}\n[projects.limits.\"*\"]\nrpd = 1\n[quota]\nday_ms = {milliseconds}\n")
+}
+
+/// The same over a server of its own, whose quota is still used up when the command is run again.
+fn a_day_elsewhere(dir: &TestDir) -> Simulator {
+    dir.write("tidegate.toml", "[[projects]]\nname = 'one'\nkeys = ['env:GEMINI_API_KEY']\n[projects.limits.'*']\nrpd = 1\n");
+    Simulator::start(QUICK)
+}
+
+#[test]
+fn to_stop_when_the_day_is_used_up_ends_at_once_says_until_when_and_the_same_command_goes_on() {
+    let dir = folder();
+    let server = a_day_elsewhere(&dir);
+    let base_url = server.base_url.clone();
+    let stop = ["--when-exhausted", "stop", "--min-delay-between-calls", "0", "--base-url", &base_url];
+    let ended = end(&mut command(&dir, &stop)).expect(75);
+    // Told at the door, not after two minutes before it.
+    let ended = ended.mentions("no permit comes before its deadline");
+    let ended = ended.mentions("the quota is used up; run again at").mentions("to go on: tidegate fill form.yaml");
+    let told = ended.json();
+    assert_eq!((pending(&ended), &told["stopped"]), (6, &json!("quota_exhausted")), "{ended}");
+    let wait = told["run_again_in_ms"].as_u64().unwrap();
+    assert!((1..=25 * 3_600_000).contains(&wait), "{wait}");
+    assert_eq!(origins(&dir).iter().filter(|origin| *origin == "model").count(), 6);
+    // The day is not over: what is there stays, and nothing is asked.
+    let ended = end(&mut command(&dir, &stop)).expect(75);
+    assert_eq!((pending(&ended), server.seen().1), (6, 1), "{ended}");
+    goes_on(&dir, server, &["--rpd", "9"]);
+}
+
+#[test]
+fn sets_that_a_used_up_day_leaves_are_filled_another_time() {
+    let (dir, sheet) = (folder(), NAMES.map(|name| format!("{name}: green and round\n")).concat());
+    std::fs::create_dir(dir.path("sheets")).unwrap();
+    ["sheets/a.txt", "sheets/b.txt", "sheets/c.txt"].iter().for_each(|name| _ = dir.write(name, &sheet));
+    dir.write("day.toml", a_day_of(3_600_000));
+    let each = ["fill", "form.yaml", "--each", "sheets", "-o", "out.jsonl", "--json", "--sim=day.toml"];
+    let one_by_one =
+        ["--max-concurrent-api-calls", "1", "--max-batch-size", "12", "--min-delay-between-calls", "0", "--no-cache"];
+    let ended = dir.run(&[&each[..], &one_by_one, &["--when-exhausted", "stop"]].concat()).expect(75);
+    assert_eq!(ended.json()["sets_left"], 1, "the second set found out: {ended}");
+    // Unless it was told to stop, patterns fill the rest.
+    let ended = dir.run(&[&each[..], &one_by_one].concat()).expect(0);
+    assert_eq!(ended.json()["sets_left"], 0, "{ended}");
 }
 
 #[test]

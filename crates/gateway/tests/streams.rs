@@ -3,8 +3,12 @@
 
 mod common;
 
+use bytes::Bytes;
 use common::{House, prompt};
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
+use tidegate_engine::{Backend, Call, Opened, Reply, TransportError};
 use tidegate_gateway::Settings;
 use tidegate_gemini::Limits;
 
@@ -80,4 +84,74 @@ async fn a_stream_that_was_cut_ends_with_an_error_and_without_the_mark() {
     let told = events(&house.post(CHAT, &chat()).await, "\n\n");
     assert_eq!(json(told.last().unwrap())["error"]["type"], "server_error");
     assert!(house.engine.status().active == 0);
+}
+
+/// A piece that is not the last.
+const HALF: &str = r#"{"candidates":[{"content":{"parts":[{"text":"Kn"}],"role":"model"}}]}"#;
+
+/// Streams half of an answer and then this; nothing is a connection that is torn.
+struct HalfAnd(&'static [Option<&'static str>]);
+
+impl Backend for HalfAnd {
+    fn call(&self, _call: Call) -> BoxFuture<'_, Result<Reply, TransportError>> {
+        async { Err(TransportError::Cut { reason: "only streams are answered".into() }) }.boxed()
+    }
+
+    fn open(&self, _call: Call) -> BoxFuture<'_, Result<Opened, TransportError>> {
+        let half = Ok(Bytes::from(format!("data: {HALF}\r\n\r\n")));
+        let rest = self.0.iter().map(|piece| piece.map(Bytes::from).ok_or_else(|| TransportError::Cut { reason: "torn".into() }));
+        let body = stream::iter([half].into_iter().chain(rest).collect::<Vec<_>>()).boxed();
+        let content_type = Some("text/event-stream".to_string());
+        async { Ok(Opened { status: 200, content_type, retry_after: None, body }) }.boxed()
+    }
+}
+
+/// The ways in which a stream ends before its finish reason: in order, torn, amid a piece, with the mark that the API never sends.
+const CUTS: [&[Option<&str>]; 4] = [&[], &[None], &[Some("data: {\"candidates\":[{\"cont")], &[Some("data: [DONE]\n\n")]];
+
+/// What stands in the place of the rest, in the form that Google's libraries look for: `error` first, and a code of a status.
+#[track_caller]
+fn is_googles_error(text: &str) {
+    let code = json(text)["error"]["code"].as_u64().unwrap();
+    assert!(text.starts_with("{\"error\":") && (500..600).contains(&code), "{text}");
+}
+
+#[tokio::test]
+async fn a_stream_without_a_finish_reason_is_told_as_broken_in_gemini_s_events() {
+    for cut in CUTS {
+        let house = House::over(HalfAnd(cut), Settings::default()).await;
+        let told = events(&house.post(&format!("{NATIVE}?alt=sse"), &prompt("a")).await, "\r\n\r\n");
+        assert_eq!((told.len(), told[0].as_str()), (2, HALF), "{cut:?}");
+        is_googles_error(&told[1]);
+        assert_eq!(house.engine.status().stats.done, 0, "{cut:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_without_a_finish_reason_is_told_as_broken_in_gemini_s_list() {
+    for cut in CUTS {
+        let house = House::over(HalfAnd(cut), Settings::default()).await;
+        let told = house.post(NATIVE, &prompt("a")).await;
+        let list = told.json(200);
+        assert_eq!((list.as_array().unwrap().len(), &list[0]), (2, &json(HALF)), "{cut:?}");
+        let text = String::from_utf8(told.0.body().to_vec()).unwrap();
+        is_googles_error(text.split_once(",\r\n").unwrap().1.strip_suffix(']').unwrap());
+    }
+}
+
+/// OpenAI's library raises what stands under `error`, and takes `[DONE]` or a finish reason for the end of a whole answer.
+#[tokio::test]
+async fn a_stream_without_a_finish_reason_is_told_as_broken_in_openai_s_chunks() {
+    for cut in CUTS {
+        let house = House::over(HalfAnd(cut), Settings::default()).await;
+        let told = events(&house.post(CHAT, &chat()).await, "\n\n");
+        let chunks: Vec<Value> = told.iter().map(|event| json(event)).collect();
+        let (error, before) = chunks.split_last().unwrap();
+        assert!(error["error"]["type"] == "server_error" && error["error"]["message"].is_string(), "{cut:?}: {error}");
+        assert_eq!(before.len(), 1, "{cut:?}: neither the cost nor an end stands before it: {before:?}");
+        assert_eq!(
+            (&before[0]["choices"][0]["delta"]["content"], &before[0]["choices"][0]["finish_reason"]),
+            (&json!("Kn"), &Value::Null)
+        );
+    }
 }

@@ -5,6 +5,7 @@ mod common;
 
 use std::time::Duration;
 
+use common::world::{World, echoes, numbered};
 use common::{GENERATE, House, Told, prompt, until};
 use futures_util::future::{BoxFuture, FutureExt};
 use serde_json::{Value, json};
@@ -79,6 +80,66 @@ async fn who_waits_learns_when_it_was_its_turn_and_how_long_it_took() {
     waits.sort_unstable();
     assert!(waits[1] <= 1_000 && (59_000..=62_000).contains(&waits[2]) && (119_000..=123_000).contains(&waits[4]), "{waits:?}");
     assert!(begun.elapsed() < Duration::from_secs(124));
+}
+
+/// An API of two requests a minute.
+fn two_a_minute() -> World {
+    let head = "name = 'two'\n[latency]\nbase = { constant = 20 }\n[limits.'*']\nrpm = 2\n";
+    let project = "[[projects]]\nname = 'one'\nkeys = ['SIM-waiting-key-1-0123456789abcdef']\n";
+    World::with(
+        &format!("{head}{project}{}", echoes(9, 5)),
+        Settings { max_wait: Duration::from_secs(3_600), ..Settings::default() },
+    )
+}
+
+/// The instant that was told, held against the one at which the call reached the API.
+#[track_caller]
+fn is_true(world: &World, told: &Told, number: usize) {
+    let (eta, reached) = (told.header("x-tidegate-eta").unwrap(), world.reached(&format!("id-{number}.")));
+    let off = world.instant(eta).abs_diff(reached);
+    assert!(off <= Duration::from_millis(10), "{number} was told {eta}, it reached the API after {reached:?}, {off:?} beside it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_instant_that_is_told_is_the_one_at_which_the_call_reaches_the_api() {
+    let world = two_a_minute();
+    let ask = async |number: usize| {
+        let mut chat = json!({"model": "gemini-3.8-flash", "messages": [{"role": "user", "content": format!("id-{number}.")}]});
+        chat["stream"] = json!(number % 4 == 3);
+        match number % 2 {
+            0 => world.post(GENERATE, &numbered(number, "Say")).await,
+            _ => world.post("/v1/chat/completions", &chat).await,
+        }
+    };
+    let told = futures_util::future::join_all((0..8).map(ask)).await;
+    // The first goes at once, the second a moment behind it, six wait for their minutes.
+    assert_eq!((told[0].header("x-tidegate-eta"), world.reached("id-0.")), (None, Duration::ZERO));
+    for (number, told) in told.iter().enumerate().skip(1) {
+        assert_eq!(told.status(), 200);
+        is_true(&world, told, number);
+    }
+    assert!(world.reached("id-7.") >= Duration::from_secs(180), "the last has waited for three of them");
+    assert_eq!(world.report().refused, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_instant_that_a_refusal_tells_is_the_first_at_which_the_call_goes() {
+    let world = two_a_minute();
+    let at_once = async |number| world.post_with(GENERATE, ("x-tidegate-max-wait", "0"), &numbered(number, "Say")).await;
+    for number in [0, 1] {
+        at_once(number).await.json(200);
+    }
+    let refused = at_once(2).await;
+    let (eta, wait) = (refused.header("x-tidegate-eta").unwrap().to_owned(), retry(&refused.json(429)));
+    let due = world.instant(&eta);
+    assert!((world.elapsed().as_secs_f64() + wait - due.as_secs_f64()).abs() <= 0.01, "{eta}, in {wait} s");
+    tokio::time::sleep(due - world.elapsed() - Duration::from_millis(50)).await;
+    let refused = at_once(2).await;
+    assert_eq!((refused.status(), refused.header("x-tidegate-eta")), (429, Some(&*eta)), "a moment earlier");
+    tokio::time::sleep(due - world.elapsed()).await;
+    at_once(2).await.json(200);
+    assert!(world.reached("id-2.").abs_diff(due) <= Duration::from_millis(10));
+    assert_eq!(world.report().refused, 0);
 }
 
 #[tokio::test(start_paused = true)]

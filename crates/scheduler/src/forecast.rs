@@ -130,6 +130,10 @@ impl Forecast {
 
     /// Whether what it tells can be believed.
     fn holds(&self, now: Timestamp, told: Option<Timestamp>) -> bool {
+        // Where time tells nothing it may tell something in a moment, and to look again costs little.
+        if self.ghosts.is_empty() {
+            return false;
+        }
         let next = self.instants.get(self.started).copied();
         told.map_or(now <= self.made + FRESH, |told| self.drift.allows(now, told.since(now), next))
     }
@@ -232,6 +236,9 @@ impl Forecast {
 
     /// When the prompt at `place` starts.
     fn due(&mut self, now: Timestamp, place: Place, want: Want, lane: &Lane, rules: &Rules) -> Option<Timestamp> {
+        if self.ghosts.is_empty() {
+            return None;
+        }
         // Nobody who comes now starts earlier.
         self.gate = self.gate.max(now);
         self.go_on(place, lane, rules);
@@ -299,11 +306,12 @@ impl Scheduler {
             quota.bucket.advance(now, day, &self.rules);
             let ring = &self.projects[quota.project as usize].ring;
             let keys = ring.blocked(now, &self.settings.pacing).map(|why| why.until).filter(|until| !until.is_never());
-            if ring.live > 0 && quota.bucket.is_foreseeable() {
+            let bucket = quota.bucket.ghost();
+            if ring.live > 0 && bucket.is_foreseeable(now, day, &self.rules) {
                 let keys_at = keys.into_iter().chain(parked.map(|parked| parked.until)).fold(now, Timestamp::max);
                 let keys = self.keys.iter().filter(|key| key.project == quota.project);
                 let seats = crew(keys, call, &self.settings.pacing);
-                ghosts.push(Ghost { id: at as u32, bucket: quota.bucket.ghost(), seats, keys_at });
+                ghosts.push(Ghost { id: at as u32, bucket, seats, keys_at });
             }
         }
         let tpm = ghosts.iter().filter_map(|ghost| ghost.bucket.limits.tpm).sum();

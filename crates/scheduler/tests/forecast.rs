@@ -163,3 +163,32 @@ fn a_run_that_counts_many_who_have_left_is_not_gone_on_with() {
     world.run(Duration::from_secs(1_000));
     assert!(world.went[&newcomer] - after <= SLOT);
 }
+
+#[test]
+fn where_only_the_day_is_known_nothing_is_told_until_it_is_used_up_and_then_its_end() {
+    let mut bench = Bench::new(&[(1, Limits { rpd: Some(6), ..Limits::default() })], settings(Pacing::default()));
+    // More at once than an unknown minute is trusted with.
+    (0..6).for_each(|job| _ = bench.submit(job, 1, 0));
+    assert_eq!(bench.scheduler.forecast(bench.now, JobId(5)), None, "an answer lets it go");
+    (0..4).for_each(|job| _ = bench.finish(job, DONE));
+    bench.submit(6, 1, 0);
+    // In the same moment: what was not known a moment ago is.
+    let told = bench.scheduler.forecast(bench.now, JobId(6)).expect("the day's end lets it go");
+    let guarded = Duration::from_secs(1);
+    assert!((told - bench.scheduler.day_end(bench.now)) <= guarded && told >= bench.scheduler.day_end(bench.now), "{told:?}");
+    (4..6).for_each(|job| _ = bench.finish(job, DONE));
+    let went = std::iter::repeat_with(|| jobs(&bench.wake())).take(9).find(|jobs| !jobs.is_empty());
+    assert_eq!((went, bench.now), (Some(vec![6]), told));
+}
+
+#[test]
+fn where_nothing_is_known_the_end_of_a_pause_is_told() {
+    let mut bench = Bench::new(&[(1, Limits::default())], settings(Pacing::default()));
+    bench.submit(0, 1, 0);
+    let pause = Duration::from_secs(40);
+    let until = bench.now + pause;
+    bench.finish(0, Outcome::KeyLimited(Denied { retry_after: Some(pause), ..Denied::default() }));
+    bench.submit(1, 1, 0);
+    let told = bench.scheduler.forecast(bench.now, JobId(1)).expect("the end of the pause lets it go");
+    assert!(told >= until && told <= until + Duration::from_secs(2), "{told:?}");
+}

@@ -66,9 +66,10 @@ pub struct FillArgs {
     /// Whom limits are shared with.
     #[command(flatten)]
     pub redis: RedisArgs,
-    /// When the day's quota is used up: stop, fall back on kept answers and patterns and go on another time, or wait
-    #[arg(long, value_enum, default_value = "stop", value_name = "WHAT", help_heading = "Quota and pacing")]
-    pub when_exhausted: WhenExhausted,
+    /// When the day's quota is used up: wait for the next day, or stop asking (exit code 75). Without it every set is still
+    /// filled from kept answers and patterns, and a note says what was not asked
+    #[arg(long, value_enum, value_name = "WHAT", help_heading = "Quota and pacing")]
+    pub when_exhausted: Option<WhenExhausted>,
     /// Stop asking after this span or at this time (exit code 75)
     #[arg(long, value_name = "DUR|TIME", value_parser = deadline::parse, help_heading = "Quota and pacing")]
     pub deadline: Option<Deadline>,

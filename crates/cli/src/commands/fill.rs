@@ -18,6 +18,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tidegate_batch::{Control, StopReason};
 use tidegate_engine::{BuildError, Engine};
+use tidegate_gemini::tokens::Estimate;
 use tidegate_template::{Documents, EngineModel, Filled, Filler, Model, Store, Throttle};
 
 use self::form::Form;
@@ -73,7 +74,7 @@ pub async fn run(wanted: FillArgs, context: Context) -> Result<ExitCode, Failure
         Some(engine) => Box::new(asked(engine, &settings, wanted.when_exhausted)),
         None => Box::new(Keyless(settings.model.clone())),
     };
-    let watching = engine.map(|engine| {
+    let watching = engine.clone().map(|engine| {
         // A used up day is told with the answer of the question that it concerns, so that vectors may be exhausted alone.
         [tokio::spawn(watch.keep(engine.clone(), false)), tokio::spawn(close(engine, control.clone()))]
     });
@@ -81,9 +82,14 @@ pub async fn run(wanted: FillArgs, context: Context) -> Result<ExitCode, Failure
         tokio::spawn(signals::steer(signals::listen(), control.clone(), context.screen.clone())),
         tokio::spawn(stop_in_time(wanted.deadline.map(|deadline| deadline.time_left(&jiff::Zoned::now())), control.clone())),
     ];
+    let steered = match wanted.when_exhausted {
+        // Calls under way end within their own bound.
+        Some(WhenExhausted::Stop) => Steered::new(model, control.clone()).until_exhausted(settings.attempt_timeout),
+        Some(WhenExhausted::Wait) | None => Steered::new(model, control.clone()),
+    };
     let store = store::open(&settings, simulator.is_some(), &context.screen)?;
     let work = Work {
-        model: Steered::new(model, control.clone()),
+        model: steered,
         throttle: Arc::new(Throttle::new(&settings.template.filling)),
         left: Left::beside(&outputs),
         form: &form,
@@ -101,6 +107,7 @@ pub async fn run(wanted: FillArgs, context: Context) -> Result<ExitCode, Failure
         outcomes,
         sets: sets.len(),
         stopped: control.reason(),
+        more_in: engine.as_ref().and_then(|engine| more_in(engine, &settings.model)),
         cost: spending.cost(),
         outputs: outputs.names(),
         again: command_again(std::env::args()),
@@ -115,16 +122,22 @@ pub async fn run(wanted: FillArgs, context: Context) -> Result<ExitCode, Failure
     Ok(account.exit_code())
 }
 
-fn asked(engine: &Engine, settings: &Settings, when_exhausted: WhenExhausted) -> EngineModel {
+fn asked(engine: &Engine, settings: &Settings, when_exhausted: Option<WhenExhausted>) -> EngineModel {
     let model = EngineModel::new(engine.clone(), settings.model.clone());
     let model = match &settings.template.embedding_model {
         Some(embedding) => model.embedding(embedding.clone(), tidegate_template::DIMENSIONS),
         None => model.without_embedding(),
     };
     match when_exhausted {
-        WhenExhausted::Stop => model,
-        WhenExhausted::Wait => model.patience(LONGEST_WAIT),
+        Some(WhenExhausted::Stop) | None => model,
+        Some(WhenExhausted::Wait) => model.patience(LONGEST_WAIT),
     }
+}
+
+/// How long it takes until the model can be asked again.
+fn more_in(engine: &Engine, model: &str) -> Option<Duration> {
+    let due = engine.due(model, Estimate::default(), 0, None)?;
+    Some(due.since(engine.now()))
 }
 
 /// Whoever waits for a permit when asking stops need not wait any longer.

@@ -46,7 +46,7 @@ pub async fn submit(gate: &Gate, call: &Call, mut request: Box<Request>) -> Resu
     match told {
         Ok(Response { body, .. }) => Ok(body),
         Err(Error { http_status: Some(200), body: Some(body), .. }) if !in_body(&body) => Ok(body),
-        Err(error) => Err(asked.refused(gate, &error)),
+        Err(error) => Err(asked.refused(gate, call, &error)),
     }
 }
 
@@ -63,12 +63,15 @@ impl Asked {
         Asked { model: request.model.clone(), estimate: request.estimate, priority: request.priority, only: request.only }
     }
 
-    /// What became of the prompt, with the true wait.
-    pub fn refused(&self, gate: &Gate, error: &Error) -> Refusal {
+    /// What became of the prompt, with the true wait; its instant is told as well.
+    pub fn refused(&self, gate: &Gate, call: &Call, error: &Error) -> Refusal {
         let now = gate.engine.now();
         let foretold = error.trace.due.filter(|due| *due > now);
-        let due =
-            || foretold.or_else(|| gate.engine.due(&self.model, self.estimate, self.priority, self.only)).map(|at| at - now);
+        let due = || {
+            let at = foretold.or_else(|| gate.engine.due(&self.model, self.estimate, self.priority, self.only))?;
+            call.story.expect(at);
+            Some(at - now)
+        };
         Refusal::of_engine(error, due)
     }
 }

@@ -68,7 +68,7 @@ async fn begun(gate: &Gate, call: &Call, mut request: Box<Request>) -> Result<Pi
             if let Some(body) = named {
                 doubted(gate, &error, &body);
             }
-            Err(asked.refused(gate, &error))
+            Err(asked.refused(gate, call, &error))
         }
     }
 }

@@ -45,6 +45,7 @@ impl World {
             simulator: Arc::new(Mutex::new(Simulator::new(scenario.clone(), None))),
             begun: Instant::now(),
             sent: Arc::default(),
+            reached: Arc::default(),
         };
         let day = scenario.day().map_or(Day::Pacific, Day::Every);
         let quota = QuotaRules { minute: scenario.minute(), day, ..QuotaRules::default() };
@@ -102,6 +103,19 @@ impl World {
         std::mem::take(&mut self.api.sent.lock().unwrap())
     }
 
+    /// When a call that says this reached the simulator, the last where there were several.
+    #[track_caller]
+    pub fn reached(&self, says: &str) -> Duration {
+        let reached = self.api.reached.lock().unwrap();
+        reached.iter().rev().find(|(_, body)| body.contains(says)).expect("it was never asked").0
+    }
+
+    /// An instant in RFC 3339's form.
+    pub fn instant(&self, told: &str) -> Duration {
+        let micros = told.parse::<jiff::Timestamp>().unwrap().as_microsecond();
+        Duration::from_micros(micros.try_into().unwrap()) - Duration::from_micros(START.as_micros())
+    }
+
     /// Since the world began.
     pub fn elapsed(&self) -> Duration {
         self.api.begun.elapsed()
@@ -148,6 +162,7 @@ struct Api {
     simulator: Arc<Mutex<Simulator>>,
     begun: Instant,
     sent: Arc<Mutex<Vec<Duration>>>,
+    reached: Arc<Mutex<Vec<(Duration, String)>>>,
 }
 
 impl Api {
@@ -159,6 +174,7 @@ impl Api {
         let way = self.simulator.lock().unwrap().transit();
         sleep(way).await;
         let body = call.body.read().await.unwrap();
+        self.reached.lock().unwrap().push((self.begun.elapsed(), String::from_utf8_lossy(&body).into_owned()));
         let headers = [("x-goog-api-key".to_string(), call.key.expose_secret().to_string())];
         let path = format!("/v1beta/models/{}:{method}", call.model);
         let request = SimRequest { method: "POST", path: &path, headers: &headers, body: &body };

@@ -6,9 +6,11 @@ use crate::time::Timestamp;
 use crate::window::Weight;
 
 impl Bucket {
-    /// Whether time tells when it serves: of an unknown quota only its answers do.
-    pub(crate) fn is_foreseeable(&self) -> bool {
-        !self.parked && (self.limits.rpm.is_some() || self.limits.tpm.is_some())
+    /// Whether time tells when a copy serves: where nothing is known of its minute only answers do, as long as it serves at all.
+    pub(crate) fn is_foreseeable(&self, now: Timestamp, day: Span, rules: &Rules) -> bool {
+        let is_known = self.limits.rpm.is_some() || self.limits.tpm.is_some();
+        let opens_later = || self.blocked(now, day, rules).is_some_and(|why| !why.until.is_never());
+        !self.parked && (is_known || opens_later())
     }
 
     /// A copy to run ahead. Of a shared quota it keeps one process's part: whatever the others leave comes on top.

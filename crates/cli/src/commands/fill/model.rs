@@ -1,5 +1,7 @@
-//! A model that can be stopped: after Ctrl-C or a deadline nothing more is asked, and the filling ends with what there is.
+//! A model that can be stopped: after Ctrl-C, a deadline or a quota that is used up nothing more is asked, and the filling ends with what there is.
 //! Without a key there is only its name, by which kept answers are found.
+
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -11,12 +13,20 @@ use tidegate_template::{Answered, Ask, Model, ModelError, Purpose};
 pub struct Steered {
     model: Box<dyn Model>,
     control: Control,
+    /// A used up quota stops everything; calls under way have so long to end.
+    grace: Option<Duration>,
 }
 
 impl Steered {
     /// This model, until the control stops it.
     pub fn new(model: Box<dyn Model>, control: Control) -> Steered {
-        Steered { model, control }
+        Steered { model, control, grace: None }
+    }
+
+    /// The first question that the quota has no room for stops all; calls under way have `grace` to end.
+    pub fn until_exhausted(mut self, grace: Duration) -> Steered {
+        self.grace = Some(grace);
+        self
     }
 
     async fn unless_stopped<T>(&self, asking: impl Future<Output = Result<T, ModelError>>) -> Result<T, ModelError> {
@@ -70,7 +80,15 @@ impl Model for Steered {
     }
 
     fn generate(&self, ask: Ask) -> BoxFuture<'_, Result<Answered, ModelError>> {
-        self.unless_stopped(self.model.generate(ask)).boxed()
+        async move {
+            let answer = self.unless_stopped(self.model.generate(ask)).await;
+            // Vectors may be used up alone: words still find.
+            if let (Err(ModelError::Exhausted { .. }), Some(grace)) = (&answer, self.grace) {
+                self.control.stop(StopReason::Exhausted, grace);
+            }
+            answer
+        }
+        .boxed()
     }
 
     fn embedding(&self) -> Option<&str> {

@@ -1,5 +1,7 @@
 //! How a filling ended: lines for people, JSON for programs, a code for scripts.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tidegate_batch::StopReason;
 use tidegate_gemini::prices::Usd;
@@ -7,6 +9,7 @@ use tidegate_template::{Filled, Stats};
 
 use super::model::in_words;
 use super::progress::counted;
+use crate::deadline::local_time_in;
 use crate::duration;
 use crate::exit_code::ExitCode;
 
@@ -30,6 +33,8 @@ pub struct Account {
     pub sets: usize,
     /// Why asking stopped.
     pub stopped: Option<StopReason>,
+    /// How long it takes until the model can be asked again.
+    pub more_in: Option<Duration>,
     /// At list prices, where they are known.
     pub cost: Option<Usd>,
     /// Where results were written.
@@ -53,7 +58,7 @@ impl Account {
         match self.stopped.filter(|_| self.has_work_left()) {
             Some(StopReason::Interrupted) => ExitCode::Interrupted,
             Some(StopReason::Terminated) => ExitCode::Terminated,
-            Some(StopReason::Deadline | StopReason::Cost | StopReason::Budget) => ExitCode::WorkLeft,
+            Some(StopReason::Exhausted | StopReason::Deadline | StopReason::Cost | StopReason::Budget) => ExitCode::WorkLeft,
             _ if is_incomplete => ExitCode::SomeFailed,
             _ => ExitCode::AllOk,
         }
@@ -71,7 +76,7 @@ impl Account {
             stats.missing
         )];
         let again = if stats.asked_again > 0 { format!(", {} of them to ask again", stats.asked_again) } else { String::new() };
-        let took = duration::show(std::time::Duration::from_millis(stats.elapsed_ms));
+        let took = duration::show(Duration::from_millis(stats.elapsed_ms));
         let cost = self.cost.map(|cost| format!(", {cost} at list prices")).unwrap_or_default();
         lines.push(format!(
             "{}{again}, {} fewer than a search and a question for each field; {} + {} tokens{cost}; {took}",
@@ -90,7 +95,9 @@ impl Account {
             self.tell(name, filled, &mut lines);
         }
         if let Some(reason) = self.stopped {
-            lines.push(in_words(reason).to_owned());
+            let again =
+                self.run_again_in().map(|wait| format!("; run again at {} (in {})", local_time_in(wait), duration::show(wait)));
+            lines.push(format!("{}{}", in_words(reason), again.unwrap_or_default()));
         }
         if self.has_work_left() {
             lines.push(format!("to go on: {}", self.again));
@@ -140,9 +147,15 @@ impl Account {
             "fields_per_call": stats.fields_per_call(),
             "cost_usd": self.cost.map(Usd::dollars),
             "stopped": self.stopped.map(StopReason::name),
+            "run_again_in_ms": self.run_again_in().map(|wait| wait.as_millis() as u64),
             "sets_left": self.sets - self.outcomes.len(),
             "resume": self.has_work_left().then_some(&self.again),
         })
+    }
+
+    /// The wait for more of a quota that stopped the asking.
+    fn run_again_in(&self) -> Option<Duration> {
+        self.more_in.filter(|_| self.stopped == Some(StopReason::Exhausted))
     }
 
     fn filled(&self) -> impl Iterator<Item = (&str, &Filled)> {

@@ -94,7 +94,7 @@ async fn counted(gate: &Gate, call: &mut Call, model: &str, relayed: Relayed, pr
                 0 => spending.refund(),
                 _ => spending.settle(error.trace.usage.total_tokens),
             }
-            Err(asked.refused(gate, &error))
+            Err(asked.refused(gate, call, &error))
         }
     }
 }
