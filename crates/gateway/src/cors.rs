@@ -16,8 +16,8 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE");
 /// What a page may read of an answer, beside what it may always read.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "retry-after, x-tidegate-request-id, x-tidegate-eta, x-request-id, x-goog-upload-url, x-goog-upload-status, \
-     x-goog-upload-chunk-granularity, x-goog-upload-size-received, server-timing",
+    "retry-after, x-tidegate-request-id, x-tidegate-eta, x-tidegate-waited, x-request-id, x-goog-upload-url, \
+     x-goog-upload-status, x-goog-upload-chunk-granularity, x-goog-upload-size-received, server-timing",
 );
 
 /// The permission that a request's origin has.

@@ -50,7 +50,10 @@ async fn a_named_origin_may_send_what_libraries_send_and_read_what_comes_back() 
     let told = ask(&house, APP).await;
     told.json(200);
     assert_eq!((told.header("access-control-allow-origin"), told.header("vary")), (Some(APP), Some("origin")));
-    assert!(told.header("access-control-expose-headers").unwrap().contains("x-tidegate-request-id"));
+    let exposed = told.header("access-control-expose-headers").unwrap();
+    for header in ["x-tidegate-request-id", "x-tidegate-eta", "x-tidegate-waited", "retry-after"] {
+        assert!(exposed.split(", ").any(|name| name == header), "{header} is hidden from pages: {exposed}");
+    }
     let stranger = house.send("POST", GENERATE, &[("origin", APP)], "{}").await;
     assert_eq!((stranger.status(), stranger.header("access-control-allow-origin")), (401, Some(APP)));
 }
