@@ -84,9 +84,8 @@ impl AnswerCache {
         let failed = |fault: rusqlite::Error| StoreError::from_sqlite(&path, &fault);
         let connection = Connection::open(&path).map_err(failed)?;
         connection.busy_timeout(PATIENCE).map_err(failed)?;
-        write_ahead(&connection).map_err(failed)?;
         // What a power cut takes is asked again, no more.
-        connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+        write_ahead(&connection).map_err(failed)?;
         connection.execute_batch(TABLE).map_err(failed)?;
         let bytes = total(&connection).map_err(failed)?;
         Ok(AnswerCache { path, bounds, open: Mutex::new(Open { connection, bytes }) })

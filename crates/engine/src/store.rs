@@ -133,7 +133,6 @@ impl Store {
         connection.busy_timeout(PATIENCE).map_err(failed)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         write_ahead(&connection).map_err(failed)?;
-        connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
         schema::migrate(&mut connection, &path, &schema::STEPS)?;
         let scope = scope_number(&connection, &place::scope(base_url)).map_err(failed)?;
         // Process numbers repeat between containers that share a folder; a hasher's random seed does not.
@@ -171,13 +170,19 @@ impl fmt::Debug for Store {
     }
 }
 
-/// Switches to the write-ahead log. SQLite does not wait by itself when several processes switch a new file at once.
+/// Switches to the write-ahead log, which a power cut may cost its last moments. SQLite does not wait by itself when several
+/// processes switch a new file at once.
 pub(crate) fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
     let start = Instant::now();
+    // A file without a page has nothing to lose yet: the switch need not wait for the disk four times.
+    if connection.query_row("PRAGMA page_count", [], |row| row.get(0)) == Ok(0) {
+        connection.pragma_update(None, "synchronous", "OFF")?;
+    }
     loop {
         match connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())) {
             Err(fault) if error::is_busy(&fault) && start.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(2)),
-            other => return other,
+            Err(fault) => return Err(fault),
+            Ok(()) => return connection.pragma_update(None, "synchronous", "NORMAL"),
         }
     }
 }

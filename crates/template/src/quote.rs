@@ -120,7 +120,7 @@ mod tests {
             if let Some(first) = copied.chars().find(|letter| letter.is_alphanumeric()) {
                 let (from, to) = Plain::new(&source).find(&copied).expect("a copy stands in its source");
                 proptest::prop_assert!(from < to && to <= source.len() + 4);
-                let there = &source[source.floor_char_boundary(from)..source.ceil_char_boundary(to)];
+                let there = &source[source.floor_char_boundary(from)..source.ceil_char_boundary(to)].replace('ﬁ', "fi");
                 proptest::prop_assert!(there.to_lowercase().contains(first.to_lowercase().next().unwrap()) || first == 'ﬁ');
             }
         }
