@@ -36,7 +36,11 @@ fn every_change_of_state_is_told_with_its_cause_and_what_the_api_said() {
     assert_eq!(states(&suspended), ["FAILED_INIT"]);
     assert_eq!((&suspended[0]["cause"], &suspended[0]["http_status"]), (&"CONSUMER_SUSPENDED".into(), &403.into()));
     assert!(suspended[0]["body"].as_str().unwrap().contains("has been suspended"));
-    assert_eq!(states(&day), ["FULLY_EXHAUSTED"], "late answers are no recovery");
+    // Right after the day's begin one more question is asked: a second refusal may stand there.
+    assert!(
+        !day.is_empty() && states(&day).iter().all(|state| *state == "FULLY_EXHAUSTED"),
+        "late answers are no recovery: {day:?}"
+    );
     assert!(day[0]["body"].as_str().unwrap().contains("GenerateRequestsPerDayPerProjectPerModel"));
     assert!(states(&minute).starts_with(&["TEMPORARILY_EXHAUSTED", "AVAILABLE"]), "{minute:?}");
     for journal in [&suspended, &minute, &day] {

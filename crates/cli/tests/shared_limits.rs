@@ -104,13 +104,13 @@ fn four_programs_share_two_projects_without_a_refusal_and_answer_everything() {
 #[test]
 fn a_limit_that_is_really_sixty_percent_is_found_together_within_three_minutes() {
     let (simulator, redis) = (Simulator::start(&scenario().replace("rpm = 60", "rpm = 36")), Server::start());
-    let programs = start(4, 90, &simulator, &redis);
+    let programs = start(4, 80, &simulator, &redis);
     // Three minutes of ten seconds, and the guard of each.
     assert!(wait_until(|| simulator.seen().0 > 33.0));
     let found = sum(&simulator.report(), "refused");
     for (dir, child) in programs {
         end_of(child).expect(0);
-        assert_eq!(dir.records("out.jsonl").len(), 90);
+        assert_eq!(dir.records("out.jsonl").len(), 80);
     }
     let report = simulator.stop();
     assert!(found > 0, "{report:#}");

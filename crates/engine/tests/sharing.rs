@@ -196,6 +196,7 @@ async fn a_machines_day_counts<L: Ledger>(ledgers: [L; 3]) {
     let elsewhere = builder(3).ledger(third).build().unwrap();
     let asked = busy(std::slice::from_ref(&elsewhere), 10);
     used_up(&elsewhere, &server, 20).await;
+    assert_eq!(elsewhere.status().quotas[0].rpd, (20, Some(20)));
     asked.iter().for_each(tokio::task::JoinHandle::abort);
     assert_eq!(server.calls.lock().unwrap().len(), 20, "12 alone, 2 shared, and 6 of the 10 of another machine");
 }

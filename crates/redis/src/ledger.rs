@@ -186,18 +186,27 @@ impl Ledger {
     }
 
     /// Counts calls that went out without a permit, because Redis was away, each where it went. They count even while a
-    /// state that was lost still listens.
+    /// state that was lost still listens; what the machine has written down of the day holds them already.
     ///
     /// # Errors
     /// Only before anything is noted: what was noted and cannot be told now goes with the next question.
-    pub async fn charge(&self, bucket: &Bucket, limits: &Limits, sent: &[Sent]) -> Result<(), LedgerError> {
+    pub async fn charge(
+        &self,
+        bucket: &Bucket,
+        limits: &Limits,
+        machine: Option<MachineDay>,
+        sent: &[Sent],
+    ) -> Result<(), LedgerError> {
         let shape = shape(bucket, limits)?;
-        // Where they went is known once Redis' clock is, and what it has lost is told first.
-        self.peek(bucket, limits).await?;
         let account = self.account(bucket);
+        let look = || self.reserve(bucket, limits, Reserve { machine, ..Reserve::default() });
+        // A lost day is told by the machine, or else counted on from here.
+        if machine.is_none() || !account.book().knows_the_time(self.now()) {
+            look().await?;
+        }
         account.book().charge(sent, shape, self.now());
         for _ in 0..=sent.len() / CHANGES {
-            if !account.book().owes() || self.peek(bucket, limits).await.is_err() {
+            if !account.book().owes() || look().await.is_err() {
                 break;
             }
         }

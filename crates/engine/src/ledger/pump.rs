@@ -194,29 +194,27 @@ impl Pumps {
         senders.iter().for_each(|sender| drop(sender.send(Order::Settle(0, 0))));
     }
 
-    /// Every quota is looked at first, so that a ledger that has lost it hears of it; then it is told what was sent without it.
+    /// Every quota is looked at, so that a ledger that has lost it hears of it, and is told what was sent without it.
     async fn remind(&self, driver: &Arc<Driver>) {
         let quotas: Vec<QuotaId> = self.quotas.lock().keys().copied().collect();
-        let looks = quotas.iter().filter_map(|&quota| {
-            let (place, known) = knowledge(driver, quota)?;
-            Some(self.ledger.reserve(Question { place, known, ask: nothing(), returns: Vec::new() }))
-        });
-        futures_util::future::join_all(looks).await;
-        if !driver.state.lock().scheduler.goes_on_alone() {
+        futures_util::future::join_all(quotas.into_iter().map(|quota| self.remind_of(driver, quota))).await;
+    }
+
+    async fn remind_of(&self, driver: &Arc<Driver>, quota: QuotaId) {
+        let Some((place, known)) = knowledge(driver, quota) else { return };
+        let now = driver.clock.now();
+        let sent = {
+            let scheduler = &mut driver.state.lock().scheduler;
+            if scheduler.goes_on_alone() { scheduler.sent_alone(now, quota).to_vec() } else { Vec::new() }
+        };
+        if sent.is_empty() {
+            let _ = self.ledger.reserve(Question { place, known, ask: nothing(), returns: Vec::new() }).await;
             return;
         }
-        for quota in quotas {
-            let Some((place, known)) = knowledge(driver, quota) else { continue };
-            let now = driver.clock.now();
-            let sent: Vec<_> = driver.state.lock().scheduler.sent_alone(now, quota).to_vec();
-            if sent.is_empty() {
-                continue;
-            }
-            let ago = sent.into_iter().map(|(at, requests, tokens)| (now - at, requests, tokens)).collect();
-            match self.ledger.remind(place, known, ago).await {
-                Ok(()) => driver.state.lock().scheduler.told_alone(quota),
-                Err(fault) => tracing::warn!("the shared limiter is not told yet what was sent without it: {fault}"),
-            }
+        let ago = sent.into_iter().map(|(at, requests, tokens)| (now - at, requests, tokens)).collect();
+        match self.ledger.remind(place, known, ago).await {
+            Ok(()) => driver.state.lock().scheduler.told_alone(quota),
+            Err(fault) => tracing::warn!("the shared limiter is not told yet what was sent without it: {fault}"),
         }
     }
 }

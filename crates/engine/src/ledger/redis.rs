@@ -68,8 +68,7 @@ impl RedisLedger {
         let returns = self.permits.lock().take(&returns);
         let cost = |cost: &tidegate_scheduler::Cost| Cost { tokens: narrow(cost.tokens), spread: narrow(cost.spread) };
         let class = Some(if ask.low { Class::LOW } else { Class::FULL });
-        let machine = known.machine.map(|day| MachineDay { machine: day.machine, requests: day.requests });
-        let wanted = Reserve { costs: ask.costs.iter().map(cost).collect(), class, returns, machine };
+        let wanted = Reserve { costs: ask.costs.iter().map(cost).collect(), class, returns, machine: machine(&known) };
         let limits = limits(&known, ask.horizon);
         let grant = self.ledger.reserve(&bucket(&place), &limits, wanted).await.map_err(told)?;
         Ok(self.answer(grant))
@@ -141,7 +140,7 @@ impl Ledger for RedisLedger {
         async move {
             let each = |&(ago, requests, tokens): &(Duration, u64, u64)| Sent { ago, requests, tokens };
             let sent: Vec<Sent> = sent.iter().map(each).collect();
-            self.ledger.charge(&bucket(&place), &limits(&known, Duration::ZERO), &sent).await.map_err(told)
+            self.ledger.charge(&bucket(&place), &limits(&known, Duration::ZERO), machine(&known), &sent).await.map_err(told)
         }
         .boxed()
     }
@@ -200,6 +199,10 @@ fn told(fault: tidegate_redis::LedgerError) -> LedgerError {
 
 fn bucket((project, family): &Place) -> Bucket {
     Bucket { project: project.to_string(), family: family.to_string() }
+}
+
+fn machine(known: &Knowledge) -> Option<MachineDay> {
+    known.machine.map(|day| MachineDay { machine: day.machine, requests: day.requests })
 }
 
 fn narrow(amount: u64) -> u32 {

@@ -90,6 +90,11 @@ impl Book {
         }
     }
 
+    /// Whether Redis' clock is known beside ours.
+    pub(crate) fn knows_the_time(&self, now: f64) -> bool {
+        self.clock.expected(now).is_some()
+    }
+
     /// Notes calls that went without a permit, where they lie on Redis' clock; they are owed. Nothing while that is not known.
     pub(crate) fn charge(&mut self, sent: &[Sent], shape: Shape, now: f64) {
         let Some((there, _)) = self.clock.expected(now) else { return };
@@ -97,7 +102,6 @@ impl Book {
             let slot = ((there - wire::millis(sent.ago)).max(0.0) / shape.slot) as u64;
             let change = self.trace.charge(self.seq + 1, slot, sent.requests as f64, sent.tokens as f64);
             self.owed.push(change);
-            self.today = self.today.saturating_add_unsigned(sent.requests);
         }
     }
 

@@ -308,7 +308,8 @@ impl Bucket {
         let own = (self.window.requests() + promised, self.window.tokens());
         self.others = (used.0.saturating_sub(own.0), used.1.saturating_sub(own.1));
         self.others_until = now + self.shape.span();
-        self.day.set_today(today);
+        // What is promised counts when it goes out.
+        self.day.set_today(today.saturating_sub(promised));
     }
 
     /// What this machine itself has written down of the day.
