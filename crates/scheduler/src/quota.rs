@@ -8,6 +8,8 @@ mod questions;
 mod refusal;
 mod restore;
 mod rules;
+#[cfg(test)]
+mod scene;
 mod shared;
 
 use crate::day::{DayCount, Span};

@@ -164,22 +164,9 @@ impl Bucket {
 #[cfg(test)]
 mod tests {
     use super::super::Limits;
+    use super::super::scene::{DAY, NOW, ONE, bucket, rules};
     use super::*;
-    use crate::settings::{KeyRules, QuotaRules, WindowKind};
-
-    const DAY: Span = Span { start: Timestamp::ZERO, end: Timestamp::from_secs(86_400) };
-    const NOW: Timestamp = Timestamp::from_secs(1_000);
-    const ONE: Weight = Weight { tokens: 1, spread: 0, output: 0 };
-
-    fn rules(kind: WindowKind) -> Rules {
-        Rules::new(&QuotaRules { window: kind, ..QuotaRules::default() }, KeyRules::default())
-    }
-
-    fn bucket(limits: Limits, rules: &Rules) -> Bucket {
-        let mut bucket = Bucket::new(limits, rules);
-        bucket.advance(NOW, DAY, rules);
-        bucket
-    }
+    use crate::settings::WindowKind;
 
     #[test]
     fn the_binding_limit_is_named_with_the_exact_instant() {

@@ -127,24 +127,10 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
+    use super::super::scene::{DAY, NOW, ONE, bucket, rules};
     use super::*;
     use crate::outcome::{Blocked, Reason};
     use crate::settings::{KeyRules, QuotaRules};
-    use crate::window::Weight;
-
-    const DAY: Span = Span { start: Timestamp::ZERO, end: Timestamp::from_secs(86_400) };
-    const NOW: Timestamp = Timestamp::from_secs(1_000);
-    const ONE: Weight = Weight { tokens: 1, spread: 0, output: 0 };
-
-    fn rules(kind: WindowKind) -> Rules {
-        Rules::new(&QuotaRules { window: kind, ..QuotaRules::default() }, KeyRules::default())
-    }
-
-    fn bucket(limits: Limits, rules: &Rules) -> Bucket {
-        let mut bucket = Bucket::new(limits, rules);
-        bucket.advance(NOW, DAY, rules);
-        bucket
-    }
 
     fn refusal(dimension: Dimension, seconds: u64) -> Denied {
         Denied { dimension: Some(dimension), retry_after: Some(Duration::from_secs(seconds)), limit: None }
